@@ -1,0 +1,356 @@
+/**
+ * The contract between the core and everything around it (DESIGN §3): bytes and time go in, bytes, events and actions come
+ * out. Drivers, the daemon's router, the simulator and the tests see this file and nothing else of the endpoint.
+ *
+ * Ownership, once for all:
+ * - All bytes live in the endpoint's {@link Arena}; batches hold (offset, length) into `arena.bytes`.
+ * - A receive slab belongs to its driver. The core looks at it during `handleDatagrams` only, with one exception: messages
+ *   polled right after it may still lie in that slab, so the pump drains them before the driver reuses it.
+ * - A transmit slab belongs to the pump, which lends it to `pollTransmits` and to the driver until its last send completed.
+ * - What `pollMessages` hands out is valid until the next call of any other method.
+ * - Nothing is thrown across the contract. No room is a value (`'blocked'`, later a `writable` event).
+ */
+import type { Arena } from '../base/arena.ts'
+import { ADDRESS_SIZE } from '../base/address.ts'
+import type { Duration, Instant, Now, WallTime } from '../base/time.ts'
+
+declare const brand: unique symbol
+type Branded<Name extends string> = number & { readonly [brand]: Name }
+
+/** A driver's number for one socket or connection, unique among open links. */
+export type LinkId = Branded<'link'>
+/** The core's number for (link, remote address) inside one session. */
+export type PathId = Branded<'path'>
+/** A peer this node knows or talks to. Never reused while the endpoint lives. */
+export type PeerHandle = Branded<'peer'>
+/** One channel. The low {@link CHANNEL_SLOT_BITS} bits are a dense slot for the router's tables, the rest a generation. */
+export type ChannelHandle = Branded<'channel'>
+
+export const CHANNEL_SLOT_BITS = 20
+export function channelSlot(channel: ChannelHandle): number {
+  return channel & ((1 << CHANNEL_SLOT_BITS) - 1)
+}
+
+export type LinkKind = 'udp' | 'tcp' | 'ble' | 'relay' | 'turn'
+export type LinkState = 'opened' | 'blocked' | 'writable' | 'failed' | 'closed'
+
+/** What a driver says of a link when it opens it. */
+export interface LinkInfo {
+  readonly kind: LinkKind
+  /** 18 bytes; the wildcard address for a socket bound to all. */
+  readonly local: Uint8Array
+  /** For connected links (tcp, ble): the one remote address. */
+  readonly remote?: Uint8Array
+  /** Whether this side dialed it (tcp, ble). */
+  readonly dialed?: boolean
+  /** Largest datagram the link can carry, bytes. */
+  readonly datagramMax: number
+  /** Datagrams the driver takes as one burst of equal segments (GSO); 1 where each is sent alone. */
+  readonly segmentsMax: number
+}
+
+/** Received datagrams over slabs in the arena. Row i holds `length[i]` bytes at `offset[i]`, in segments of `segmentSize[i]` (GRO), the last may be shorter. */
+export class ReceiveBatch {
+  readonly capacity: number
+  count = 0
+  readonly link: Int32Array
+  readonly address: Uint8Array // ADDRESS_SIZE bytes a row
+  readonly offset: Int32Array
+  readonly length: Int32Array
+  readonly segmentSize: Int32Array
+  readonly ecn: Uint8Array
+
+  constructor(capacity: number) {
+    this.capacity = capacity
+    this.link = new Int32Array(capacity)
+    this.address = new Uint8Array(capacity * ADDRESS_SIZE)
+    this.offset = new Int32Array(capacity)
+    this.length = new Int32Array(capacity)
+    this.segmentSize = new Int32Array(capacity)
+    this.ecn = new Uint8Array(capacity)
+  }
+
+  /** Appends one datagram; `address` holds 18 bytes. The caller checks `count < capacity`. */
+  push(link: LinkId, address: Uint8Array, offset: number, length: number): void {
+    const i = this.count++
+    this.link[i] = link
+    this.address.set(address, i * ADDRESS_SIZE)
+    this.offset[i] = offset
+    this.length[i] = length
+    this.segmentSize[i] = length
+    this.ecn[i] = 0
+  }
+}
+
+/**
+ * Sealed bursts in one transmit slab. The pump sets `base` and `size` of the slab; `pollTransmits` fills rows until the slab
+ * or the work is used up. Row i goes to `address` over `link` as segments of `segmentSize[i]` bytes, the last may be shorter.
+ */
+export class TransmitBatch {
+  readonly capacity: number
+  base = 0
+  size = 0
+  count = 0
+  /** Bytes of the slab in use. */
+  used = 0
+  readonly link: Int32Array
+  readonly path: Int32Array
+  readonly address: Uint8Array
+  readonly offset: Int32Array
+  readonly length: Int32Array
+  readonly segmentSize: Int32Array
+  readonly ecn: Uint8Array
+  /** 0 leaves the socket's default. */
+  readonly ttl: Uint8Array
+
+  constructor(capacity: number) {
+    this.capacity = capacity
+    this.link = new Int32Array(capacity)
+    this.path = new Int32Array(capacity)
+    this.address = new Uint8Array(capacity * ADDRESS_SIZE)
+    this.offset = new Int32Array(capacity)
+    this.length = new Int32Array(capacity)
+    this.segmentSize = new Int32Array(capacity)
+    this.ecn = new Uint8Array(capacity)
+    this.ttl = new Uint8Array(capacity)
+  }
+
+  reset(base: number, size: number): void {
+    this.base = base
+    this.size = size
+    this.count = 0
+    this.used = 0
+  }
+}
+
+/** Received messages, in order per channel. `flags` bit 0: at least one earlier message of this channel was dropped here (modes 2, 3). */
+export class MessageBatch {
+  readonly capacity: number
+  count = 0
+  readonly channel: Int32Array
+  readonly offset: Int32Array
+  readonly length: Int32Array
+  readonly flags: Uint8Array
+
+  constructor(capacity: number) {
+    this.capacity = capacity
+    this.channel = new Int32Array(capacity)
+    this.offset = new Int32Array(capacity)
+    this.length = new Int32Array(capacity)
+    this.flags = new Uint8Array(capacity)
+  }
+}
+
+export const MESSAGE_GAP_BEFORE = 1
+
+/** Room that queued messages gave back, as cost (length + {@link MESSAGE_COST} each): what IPC returns to the client as credit. */
+export class ReleaseBatch {
+  readonly capacity: number
+  count = 0
+  readonly channel: Int32Array
+  readonly cost: Float64Array
+
+  constructor(capacity: number) {
+    this.capacity = capacity
+    this.channel = new Int32Array(capacity)
+    this.cost = new Float64Array(capacity)
+  }
+}
+
+/** Added to a message's length in every credit and flow-control account, so that floods of empty messages are bounded too. */
+export const MESSAGE_COST = 32
+
+export const deliveryModes = ['reliable-ordered', 'reliable-unordered', 'unreliable', 'latest'] as const
+/** Index in {@link deliveryModes} is the mode's number on the wire. */
+export type DeliveryMode = (typeof deliveryModes)[number]
+export const lanes = ['critical', 'high', 'normal', 'low'] as const
+/** Index in {@link lanes} is the lane's number on the wire. */
+export type Lane = (typeof lanes)[number]
+export type Overflow = 'block' | 'drop-oldest' | 'drop-newest' | 'drop-lowest-lane'
+
+export interface ChannelOptions {
+  readonly app: string
+  readonly mode: DeliveryMode
+  readonly lane: Lane
+  /** Share among channels of the same lane, 1 … 255. */
+  readonly weight: number
+  readonly overflow: Overflow
+  /** At most 256 bytes for the remote app. */
+  readonly meta: Uint8Array
+  /** Delivery credit: how much `pollMessages` may hand out before `consume` gives it back. */
+  readonly credit: number
+  /** Whom this channel belongs to locally; one consumer's unread data does not close the session window for the others. */
+  readonly consumer: number
+}
+
+/** A message to send. The object is the caller's and may be reused: the bytes are copied before `send` returns. */
+export interface OutgoingMessage {
+  bytes: Uint8Array
+  offset: number
+  length: number
+  /** 0 … 3; 255 = the channel's. */
+  lane: number
+  /** The sender's own number for `delivered` and `dropped`; 0 when not confirmed. */
+  tag: number
+  confirm: boolean
+  /** {@link never} when it does not expire. */
+  deadline: Instant
+}
+
+export type SendResult = 'queued' | 'blocked' | 'closed' | 'too-large'
+
+/** What is kept of a peer between runs. `greatest` and `lastSent` are TAI64N stamps of 12 bytes (WIRE.md §3.7). */
+export interface PeerRecord {
+  readonly id: Uint8Array
+  readonly name: string | undefined
+  /** Where it was reachable, most recent first, 18 bytes each, at most 16. */
+  readonly addresses: readonly Uint8Array[]
+  readonly addedAt: WallTime
+  readonly connectedAt: WallTime | undefined
+  /** A session was up when this was written: dial at start, so that the peer learns of our restart. */
+  readonly hadSession: boolean
+  readonly greatest: Uint8Array | undefined
+  readonly lastSent: Uint8Array | undefined
+  /** Token of the invite by which we joined, presented until it expires. */
+  readonly invite: { readonly token: Uint8Array; readonly expires: WallTime } | undefined
+}
+
+export interface InviteRecord {
+  readonly token: Uint8Array
+  readonly expires: WallTime
+  readonly name: string | undefined
+  /** Ids that spent it, at most `uses`; it stays good for them until it expires. */
+  readonly spentBy: readonly Uint8Array[]
+  readonly uses: number
+}
+
+export type PersistValue =
+  | { readonly kind: 'peer'; readonly record: PeerRecord }
+  | { readonly kind: 'invite'; readonly record: InviteRecord }
+
+export type PeerState = 'connected' | 'dialing' | 'unreachable' | 'offline'
+
+/** Why a session or a dial ended. Stable words: they reach `event.peer`, `why` and the log. */
+export type EndReason =
+  | 'done' | 'shutting_down' | 'idle' | 'protocol' | 'frame_encoding' | 'flow_control' | 'limit' | 'not_admitted' | 'revoked'
+  | 'downgrade' | 'replaced' | 'key_limit' | 'policy' | 'internal' | 'busy'
+  | 'peer_restarted' | 'timeout' | 'refused' | 'no_address' | 'suite' | 'removed'
+
+export type PathRule = 'first' | 'migrated' | 'only' | 'preferred' | 'black_hole' | 'closed'
+
+export type EndpointEvent =
+  | { readonly kind: 'peer'; readonly peer: PeerHandle; readonly state: PeerState; readonly reason: EndReason | undefined }
+  /** The session is another one than before: all channels of the old one have ended. */
+  | { readonly kind: 'peer-joined'; readonly peer: PeerHandle; readonly inviteToken: Uint8Array }
+  | { readonly kind: 'path'; readonly peer: PeerHandle; readonly from: Uint8Array | undefined; readonly to: Uint8Array | undefined; readonly link: LinkKind; readonly rtt: Duration | undefined; readonly rule: PathRule }
+  | { readonly kind: 'observed-address'; readonly peer: PeerHandle; readonly address: Uint8Array }
+  | { readonly kind: 'channel-incoming'; readonly channel: ChannelHandle; readonly peer: PeerHandle; readonly app: string; readonly mode: DeliveryMode; readonly lane: Lane; readonly weight: number; readonly meta: Uint8Array }
+  | { readonly kind: 'channel-open'; readonly channel: ChannelHandle; readonly maxMessage: number }
+  | { readonly kind: 'channel-closed'; readonly channel: ChannelHandle; readonly code: number; readonly reason: string; readonly by: 'peer' | 'local' | 'session' }
+  | { readonly kind: 'writable'; readonly channel: ChannelHandle }
+  | { readonly kind: 'delivered' | 'dropped'; readonly channel: ChannelHandle; readonly firstTag: number; readonly lastTag: number; readonly reason: DropReason }
+  | { readonly kind: 'pong'; readonly token: number; readonly peer: PeerHandle; readonly rtt: Duration | undefined }
+  /** Numbered by key, the last value wins. With `barrier`, later events may be told to nobody before this is written. */
+  | { readonly kind: 'persist'; readonly key: string; readonly sequence: number; readonly value: PersistValue | undefined; readonly barrier: boolean }
+  | { readonly kind: 'drained' }
+
+export type DropReason = 'none' | 'deadline' | 'drop-oldest' | 'drop-newest' | 'lane' | 'superseded' | 'peer-gone' | 'channel-closed' | 'too-large-for-path' | 'no-credit'
+
+/** What only a driver can do. Drivers of later issues add members; a host that cannot do one says `handleLink(…, 'failed')`. */
+export type EndpointAction =
+  | { readonly kind: 'dial'; readonly transport: 'tcp' | 'ble'; readonly address: Uint8Array; readonly peer: PeerHandle }
+  | { readonly kind: 'close-link'; readonly link: LinkId }
+
+export interface ConnectOptions {
+  /** Where to try, besides what the roster knows: 18 bytes each; more than 16 are cut. */
+  readonly addresses: readonly Uint8Array[]
+  /** Dial even if a quiet backoff is running. */
+  readonly now: boolean
+}
+
+export interface PathStats {
+  readonly address: Uint8Array
+  readonly kind: LinkKind
+  readonly active: boolean
+  readonly validated: boolean
+  readonly rtt: Duration | undefined
+  readonly congestionWindow: number
+  readonly bytesInFlight: number
+  /** Share of packets declared lost, 0 … 1, over the life of the path. */
+  readonly loss: number
+}
+
+export interface PeerStats {
+  readonly peer: PeerHandle
+  readonly id: Uint8Array
+  readonly name: string | undefined
+  readonly state: PeerState
+  readonly since: WallTime
+  readonly inRoster: boolean
+  readonly paths: readonly PathStats[]
+  readonly channels: number
+  /** Session binding, 32 bytes (WIRE.md §2), exported to apps as channel binding. */
+  readonly binding: Uint8Array | undefined
+}
+
+export interface ChannelStats {
+  readonly sent: number
+  readonly received: number
+  readonly delivered: number
+  readonly dropped: Readonly<Partial<Record<DropReason, number>>>
+  readonly queued: number
+  readonly queuedBytes: number
+  readonly rtt: Duration | undefined
+}
+
+/** One local node. */
+export interface EndpointContract {
+  readonly arena: Arena
+  /** The node's own peer id, 32 bytes. */
+  readonly id: Uint8Array
+
+  handleDatagrams(now: Now, batch: ReceiveBatch): void
+  handleLink(now: Now, link: LinkId, state: LinkState, info?: LinkInfo): void
+  handleTimeout(now: Now): void
+
+  /** `undefined` for an id that is not valid or is our own. */
+  connect(now: Now, id: Uint8Array, options: ConnectOptions): PeerHandle | undefined
+  disconnect(now: Now, peer: PeerHandle): void
+  /** A number for the `pong` event; `undefined` when there is no session. */
+  ping(now: Now, peer: PeerHandle): number | undefined
+  openChannel(now: Now, peer: PeerHandle, options: ChannelOptions): ChannelHandle | 'unreachable' | 'limit'
+  acceptChannel(now: Now, channel: ChannelHandle, options: { readonly credit: number; readonly consumer: number; readonly overflow: Overflow }): boolean
+  rejectChannel(now: Now, channel: ChannelHandle, code: number, reason: string): void
+  /** Queued messages are sent first, unless `abort`. A `channel-closed` event ends it. */
+  closeChannel(now: Now, channel: ChannelHandle, options: { readonly abort: boolean; readonly code: number; readonly reason: string }): void
+  /** Stops or resumes delivery of a channel regardless of credit, for a consumer whose socket is full. */
+  holdChannel(now: Now, channel: ChannelHandle, held: boolean): void
+  setLocalCandidates(now: Now, addresses: readonly Uint8Array[]): void
+
+  addPeer(now: Now, id: Uint8Array, options: { readonly name: string | undefined; readonly addresses: readonly Uint8Array[]; readonly invite: PeerRecord['invite'] }): PeerHandle | undefined
+  removePeer(now: Now, id: Uint8Array): boolean
+  addInvite(now: Now, invite: InviteRecord): boolean
+  revokeInvite(now: Now, token: Uint8Array): boolean
+  invites(): readonly InviteRecord[]
+  peers(): readonly PeerHandle[]
+  findPeer(id: Uint8Array): PeerHandle | undefined
+  peerStats(peer: PeerHandle): PeerStats | undefined
+  channelStats(channel: ChannelHandle): ChannelStats | undefined
+  counters(): Readonly<Record<string, number>>
+  /** Closes all channels and sessions; `drained` when nothing is left, at the latest at `deadline`. */
+  shutdown(now: Now, deadline: Instant): void
+
+  send(now: Now, channel: ChannelHandle, message: OutgoingMessage): SendResult
+  /** One call for many channels; result i belongs to channel i. */
+  sendMany(now: Now, channels: readonly ChannelHandle[], message: OutgoingMessage, results: SendResult[]): void
+  /** The app took messages of this cost: reopens delivery credit and the peer's flow-control window. */
+  consume(now: Now, channel: ChannelHandle, cost: number): void
+
+  /** Fills rows of sealed bursts and returns how many; 0 when there is nothing to send now. */
+  pollTransmits(now: Now, batch: TransmitBatch): number
+  pollMessages(now: Now, batch: MessageBatch): number
+  pollReleases(batch: ReleaseBatch): number
+  pollEvent(): EndpointEvent | undefined
+  pollAction(): EndpointAction | undefined
+  nextTimeout(): Instant
+}
