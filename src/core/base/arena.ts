@@ -84,15 +84,16 @@ export class Arena {
     this.#references[offset / BLOCK_MIN]!++
   }
 
-  /** One holder less; the last one frees the block. */
-  release(offset: number): void {
+  /** One holder less; the last one frees the block. Returns the bytes that became free: 0 while others hold it. */
+  release(offset: number): number {
     let unit = offset / BLOCK_MIN
     const left = --this.#references[unit]!
-    if (left > 0) return
+    if (left > 0) return 0
     const state = this.#state[unit]!
     assert(left === 0 && state < 0, 'released block is taken')
     let order = -state - 1
-    this.#used -= BLOCK_MIN << order
+    const freed = BLOCK_MIN << order
+    this.#used -= freed
     this.#state[unit] = 0
     while (order + 1 < this.#orders) {
       const buddy = unit ^ (1 << order)
@@ -103,6 +104,7 @@ export class Arena {
       order++
     }
     this.#pushFree(unit, order)
+    return freed
   }
 
   #pushFree(unit: number, order: number): void {

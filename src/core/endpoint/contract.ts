@@ -12,27 +12,11 @@
  */
 import type { Arena } from '../base/arena.ts'
 import { ADDRESS_SIZE } from '../base/address.ts'
+import type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
 import type { Duration, Instant, Now, WallTime } from '../base/time.ts'
 
-declare const brand: unique symbol
-type Branded<Name extends string> = number & { readonly [brand]: Name }
-
-/** A driver's number for one socket or connection, unique among open links. */
-export type LinkId = Branded<'link'>
-/** The core's number for (link, remote address) inside one session. */
-export type PathId = Branded<'path'>
-/** A peer this node knows or talks to. Never reused while the endpoint lives. */
-export type PeerHandle = Branded<'peer'>
-/** One channel. The low {@link CHANNEL_SLOT_BITS} bits are a dense slot for the router's tables, the rest a generation. */
-export type ChannelHandle = Branded<'channel'>
-
-export const CHANNEL_SLOT_BITS = 20
-export function channelSlot(channel: ChannelHandle): number {
-  return channel & ((1 << CHANNEL_SLOT_BITS) - 1)
-}
-
-export type LinkKind = 'udp' | 'tcp' | 'ble' | 'relay' | 'turn'
-export type LinkState = 'opened' | 'blocked' | 'writable' | 'failed' | 'closed'
+export type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathId, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
+export { CHANNEL_SLOT_BITS, channelSlot, deliveryModes, lanes, MESSAGE_COST } from '../base/domain.ts'
 
 /** What a driver says of a link when it opens it. */
 export interface LinkInfo {
@@ -157,17 +141,6 @@ export class ReleaseBatch {
   }
 }
 
-/** Added to a message's length in every credit and flow-control account, so that floods of empty messages are bounded too. */
-export const MESSAGE_COST = 32
-
-export const deliveryModes = ['reliable-ordered', 'reliable-unordered', 'unreliable', 'latest'] as const
-/** Index in {@link deliveryModes} is the mode's number on the wire. */
-export type DeliveryMode = (typeof deliveryModes)[number]
-export const lanes = ['critical', 'high', 'normal', 'low'] as const
-/** Index in {@link lanes} is the lane's number on the wire. */
-export type Lane = (typeof lanes)[number]
-export type Overflow = 'block' | 'drop-oldest' | 'drop-newest' | 'drop-lowest-lane'
-
 export interface ChannelOptions {
   readonly app: string
   readonly mode: DeliveryMode
@@ -196,8 +169,6 @@ export interface OutgoingMessage {
   /** {@link never} when it does not expire. */
   deadline: Instant
 }
-
-export type SendResult = 'queued' | 'blocked' | 'closed' | 'too-large'
 
 /** What is kept of a peer between runs. `greatest` and `lastSent` are TAI64N stamps of 12 bytes (WIRE.md §3.7). */
 export interface PeerRecord {
@@ -228,16 +199,6 @@ export type PersistValue =
   | { readonly kind: 'peer'; readonly record: PeerRecord }
   | { readonly kind: 'invite'; readonly record: InviteRecord }
 
-export type PeerState = 'connected' | 'dialing' | 'unreachable' | 'offline'
-
-/** Why a session or a dial ended. Stable words: they reach `event.peer`, `why` and the log. */
-export type EndReason =
-  | 'done' | 'shutting_down' | 'idle' | 'protocol' | 'frame_encoding' | 'flow_control' | 'limit' | 'not_admitted' | 'revoked'
-  | 'downgrade' | 'replaced' | 'key_limit' | 'policy' | 'internal' | 'busy'
-  | 'peer_restarted' | 'timeout' | 'refused' | 'no_address' | 'suite' | 'removed'
-
-export type PathRule = 'first' | 'migrated' | 'only' | 'preferred' | 'black_hole' | 'closed'
-
 export type EndpointEvent =
   | { readonly kind: 'peer'; readonly peer: PeerHandle; readonly state: PeerState; readonly reason: EndReason | undefined }
   /** The session is another one than before: all channels of the old one have ended. */
@@ -253,8 +214,6 @@ export type EndpointEvent =
   /** Numbered by key, the last value wins. With `barrier`, later events may be told to nobody before this is written. */
   | { readonly kind: 'persist'; readonly key: string; readonly sequence: number; readonly value: PersistValue | undefined; readonly barrier: boolean }
   | { readonly kind: 'drained' }
-
-export type DropReason = 'none' | 'deadline' | 'drop-oldest' | 'drop-newest' | 'lane' | 'superseded' | 'peer-gone' | 'channel-closed' | 'too-large-for-path' | 'no-credit'
 
 /** What only a driver can do. Drivers of later issues add members; a host that cannot do one says `handleLink(…, 'failed')`. */
 export type EndpointAction =

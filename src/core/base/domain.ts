@@ -1,0 +1,46 @@
+/** The words that every floor shares (DESIGN §2). */
+
+declare const brand: unique symbol
+type Branded<Name extends string> = number & { readonly [brand]: Name }
+
+/** A driver's number for one socket or connection, unique among open links. */
+export type LinkId = Branded<'link'>
+/** The core's number for (link, remote address) inside one session. */
+export type PathId = Branded<'path'>
+/** A peer this node knows or talks to. Never reused while the endpoint lives. */
+export type PeerHandle = Branded<'peer'>
+/** One channel. The low {@link CHANNEL_SLOT_BITS} bits are a dense slot for the router's tables, the rest a generation. */
+export type ChannelHandle = Branded<'channel'>
+
+export const CHANNEL_SLOT_BITS = 20
+export function channelSlot(channel: ChannelHandle): number {
+  return channel & ((1 << CHANNEL_SLOT_BITS) - 1)
+}
+
+export type LinkKind = 'udp' | 'tcp' | 'ble' | 'relay' | 'turn'
+export type LinkState = 'opened' | 'blocked' | 'writable' | 'failed' | 'closed'
+
+/** Added to a message's length in every credit and flow-control account, so that floods of empty messages are bounded too. */
+export const MESSAGE_COST = 32
+
+export const deliveryModes = ['reliable-ordered', 'reliable-unordered', 'unreliable', 'latest'] as const
+/** Index in {@link deliveryModes} is the mode's number on the wire. */
+export type DeliveryMode = (typeof deliveryModes)[number]
+export const lanes = ['critical', 'high', 'normal', 'low'] as const
+/** Index in {@link lanes} is the lane's number on the wire. */
+export type Lane = (typeof lanes)[number]
+export type Overflow = 'block' | 'drop-oldest' | 'drop-newest' | 'drop-lowest-lane'
+
+export type SendResult = 'queued' | 'blocked' | 'closed' | 'too-large'
+
+export type PeerState = 'connected' | 'dialing' | 'unreachable' | 'offline'
+
+/** Why a session or a dial ended. Stable words: they reach `event.peer`, `why` and the log. */
+export type EndReason =
+  | 'done' | 'shutting_down' | 'idle' | 'protocol' | 'frame_encoding' | 'flow_control' | 'limit' | 'not_admitted' | 'revoked'
+  | 'downgrade' | 'replaced' | 'key_limit' | 'policy' | 'internal' | 'busy'
+  | 'peer_restarted' | 'timeout' | 'refused' | 'no_address' | 'suite' | 'removed'
+
+export type PathRule = 'first' | 'migrated' | 'only' | 'preferred' | 'black_hole' | 'closed'
+
+export type DropReason = 'none' | 'deadline' | 'drop-oldest' | 'drop-newest' | 'lane' | 'superseded' | 'peer-gone' | 'channel-closed' | 'too-large-for-path' | 'no-credit'

@@ -1,0 +1,99 @@
+import type { Duration, Instant } from '../base/time.ts'
+import { second, toInstant } from '../base/time.ts'
+import type { AckSample, CongestionController } from './congestion.ts'
+
+/** RFC 9438 §5: C in segments per second cubed, and the multiplicative decrease. */
+const CUBIC_C = 0.4
+const CUBIC_BETA = 0.7
+/** RFC 9438 §4.3: additive increase that makes CUBIC as fair as Reno in its region. */
+const RENO_ALPHA = (3 * (1 - CUBIC_BETA)) / (1 + CUBIC_BETA)
+
+/** [QR] §7.2: min(10 d, max(2 d, 14720)). */
+export function initialWindow(datagramSize: number): number {
+  return Math.min(10 * datagramSize, Math.max(2 * datagramSize, 14_720))
+}
+
+/** CUBIC (RFC 9438) with slow start, fast convergence and the Reno-friendly region. */
+export class Cubic implements CongestionController {
+  readonly name = 'cubic'
+  readonly pacingRate = undefined
+  window: number
+  #datagramSize: number
+  #threshold = Infinity
+  #windowMax = 0
+  /** Start of the current congestion-avoidance epoch; 0 when none has begun. */
+  #epoch = 0
+  #k = 0
+  #renoWindow = 0
+  /** Packets sent before this moment belong to a loss event that was already answered. */
+  #recoveryStart: Instant = toInstant(-1)
+
+  constructor(datagramSize: number) {
+    this.#datagramSize = datagramSize
+    this.window = initialWindow(datagramSize)
+  }
+
+  get inSlowStart(): boolean {
+    return this.window < this.#threshold
+  }
+
+  onSent(_now: Instant, _bytes: number, _inFlight: number): void {
+    // CUBIC looks at acknowledgements only.
+  }
+
+  onAcked(sample: AckSample): void {
+    // RFC 9002 §7.8: a window that was not the limit is not evidence for a larger one.
+    if (!sample.windowLimited || sample.sentAt <= this.#recoveryStart) return
+    if (this.window < this.#threshold) {
+      this.window += sample.bytes
+      return
+    }
+    this.#avoid(sample.now, sample.bytes, sample.smoothedRtt)
+  }
+
+  onLost(now: Instant, _bytes: number, sentAt: Instant, persistent: boolean): void {
+    if (persistent) {
+      this.window = 2 * this.#datagramSize
+      this.#threshold = Math.max(this.#threshold === Infinity ? 0 : this.#threshold, this.window)
+      this.#recoveryStart = toInstant(-1)
+      this.#epoch = 0
+      return
+    }
+    if (sentAt <= this.#recoveryStart) return
+    this.#recoveryStart = now
+    // Fast convergence (RFC 9438 §4.7): a flow that shrinks twice leaves room for newer ones.
+    this.#windowMax = this.window < this.#windowMax ? (this.window * (1 + CUBIC_BETA)) / 2 : this.window
+    this.window = Math.max(this.window * CUBIC_BETA, 2 * this.#datagramSize)
+    this.#threshold = this.window
+    this.#epoch = 0
+  }
+
+  setDatagramSize(bytes: number): void {
+    this.#datagramSize = bytes
+    this.window = Math.max(this.window, 2 * bytes)
+  }
+
+  #avoid(now: Instant, bytes: number, rtt: Duration): void {
+    const size = this.#datagramSize
+    if (this.#epoch === 0) {
+      this.#epoch = Math.max(now, 1)
+      this.#renoWindow = this.window
+      if (this.#windowMax < this.window) {
+        this.#windowMax = this.window
+        this.#k = 0
+      } else {
+        this.#k = Math.cbrt((this.#windowMax - this.window) / size / CUBIC_C)
+      }
+    }
+    const t = (now - this.#epoch + rtt) / second - this.#k
+    const cubic = this.#windowMax + CUBIC_C * t * t * t * size
+    this.#renoWindow += (RENO_ALPHA * size * bytes) / this.window
+    if (cubic < this.#renoWindow) {
+      this.window = Math.max(this.window, this.#renoWindow)
+      return
+    }
+    // RFC 9438 §4.4: at most half a window more per round trip.
+    const target = Math.min(Math.max(cubic, this.window), 1.5 * this.window)
+    this.window += ((target - this.window) * bytes) / this.window
+  }
+}

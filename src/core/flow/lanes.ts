@@ -1,0 +1,106 @@
+/** Bytes a channel of weight 1 may send in its turn; a lane's share is this times {@link LANE_WEIGHTS}. */
+const QUANTUM = 1152
+/** Shares of the four lanes while all have something to send. Low gets 1 of 85 of a full link: it never starves. */
+const LANE_WEIGHTS = [64, 16, 4, 1] as const
+const LANE_COUNT = 4
+
+/** What the scheduler keeps in a channel. Written by the scheduler only, except `lane` and `weight`. */
+export interface LaneMember {
+  lane: number
+  weight: number
+  deficit: number
+  /** Whether it stands in its lane's list. */
+  scheduled: boolean
+}
+
+/**
+ * Who sends next: lanes in order of priority, each within its share of the round (deficit round robin by bytes), and channels
+ * of one lane in deficit round robin by weight. So a critical message goes before queued bulk, and a flood of critical
+ * messages leaves the other lanes their share.
+ */
+export class LaneScheduler<T extends LaneMember> {
+  readonly #lists: T[][] = [[], [], [], []]
+  readonly #heads = [0, 0, 0, 0]
+  readonly #shares = LANE_WEIGHTS.map((weight) => weight * QUANTUM)
+
+  get empty(): boolean {
+    for (let lane = 0; lane < LANE_COUNT; lane++) {
+      if (this.#heads[lane]! < this.#lists[lane]!.length) return false
+    }
+    return true
+  }
+
+  /** Puts a channel that has something to send at the end of its lane; nothing happens when it is there already. */
+  add(member: T): void {
+    if (member.scheduled) return
+    member.scheduled = true
+    member.deficit = member.weight * QUANTUM
+    this.#lists[member.lane]!.push(member)
+  }
+
+  remove(member: T): void {
+    if (!member.scheduled) return
+    member.scheduled = false
+    const list = this.#lists[member.lane]!
+    const head = this.#heads[member.lane]!
+    if (list[head] === member) {
+      this.#heads[member.lane] = head + 1
+      this.#compact(member.lane)
+      return
+    }
+    list.splice(list.indexOf(member, head), 1)
+  }
+
+  /** Whose turn it is, and it stays whose turn it is until {@link spent} or {@link remove} say otherwise. */
+  next(): T | undefined {
+    for (let round = 0; round < 2; round++) {
+      for (let lane = 0; lane < LANE_COUNT; lane++) {
+        if (this.#heads[lane]! < this.#lists[lane]!.length && this.#shares[lane]! > 0) return this.#turn(lane)
+      }
+      for (let lane = 0; lane < LANE_COUNT; lane++) {
+        const share = LANE_WEIGHTS[lane]! * QUANTUM
+        this.#shares[lane] = Math.min(this.#shares[lane]! + share, share)
+      }
+    }
+    // A share may be overdrawn by one large frame; the highest lane with work goes then.
+    for (let lane = 0; lane < LANE_COUNT; lane++) {
+      if (this.#heads[lane]! < this.#lists[lane]!.length) return this.#turn(lane)
+    }
+    return undefined
+  }
+
+  /** Bytes that the channel may still send in this turn. */
+  allowance(member: T): number {
+    return Math.max(1, Math.min(member.deficit, this.#shares[member.lane]!))
+  }
+
+  spent(member: T, bytes: number): void {
+    member.deficit -= bytes
+    this.#shares[member.lane]! -= bytes
+  }
+
+  #turn(lane: number): T {
+    const list = this.#lists[lane]!
+    for (;;) {
+      const head = this.#heads[lane]!
+      const member = list[head]!
+      if (member.deficit > 0 || list.length - head === 1) {
+        if (member.deficit <= 0) member.deficit = member.weight * QUANTUM
+        return member
+      }
+      member.deficit += member.weight * QUANTUM
+      list.push(member)
+      this.#heads[lane] = head + 1
+      this.#compact(lane)
+    }
+  }
+
+  #compact(lane: number): void {
+    const list = this.#lists[lane]!
+    const head = this.#heads[lane]!
+    if (head === list.length) list.length = 0
+    else if (head > 64 && head > list.length / 2) list.splice(0, head)
+    else return
+    this.#heads[lane] = 0
+  }
+}

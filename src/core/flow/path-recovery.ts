@@ -1,0 +1,65 @@
+import { second, toInstant, never, type Duration, type Instant } from '../base/time.ts'
+import type { CongestionController } from './congestion.ts'
+import { Pacer } from './pacer.ts'
+import { RttEstimator } from './rtt.ts'
+
+/** [QR] §6.1.1: later packets of the same path acknowledged before an earlier one counts as lost. */
+export const PACKET_THRESHOLD = 3
+/** WIRE.md §6: a probe timeout never backs off beyond this, so that a dead path is left in time. */
+const PTO_MAX: Duration = 5 * second
+
+/** Loss recovery and congestion state of one path (RFC 9002): everything that must not be mixed between paths. */
+export class PathRecovery {
+  readonly rtt = new RttEstimator()
+  readonly pacer = new Pacer()
+  controller: CongestionController
+  inFlight = 0
+  /** Ack-eliciting packets in flight. */
+  outstanding = 0
+  nextSequence = 0
+  /** Greatest send order on this path that was acknowledged, modulo 2^32; −1 while none was. */
+  largestAcked = -1
+  hasAcked = false
+  /** When the next packet counts as lost by time; {@link never} when none waits for it. */
+  lossAt: Instant = never
+  ptoCount = 0
+  lastElicitingAt: Instant = toInstant(0)
+  /** Ack-eliciting data is outstanding and nothing was acknowledged since. */
+  silentSince: Instant = never
+  windowLimited = false
+  packetsSent = 0
+  packetsLost = 0
+
+  constructor(controller: CongestionController) {
+    this.controller = controller
+  }
+
+  /** Records one ack-eliciting packet and returns its send order on this path. */
+  onSent(now: Instant, size: number): number {
+    this.controller.onSent(now, size, this.inFlight)
+    if (this.outstanding === 0) this.silentSince = now
+    this.inFlight += size
+    this.outstanding++
+    this.packetsSent++
+    this.lastElicitingAt = now
+    return this.nextSequence++
+  }
+
+  /** A packet left the flight: acknowledged, lost, or given up with its path. */
+  onSettled(size: number): void {
+    this.inFlight -= size
+    this.outstanding--
+    if (this.outstanding === 0) this.silentSince = never
+  }
+
+  pto(maxAckDelay: Duration): Duration {
+    return Math.min(this.rtt.pto(maxAckDelay) * 2 ** Math.min(this.ptoCount, 10), PTO_MAX)
+  }
+
+  /** When loss detection or a probe is due. */
+  timeout(maxAckDelay: Duration): Instant {
+    if (this.lossAt !== never) return this.lossAt
+    if (this.outstanding === 0) return never
+    return toInstant(this.lastElicitingAt + this.pto(maxAckDelay))
+  }
+}

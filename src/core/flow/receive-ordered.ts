@@ -1,0 +1,195 @@
+import {
+  MessageStore, Reassembly, RECEIVED, RECEIVED_BEFORE, RECEIVED_FLOW_CONTROL, RECEIVED_LIMIT, RECEIVED_NO_ROOM, RECEIVED_PROTOCOL,
+  type MessageSink, type Receiver, type ReceiveResult,
+} from './receive.ts'
+import { MESSAGE_COST } from '../base/domain.ts'
+import type { MemoryAccount } from '../base/memory-account.ts'
+
+/** Ids ahead of the next one that are kept. Flow control admits at most 8 MiB / 32 B; more distance than this is LIMIT. */
+const AHEAD_MAX = 262_144
+const FIRST_CAPACITY = 16
+
+const EMPTY = 0
+const COMPLETE = 1
+const SKIPPED = 2
+const PARTIAL = 3
+
+/**
+ * Mode 0, reliable-ordered: handed over by id, SKIPped ids passed over. The message that is next and whole goes straight from
+ * the receive slab to the consumer; what is early, or finds no credit, waits in a ring of slots indexed by id.
+ */
+export class OrderedReceiver implements Receiver {
+  credit: number
+  held = false
+  received = 0
+  delivered = 0
+  readonly dropped = 0
+  /** Next id to hand over. */
+  next = 0
+  /** One past the greatest id in the ring. */
+  #end = 0
+  readonly #store: MessageStore
+  #mask = -1
+  #slot = new Uint8Array(0)
+  #offset = new Int32Array(0)
+  #length = new Int32Array(0)
+  #block = new Int32Array(0)
+  #partials: Map<number, Reassembly> | undefined
+
+  constructor(memory: MemoryAccount, credit: number) {
+    this.#store = new MessageStore(memory)
+    this.credit = credit
+  }
+
+  finished(final: number): boolean {
+    return this.next >= final
+  }
+
+  whole(_now: number, id: number, offset: number, length: number, room: number, sink: MessageSink): ReceiveResult {
+    if (id === this.next && this.#end <= id && this.credit > 0 && !this.held) {
+      if (length + MESSAGE_COST > room) return RECEIVED_FLOW_CONTROL
+      this.received += length + MESSAGE_COST
+      this.#hand(offset, length, -1, sink)
+      this.next = id + 1
+      this.#end = this.next
+      return RECEIVED
+    }
+    const found = this.#find(id)
+    if (found === COMPLETE || found === SKIPPED) return RECEIVED_BEFORE
+    if (found === PARTIAL) return this.fragment(_now, id, offset, length, 0, length, room, sink)
+    if (length + MESSAGE_COST > room) return RECEIVED_FLOW_CONTROL
+    if (!this.#reach(id)) return RECEIVED_LIMIT
+    let at = 0
+    let block = -1
+    if (length > 0) {
+      at = this.#store.put(offset, length)
+      if (at < 0) return RECEIVED_NO_ROOM
+      block = this.#store.lastBlock
+    }
+    this.received += length + MESSAGE_COST
+    this.#set(id, COMPLETE, at, length, block)
+    if (id === this.next) this.resume(sink)
+    return RECEIVED
+  }
+
+  fragment(now: number, id: number, offset: number, length: number, at: number, total: number, room: number, sink: MessageSink): ReceiveResult {
+    const found = this.#find(id)
+    if (found === COMPLETE || found === SKIPPED) return RECEIVED_BEFORE
+    let part = found === PARTIAL ? this.#partials!.get(id)! : undefined
+    if (part === undefined) {
+      if (total + MESSAGE_COST > room) return RECEIVED_FLOW_CONTROL
+      if (!this.#reach(id)) return RECEIVED_LIMIT
+      const block = this.#store.allocate(total)
+      if (block < 0) return RECEIVED_NO_ROOM
+      part = new Reassembly(id, total, block, now)
+      this.#partials ??= new Map()
+      this.#partials.set(id, part)
+      this.received += total + MESSAGE_COST
+      this.#set(id, PARTIAL, block, total, block)
+    }
+    if (part.total !== total) return RECEIVED_PROTOCOL
+    const result = part.add(this.#store.bytes, offset, at, length)
+    if (part.complete) {
+      this.#partials!.delete(id)
+      this.#slot[id & this.#mask] = COMPLETE
+      if (id === this.next) this.resume(sink)
+    }
+    return result
+  }
+
+  skip(id: number, total: number, room: number, sink: MessageSink): ReceiveResult {
+    const found = this.#find(id)
+    if (found === COMPLETE || found === SKIPPED) return RECEIVED_BEFORE
+    if (found === PARTIAL) {
+      this.#store.release(this.#partials!.get(id)!.block)
+      this.#partials!.delete(id)
+    } else {
+      if (total + MESSAGE_COST > room) return RECEIVED_FLOW_CONTROL
+      if (!this.#reach(id)) return RECEIVED_LIMIT
+      this.received += total + MESSAGE_COST
+    }
+    this.#set(id, SKIPPED, 0, total, -1)
+    if (id === this.next) this.resume(sink)
+    return RECEIVED
+  }
+
+  /** Cost of SKIPped messages passed since it was last read: nobody will consume it, so the owner does. */
+  passed = 0
+
+  resume(sink: MessageSink): void {
+    while (this.next < this.#end) {
+      const i = this.next & this.#mask
+      const slot = this.#slot[i]!
+      if (slot === SKIPPED) {
+        this.passed += this.#length[i]! + MESSAGE_COST
+      } else if (slot === COMPLETE && this.credit > 0 && !this.held) {
+        this.#hand(this.#offset[i]!, this.#length[i]!, this.#block[i]!, sink)
+      } else {
+        return
+      }
+      this.#slot[i] = EMPTY
+      this.next++
+    }
+    this.#store.trim()
+  }
+
+  expire(): number {
+    return Infinity
+  }
+
+  clear(): void {
+    for (let id = this.next; id < this.#end; id++) {
+      const i = id & this.#mask
+      const slot = this.#slot[i]!
+      if ((slot === COMPLETE || slot === PARTIAL) && this.#block[i]! >= 0) this.#store.release(this.#block[i]!)
+      this.#slot[i] = EMPTY
+    }
+    this.next = this.#end
+    this.#partials = undefined
+    this.#store.trim()
+  }
+
+  #hand(offset: number, length: number, block: number, sink: MessageSink): void {
+    this.credit -= length + MESSAGE_COST
+    this.delivered++
+    sink.deliver(offset, length, block, false)
+  }
+
+  #find(id: number): number {
+    if (id < this.next) return COMPLETE
+    return id < this.#end ? this.#slot[id & this.#mask]! : EMPTY
+  }
+
+  #set(id: number, slot: number, offset: number, length: number, block: number): void {
+    const i = id & this.#mask
+    this.#slot[i] = slot
+    this.#offset[i] = offset
+    this.#length[i] = length
+    this.#block[i] = block
+  }
+
+  /** Makes the ring reach `id`. */
+  #reach(id: number): boolean {
+    if (id - this.next >= AHEAD_MAX) return false
+    if (id - this.next > this.#mask) {
+      let capacity = this.#mask < 0 ? FIRST_CAPACITY : this.#mask + 1
+      while (id - this.next >= capacity) capacity *= 2
+      this.#resize(capacity)
+    }
+    if (id >= this.#end) this.#end = id + 1
+    return true
+  }
+
+  #resize(capacity: number): void {
+    const mask = capacity - 1
+    const move = <T extends Int32Array | Uint8Array>(from: T, to: T): T => {
+      for (let id = this.next; id < this.#end; id++) to[id & mask] = from[id & this.#mask]!
+      return to
+    }
+    this.#slot = move(this.#slot, new Uint8Array(capacity))
+    this.#offset = move(this.#offset, new Int32Array(capacity))
+    this.#length = move(this.#length, new Int32Array(capacity))
+    this.#block = move(this.#block, new Int32Array(capacity))
+    this.#mask = mask
+  }
+}

@@ -1,0 +1,100 @@
+import { equalConstantTime } from '../base/bytes.ts'
+import { after, millisecond, never, type Duration, type Instant } from '../base/time.ts'
+
+/** Challenges that may be open on one path: a response to any of them validates it. */
+const CHALLENGES_OPEN = 3
+/** How long a path may take to answer its challenges before it is given up: max(1 s, 3 PTO) (WIRE.md §6). */
+const VALIDATION_TIME: Duration = 1000 * millisecond
+
+/**
+ * Whether the peer can be reached at one address (RFC 9000 §8.2): PATH_CHALLENGE carries 8 random bytes, different each time,
+ * and only a PATH_RESPONSE with them proves it. Until then at most as many bytes go there as authenticated ones came from
+ * there (factor 1: no amplification).
+ *
+ * States: unknown → (challenge) → challenged → (response) → validated; challenged → (time out) → failed.
+ */
+export class PathValidation {
+  state: 'unknown' | 'challenged' | 'validated' | 'failed' = 'unknown'
+  /** Bytes of authenticated datagrams received from there, and bytes sent there, while not validated. */
+  bytesReceived = 0
+  bytesSent = 0
+  #open: Uint8Array[] = []
+  #retryAt: Instant = never
+  #failAt: Instant = never
+  /** When the first challenge of this round was sent. */
+  challengedAt: Instant = never
+
+  get validated(): boolean {
+    return this.state === 'validated'
+  }
+
+  /** Bytes that may be sent to this address now. */
+  get budget(): number {
+    return this.validated ? Infinity : this.bytesReceived - this.bytesSent
+  }
+
+  /** Wants a challenge in the next datagram to this address. */
+  wanted = false
+
+  /** Begins a round of validation; a validated path stays so until the round fails. */
+  begin(): void {
+    this.wanted = true
+  }
+
+  /** The challenge to send now. `data` is 8 fresh random bytes, which this object keeps. */
+  challenge(now: Instant, data: Uint8Array, pto: Duration): void {
+    this.wanted = false
+    if (this.#open.length === CHALLENGES_OPEN) this.#open.shift()
+    this.#open.push(data)
+    if (this.#failAt === never) {
+      this.challengedAt = now
+      this.#failAt = after(now, Math.max(VALIDATION_TIME, 3 * pto))
+    }
+    this.#retryAt = after(now, Math.min(pto, VALIDATION_TIME / 3))
+    if (this.state !== 'validated') this.state = 'challenged'
+  }
+
+  /** Whether `data` answers an open challenge; the path is validated then. */
+  respond(data: Uint8Array): boolean {
+    if (!this.#open.some((open) => equalConstantTime(open, data))) return false
+    this.validate()
+    return true
+  }
+
+  /** The address proved itself in another way (the handshake used only this one, a connected link). */
+  validate(): void {
+    this.state = 'validated'
+    this.#end()
+  }
+
+  /** Whether a challenge waits for its answer. */
+  get pending(): boolean {
+    return this.#failAt !== never
+  }
+
+  timeout(): Instant {
+    return this.#retryAt < this.#failAt ? this.#retryAt : this.#failAt
+  }
+
+  /** Repeats the challenge or gives the round up. Returns whether the round failed just now. */
+  handleTimeout(now: Instant): boolean {
+    if (now >= this.#failAt) {
+      this.state = 'failed'
+      this.#end()
+      return true
+    }
+    if (now >= this.#retryAt) {
+      this.#retryAt = never
+      this.wanted = true
+    }
+    return false
+  }
+
+  #end(): void {
+    this.#open = []
+    this.#retryAt = never
+    this.#failAt = never
+    this.challengedAt = never
+    this.wanted = false
+  }
+}
