@@ -1,0 +1,346 @@
+/**
+ * The methods and events of the local IPC (WIRE.md §8.1): what a client writes (`params`), what the daemon's handler sees after
+ * parsing (`request`, defaults filled in, text decoded), what comes back (`result`). Both sides ignore members they do not know.
+ */
+import type { ErrorCode } from '../base/errors.ts'
+
+/** Index is the mode's number on the wire between daemons. */
+export const ipcModes = ['reliable-ordered', 'reliable-unordered', 'unreliable', 'latest'] as const
+export type IpcMode = (typeof ipcModes)[number]
+/** Index is the lane's number in a message frame. */
+export const ipcLanes = ['critical', 'high', 'normal', 'low'] as const
+export type IpcLane = (typeof ipcLanes)[number]
+export const ipcOverflows = ['block', 'drop-oldest', 'drop-newest', 'drop-lowest-lane'] as const
+export type IpcOverflow = (typeof ipcOverflows)[number]
+export const ipcPeerStates = ['connected', 'dialing', 'unreachable', 'offline'] as const
+export type IpcPeerState = (typeof ipcPeerStates)[number]
+
+/** `app:*`, `app:<name>`, `status`, `admin`. */
+export type IpcScope = string
+
+/** How many peers one answer of `peers` holds at most: 10,000 of them would not fit a JSON frame. */
+export const PEERS_PAGE = 500
+
+export interface HelloParams {
+  readonly protocol: number
+  /** Program and version, for logs: `dice/0.3`. */
+  readonly client?: string
+  readonly app?: string
+  /** API keys come with a later version; today every key is answered `auth`. */
+  readonly key?: string
+  /** Resuming comes with a later version; today it is answered `resumed: false`. */
+  readonly resume?: string
+  readonly received?: Readonly<Record<string, number>>
+}
+export interface HelloRequest {
+  readonly protocol: number
+  readonly client: string
+  readonly app: string | undefined
+  readonly key: string | undefined
+  readonly resume: string | undefined
+}
+export interface HelloLimits {
+  /** Bytes of one message. */
+  readonly message: number
+  readonly channels: number
+  /** Bytes of one JSON text. */
+  readonly json: number
+  /** Requests without an answer. */
+  readonly open: number
+}
+export interface HelloResult {
+  readonly protocol: number
+  readonly daemon: string
+  readonly peerId: string
+  /** Another one after the daemon was started anew. */
+  readonly instance: string
+  readonly scopes: readonly IpcScope[]
+  readonly limits: HelloLimits
+  readonly resume?: string
+  readonly resumed: boolean
+  readonly channels: readonly { readonly channel: number; readonly acceptedTag: number; readonly sendCredit: number }[]
+}
+
+export interface StatusResult {
+  readonly peerId: string
+  readonly version: string
+  readonly uptimeMs: number
+  readonly sessions: number
+  readonly paths: { readonly direct: number; readonly tcp: number; readonly relay: number; readonly turn: number; readonly ble: number }
+  readonly addresses: readonly string[]
+  readonly counters: Readonly<Record<string, number>>
+  readonly nat?: string
+}
+
+export interface PeersParams {
+  readonly state?: IpcPeerState
+  /** The `next` of the page before. */
+  readonly after?: string
+}
+export interface PeerInfo {
+  readonly id: string
+  /** This connection's number for the peer: it stands in message frames. */
+  readonly handle: number
+  readonly name?: string
+  readonly state: IpcPeerState
+  /** `udp 192.0.2.1:7000`. */
+  readonly path?: string
+  readonly rttMs?: number
+  /** Share of packets lost, 0 … 1. */
+  readonly loss?: number
+  /** Unix milliseconds. */
+  readonly since: number
+}
+export interface PeersResult {
+  /** At most {@link PEERS_PAGE}, in order of id. */
+  readonly peers: readonly PeerInfo[]
+  /** There are more: ask again with `after` set to this. */
+  readonly next?: string
+}
+
+export interface PeerAddParams {
+  readonly id: string
+  readonly name?: string
+  /** `192.0.2.1:7000`, `[2001:db8::1]:7000`; at most 16. */
+  readonly candidates?: readonly string[]
+}
+export interface PeerAddRequest {
+  readonly id: string
+  readonly name: string | undefined
+  /** 18 bytes each (core/base/address). */
+  readonly candidates: readonly Uint8Array[]
+}
+export interface PeerParams {
+  readonly id: string
+}
+export interface PeerConnectParams {
+  readonly id: string
+  readonly timeoutMs?: number
+}
+export interface PeerConnectRequest {
+  readonly id: string
+  readonly timeoutMs: number
+}
+export interface PeerConnectResult {
+  readonly handle: number
+  readonly state: IpcPeerState
+}
+export interface PeerPingResult {
+  readonly rttMs: readonly number[]
+  readonly path: string
+}
+
+export type ListenFrom = 'roster' | 'any' | readonly string[]
+export interface ListenParams {
+  readonly app: string
+  readonly from?: ListenFrom
+  readonly credit?: number
+}
+export interface ListenRequest {
+  readonly app: string
+  readonly from: ListenFrom
+  readonly credit: number
+}
+export interface UnlistenParams {
+  readonly app: string
+}
+
+export interface ChannelOpenParams {
+  readonly peer: string
+  readonly app: string
+  readonly mode: IpcMode
+  readonly lane?: IpcLane
+  /** Share among channels of the same lane, 1 … 255. */
+  readonly weight?: number
+  readonly overflow?: IpcOverflow
+  /** Messages not sent by then are dropped, unless they carry a ttl of their own. */
+  readonly deadlineMs?: number
+  /** Base64 of at most 256 bytes for the remote app. */
+  readonly meta?: string
+  readonly credit?: number
+}
+export interface ChannelOpenRequest {
+  readonly peer: string
+  readonly app: string
+  readonly mode: IpcMode
+  readonly lane: IpcLane
+  readonly weight: number
+  readonly overflow: IpcOverflow
+  /** 0 = none. */
+  readonly deadlineMs: number
+  readonly meta: Uint8Array
+  readonly credit: number
+}
+export interface ChannelOpenResult {
+  readonly channel: number
+  readonly handle: number
+  readonly sendCredit: number
+  readonly maxMessage: number
+}
+export interface ChannelParams {
+  readonly channel: number
+}
+export interface ChannelAcceptParams extends ChannelParams {
+  readonly credit?: number
+}
+export interface ChannelAcceptRequest {
+  readonly channel: number
+  /** `undefined`: what `listen` said. */
+  readonly credit: number | undefined
+}
+export interface ChannelAcceptResult {
+  readonly sendCredit: number
+  readonly maxMessage: number
+}
+export interface ChannelRejectParams extends ChannelParams {
+  readonly reason?: string
+}
+export interface ChannelRejectRequest {
+  readonly channel: number
+  readonly reason: string
+}
+export interface ChannelCloseParams extends ChannelParams {
+  readonly abort?: boolean
+  /** 0 = done, or the app's own, from 256 on. */
+  readonly code?: number
+  readonly reason?: string
+}
+export interface ChannelCloseRequest {
+  readonly channel: number
+  readonly abort: boolean
+  readonly code: number
+  readonly reason: string
+}
+export interface ChannelStatsResult {
+  readonly sent: number
+  readonly received: number
+  readonly delivered: number
+  readonly dropped: Readonly<Record<string, number>>
+  readonly queued: number
+  readonly queuedBytes: number
+  readonly rttMs: number | null
+}
+
+export interface InviteCreateParams {
+  readonly uses?: number
+  readonly expiresS?: number
+  readonly name?: string
+}
+export interface InviteCreateRequest {
+  readonly uses: number
+  readonly expiresS: number
+  readonly name: string | undefined
+}
+export interface InviteCreateResult {
+  readonly link: string
+  readonly id: string
+}
+export interface InviteJoinParams {
+  readonly link: string
+}
+export interface InviteJoinResult {
+  readonly peer: string
+}
+export interface InviteInfo {
+  readonly id: string
+  readonly name?: string
+  readonly uses: number
+  /** Peer ids. */
+  readonly spentBy: readonly string[]
+  /** Unix milliseconds. */
+  readonly expires: number
+}
+export interface InviteListResult {
+  readonly invites: readonly InviteInfo[]
+}
+export interface InviteParams {
+  readonly id: string
+}
+
+/** No members. */
+export type Nothing = Readonly<Record<string, never>>
+
+export interface IpcMethods {
+  'hello': { params: HelloParams; request: HelloRequest; result: HelloResult }
+  'status': { params: Nothing; request: Nothing; result: StatusResult }
+  'peers': { params: PeersParams; request: { readonly state: IpcPeerState | undefined; readonly after: string | undefined }; result: PeersResult }
+  'peer.add': { params: PeerAddParams; request: PeerAddRequest; result: Nothing }
+  'peer.remove': { params: PeerParams; request: PeerParams; result: Nothing }
+  'peer.connect': { params: PeerConnectParams; request: PeerConnectRequest; result: PeerConnectResult }
+  'peer.disconnect': { params: PeerParams; request: PeerParams; result: Nothing }
+  'peer.ping': { params: PeerParams; request: PeerParams; result: PeerPingResult }
+  'listen': { params: ListenParams; request: ListenRequest; result: Nothing }
+  'unlisten': { params: UnlistenParams; request: UnlistenParams; result: Nothing }
+  'channel.open': { params: ChannelOpenParams; request: ChannelOpenRequest; result: ChannelOpenResult }
+  'channel.accept': { params: ChannelAcceptParams; request: ChannelAcceptRequest; result: ChannelAcceptResult }
+  'channel.reject': { params: ChannelRejectParams; request: ChannelRejectRequest; result: Nothing }
+  'channel.close': { params: ChannelCloseParams; request: ChannelCloseRequest; result: Nothing }
+  'channel.stats': { params: ChannelParams; request: ChannelParams; result: ChannelStatsResult }
+  'invite.create': { params: InviteCreateParams; request: InviteCreateRequest; result: InviteCreateResult }
+  'invite.join': { params: InviteJoinParams; request: InviteJoinParams; result: InviteJoinResult }
+  'invite.list': { params: Nothing; request: Nothing; result: InviteListResult }
+  'invite.revoke': { params: InviteParams; request: InviteParams; result: Nothing }
+  'shutdown': { params: Nothing; request: Nothing; result: Nothing }
+}
+export type IpcMethod = keyof IpcMethods
+/** All but `hello`, which the connection itself answers. */
+export type IpcCall = Exclude<IpcMethod, 'hello'>
+export type IpcParams<M extends IpcMethod> = IpcMethods[M]['params']
+export type IpcRequest<M extends IpcMethod> = IpcMethods[M]['request']
+export type IpcResult<M extends IpcMethod> = IpcMethods[M]['result']
+
+/** What a client must be allowed to call each method. `app` means the scope of the app named, or of any app where none is. */
+export const ipcMethodScopes: Readonly<Record<IpcCall, 'app' | 'status' | 'admin'>> = {
+  'status': 'status', 'peers': 'status',
+  'peer.add': 'admin', 'peer.remove': 'admin', 'peer.connect': 'app', 'peer.disconnect': 'admin', 'peer.ping': 'status',
+  'listen': 'app', 'unlisten': 'app',
+  'channel.open': 'app', 'channel.accept': 'app', 'channel.reject': 'app', 'channel.close': 'app', 'channel.stats': 'app',
+  'invite.create': 'admin', 'invite.join': 'admin', 'invite.list': 'admin', 'invite.revoke': 'admin',
+  'shutdown': 'admin',
+}
+
+/** Methods of the specification that later versions bring: answered `method`, with a sentence that says so. */
+export const laterMethods: ReadonlySet<string> = new Set([
+  'subscribe', 'unsubscribe', 'peer.why', 'config.reload', 'log.level',
+  'keys.create', 'keys.list', 'keys.revoke', 'secrets.set', 'secrets.list', 'secrets.remove',
+])
+
+/** How a channel ended. `app` is the app's own code, in `appCode`. */
+export const channelEndCodes = ['done', 'no_app', 'refused', 'app_gone', 'limit', 'protocol', 'timeout', 'credit', 'reset', 'unreachable', 'closed', 'app'] as const
+export type ChannelEndCode = (typeof channelEndCodes)[number]
+
+/** Codes 0 … 6 of CHANNEL_CLOSE (WIRE.md §5). */
+const wireEndCodes = ['done', 'no_app', 'refused', 'app_gone', 'limit', 'protocol', 'timeout'] as const
+/** The app's own codes begin here. */
+export const APP_CODE_MIN = 256
+export const APP_CODE_MAX = 0xffff_ffff
+
+/** The name of a CHANNEL_CLOSE code; one between ours and the app's, from a newer peer, is `closed`. */
+export function channelEndCode(code: number): { readonly code: ChannelEndCode; readonly appCode?: number } {
+  if (code >= APP_CODE_MIN) return { code: 'app', appCode: code }
+  return { code: wireEndCodes[code] ?? 'closed' }
+}
+
+/** What `event.channel.closed` says besides the channel. */
+export interface ChannelEnd {
+  readonly code: ChannelEndCode
+  readonly appCode?: number
+  readonly reason: string
+  readonly by: 'peer' | 'local' | 'daemon'
+}
+
+export interface IpcEvents {
+  'event.peer': { readonly id: string; readonly handle: number; readonly state: IpcPeerState; readonly reason?: string }
+  'event.path': { readonly id: string; readonly from?: string; readonly to: string; readonly rttMs: number; readonly rule: string }
+  'event.channel.incoming': {
+    readonly channel: number; readonly peer: string; readonly handle: number; readonly app: string
+    readonly mode: IpcMode; readonly lane: IpcLane
+    /** Base64. */
+    readonly meta: string
+  }
+  'event.channel.closed': ChannelEnd & { readonly channel: number }
+  /** The last thing the daemon says before it closes the connection. */
+  'event.bye': { readonly code: ErrorCode; readonly reason: string; readonly retryMs: number }
+  'event.lost': { readonly topic: string; readonly count: number }
+}
+export type IpcEventName = keyof IpcEvents

@@ -1,0 +1,151 @@
+/** What a client wrote, member by member, into typed requests. */
+import { parseAddress } from '../base/address.ts'
+import type { PosternError } from '../base/errors.ts'
+import { DELIVERY_CREDIT_DEFAULT } from './ipc.ts'
+import type { JsonObject } from './ipc-json.ts'
+import { MemberReader } from './ipc-members.ts'
+import {
+  APP_CODE_MAX, APP_CODE_MIN, ipcLanes, ipcModes, ipcOverflows, ipcPeerStates,
+  type ChannelOpenRequest, type HelloRequest, type IpcMethod, type IpcMode, type IpcOverflow, type IpcRequest, type ListenFrom, type PeerAddRequest,
+} from './ipc-methods.ts'
+
+/** Served by this version. */
+export const builtModes: readonly IpcMode[] = ['reliable-ordered', 'unreliable']
+export const builtOverflows: readonly IpcOverflow[] = ['block']
+
+const U32_MAX = 0xffff_ffff
+/** A credit above this is refused: it bounds what the daemon may have on its way to one channel of a client. */
+export const CREDIT_MAX = 16_777_216
+export const NAME_BYTES_MAX = 64
+/** `str` of WIRE.md §5 has one byte of length. */
+export const REASON_BYTES_MAX = 255
+export const META_BYTES_MAX = 256
+/** WIRE.md §3.7: addresses are a stranger's wish. */
+const CANDIDATES_MAX = 16
+const LISTEN_IDS_MAX = 1024
+/** Link of 16 addresses is about 520 characters. */
+const LINK_BYTES_MAX = 1024
+const SECRET_BYTES_MAX = 256
+const TIMEOUT_DEFAULT_MS = 10_000
+const TIMEOUT_MAX_MS = 120_000
+const INVITE_USES_MAX = 256
+const INVITE_DEFAULT_S = 86_400
+const INVITE_MAX_S = 366 * 86_400
+const WEIGHT_DEFAULT = 16
+
+type Parser<M extends IpcMethod> = (members: MemberReader) => IpcRequest<M>
+
+const nothing = {}
+
+const parsers: { readonly [M in IpcMethod]: Parser<M> } = {
+  'hello': parseHello,
+  'status': () => nothing,
+  'peers': (m) => ({ state: m.optional('state', (name) => m.oneOf(name, ipcPeerStates)), after: m.optional('after', (name) => m.peerId(name)) }),
+  'peer.add': parsePeerAdd,
+  'peer.remove': parsePeer,
+  'peer.connect': (m) => {
+    if (m.has('policy')) m.later('policy', '"policy"')
+    return { id: m.peerId('id'), timeoutMs: m.optional('timeoutMs', (name) => m.integer(name, 1, TIMEOUT_MAX_MS)) ?? TIMEOUT_DEFAULT_MS }
+  },
+  'peer.disconnect': parsePeer,
+  'peer.ping': parsePeer,
+  'listen': (m) => ({ app: m.app('app'), from: m.optional('from', () => parseFrom(m)) ?? 'roster', credit: parseCredit(m) ?? DELIVERY_CREDIT_DEFAULT }),
+  'unlisten': (m) => ({ app: m.app('app') }),
+  'channel.open': parseChannelOpen,
+  'channel.accept': (m) => ({ ...parseChannel(m), credit: parseCredit(m) }),
+  'channel.reject': (m) => ({ ...parseChannel(m), reason: parseReason(m) }),
+  'channel.close': (m) => ({ ...parseChannel(m), abort: m.optional('abort', (name) => m.boolean(name)) ?? false, code: parseAppCode(m), reason: parseReason(m) }),
+  'channel.stats': parseChannel,
+  'invite.create': (m) => ({
+    uses: m.optional('uses', (name) => m.integer(name, 1, INVITE_USES_MAX)) ?? 1,
+    expiresS: m.optional('expiresS', (name) => m.integer(name, 1, INVITE_MAX_S)) ?? INVITE_DEFAULT_S,
+    name: parseName(m),
+  }),
+  'invite.join': (m) => ({ link: m.text('link', LINK_BYTES_MAX) }),
+  'invite.list': () => nothing,
+  'invite.revoke': (m) => ({ id: m.text('id', NAME_BYTES_MAX) }),
+  'shutdown': () => nothing,
+}
+
+const methods: ReadonlySet<string> = new Set(Object.keys(parsers))
+
+/** Whether this version serves a method. */
+export function isIpcMethod(method: string): method is IpcMethod {
+  return methods.has(method)
+}
+
+/** The typed request, or the error to answer with: `params` or `bad_peer_id`, which names the first wrong member. */
+export function parseParams<M extends IpcMethod>(method: M, params: JsonObject): { readonly request: IpcRequest<M> } | { readonly failure: PosternError } {
+  const members = new MemberReader(params)
+  const request = parsers[method](members)
+  return members.failure === undefined ? { request } : { failure: members.failure }
+}
+
+function parseHello(m: MemberReader): HelloRequest {
+  return {
+    protocol: m.integer('protocol', 1, U32_MAX),
+    client: m.optional('client', (name) => m.text(name, NAME_BYTES_MAX)) ?? '',
+    app: m.optional('app', (name) => m.app(name)),
+    key: m.optional('key', (name) => m.text(name, SECRET_BYTES_MAX)),
+    resume: m.optional('resume', (name) => m.text(name, SECRET_BYTES_MAX)),
+  }
+}
+
+function parsePeerAdd(m: MemberReader): PeerAddRequest {
+  // What would limit or redirect a peer is refused rather than ignored: who sets it relies on it.
+  for (const name of ['relays', 'apps']) if (m.has(name)) m.later(name, `"${name}"`)
+  const address = (value: unknown): Uint8Array | undefined => (typeof value === 'string' ? parseAddress(value) : undefined)
+  return {
+    id: m.peerId('id'),
+    name: parseName(m),
+    candidates: m.optional('candidates', (name) => m.list(name, CANDIDATES_MAX, 'addresses like 192.0.2.1:7000 or [2001:db8::1]:7000', address)) ?? [],
+  }
+}
+
+function parseChannelOpen(m: MemberReader): ChannelOpenRequest {
+  return {
+    peer: m.peerId('peer'),
+    app: m.app('app'),
+    mode: m.oneOfBuilt('mode', ipcModes, builtModes),
+    lane: m.optional('lane', (name) => m.oneOf(name, ipcLanes)) ?? 'normal',
+    weight: m.optional('weight', (name) => m.integer(name, 1, 255)) ?? WEIGHT_DEFAULT,
+    overflow: m.optional('overflow', (name) => m.oneOfBuilt(name, ipcOverflows, builtOverflows)) ?? 'block',
+    deadlineMs: m.optional('deadlineMs', (name) => m.integer(name, 1, U32_MAX)) ?? 0,
+    meta: m.optional('meta', (name) => m.base64(name, META_BYTES_MAX)) ?? new Uint8Array(0),
+    credit: parseCredit(m) ?? DELIVERY_CREDIT_DEFAULT,
+  }
+}
+
+function parseFrom(m: MemberReader): ListenFrom {
+  const from = m.value('from')
+  if (from === 'roster' || from === 'any') return from
+  if (Array.isArray(from)) return m.peerIds('from', LISTEN_IDS_MAX)
+  m.fail('from', '"roster", "any" or an array of peer ids')
+  return []
+}
+
+function parsePeer(m: MemberReader): { readonly id: string } {
+  return { id: m.peerId('id') }
+}
+
+function parseChannel(m: MemberReader): { readonly channel: number } {
+  return { channel: m.integer('channel', 0, U32_MAX) }
+}
+
+function parseCredit(m: MemberReader): number | undefined {
+  return m.optional('credit', (name) => m.integer(name, 0, CREDIT_MAX))
+}
+
+function parseReason(m: MemberReader): string {
+  return m.optional('reason', (name) => m.text(name, REASON_BYTES_MAX)) ?? ''
+}
+
+function parseName(m: MemberReader): string | undefined {
+  return m.optional('name', (name) => m.text(name, NAME_BYTES_MAX))
+}
+
+function parseAppCode(m: MemberReader): number {
+  const code = m.optional('code', (name) => m.integer(name, 0, APP_CODE_MAX)) ?? 0
+  if (code !== 0 && code < APP_CODE_MIN) m.fail('code', `0 or an app's own code from ${APP_CODE_MIN} on`)
+  return code
+}
