@@ -1,0 +1,63 @@
+import type { Arena } from '../core/base/arena.ts'
+import type { PosternError } from '../core/base/errors.ts'
+import type { LinkId, LinkInfo, LinkKind, LinkState, ReceiveBatch, TransmitBatch } from '../core/endpoint/contract.ts'
+
+/**
+ * What the daemon needs of every driver. A driver turns one facility of the operating system into whole datagrams and knows
+ * nothing of the protocol: it sees addresses, offsets and lengths.
+ *
+ * A driver calls its host from the event loop only: never from inside `send` or `close`, and never from inside the operating
+ * system's completion of a send. So the host may send from any of these calls, no timer starves (a send made in the completion
+ * of a send keeps Node's tick queue from ever running empty), and nothing is entered twice.
+ */
+export interface DriverHost {
+  /** Where the driver takes its receive slab from and where all rows of a transmit batch point into. */
+  readonly arena: Arena
+  /** A new link; the number is unique among open links. The one call that `start` makes itself, before it resolves. */
+  opened(info: LinkInfo): LinkId
+  /**
+   * `blocked`: unsent bytes reached the driver's bound; more is still taken, but should wait for `writable`. `failed`: the link is
+   * gone for the reason given; `start` opens it again. `closed`: the last word about a link that was closed on purpose.
+   */
+  changed(link: LinkId, state: Exclude<LinkState, 'opened'>, cause: PosternError | undefined): void
+  /** Datagrams that arrived. Bytes and rows are the driver's again when this returns. */
+  received(batch: ReceiveBatch): void
+}
+
+/** An open link, for `status` and for sizing windows by what the kernel really gives. */
+export interface DriverLink {
+  readonly id: LinkId
+  readonly info: LinkInfo
+  /** Bytes of datagrams that the kernel holds for us before it drops; `undefined` where that is not a number to read. */
+  readonly receiveBuffer: number | undefined
+  readonly sendBuffer: number | undefined
+  /** Bytes taken by `send` that the kernel has not taken yet. */
+  readonly unsent: number
+}
+
+export interface Driver {
+  readonly kind: LinkKind
+
+  /**
+   * Opens what is not open. Rejects with a {@link PosternError} that says what to do, and then nothing is open. May be called again
+   * after a link failed; whether and how soon is the caller's policy.
+   */
+  start(): Promise<void>
+
+  /**
+   * Sends the rows whose link is open in this driver, in order, and returns how many those are. The slab stays in use until `done`
+   * is called: exactly once for each call, later from the event loop, even when no row was taken or the driver closes. What the
+   * operating system refuses is counted and lost, as datagrams may be.
+   */
+  send(batch: TransmitBatch, done: () => void): number
+
+  links(): readonly DriverLink[]
+
+  /** Everything counted since the driver was made, by stable names. */
+  stats(): Readonly<Record<string, number>>
+
+  /** Closes every link and gives the receive slab back; resolves when every `done` was called. Safe to call twice. */
+  close(): Promise<void>
+
+  [Symbol.asyncDispose](): Promise<void>
+}

@@ -1,0 +1,326 @@
+import type { RemoteInfo } from 'node:dgram'
+import { ADDRESS_SIZE, portOf } from '../core/base/address.ts'
+import { assert } from '../core/base/assert.ts'
+import { PosternError } from '../core/base/errors.ts'
+import { ReceiveBatch, type LinkId, type LinkInfo, type TransmitBatch } from '../core/endpoint/contract.ts'
+import type { Driver, DriverHost, DriverLink } from './driver.ts'
+import { Flights, type Flight } from './udp-flight.ts'
+import { newUdpCounters, sendErrorCounter } from './udp-counters.ts'
+import { codeOf, openSockets, type UdpBinding } from './udp-open.ts'
+import { UDP_PAYLOAD_MAX, type UdpSocket } from './udp-socket.ts'
+import { udpSystem, type UdpSystem } from './udp-system.ts'
+
+export interface UdpOptions extends UdpBinding {
+  /** Bytes of the receive slab, at least {@link SLAB_MIN}; larger means fewer flushes within one turn of the loop. */
+  readonly slabSize?: number
+  /** Rows of a receive batch. */
+  readonly batchCapacity?: number
+  /** Unsent bytes of a socket at which its link is `blocked`; it is `writable` again below a quarter. */
+  readonly unsentMax?: number
+  readonly system?: UdpSystem
+}
+
+/** Any one datagram fits. */
+export const SLAB_MIN = 65_536
+/** libuv reads at most 32 datagrams of a socket per turn: at 1437 bytes they are 46 KiB, so a turn is one batch. */
+const SLAB_SIZE = 131_072
+const BATCH_CAPACITY = 128
+/** Two of the pump's four slabs: one slow socket is told of before it holds them all and stops the other links too. */
+const UNSENT_MAX = 131_072
+/** Node sends one datagram a call, so a burst is only a row that this driver cuts; 64 is what GSO takes at once. */
+const SEGMENTS_MAX = 64
+/** What a peer or the network can cause on a healthy socket. It concerns one earlier send, not the socket. */
+const passingErrors = new Set(['ECONNREFUSED', 'ECONNRESET', 'EHOSTUNREACH', 'ENETUNREACH', 'ENETDOWN', 'EHOSTDOWN', 'EMSGSIZE', 'ENOBUFS', 'ENOMEM', 'EAGAIN', 'EINTR', 'EPERM', 'EPROTO'])
+/** So many of them with no datagram between are no passing matter. */
+const PASSING_ERRORS_MAX = 1000
+
+interface OpenLink {
+  readonly id: LinkId
+  readonly info: LinkInfo
+  readonly socket: UdpSocket
+  blocked: boolean
+  errorsInRow: number
+}
+
+//  closed ──start──▶ opening ──▶ open ──close──▶ closing ──▶ closed
+//    ▲                  │         │
+//    └──── refused ─────┘         └──socket error──▶ failing ──▶ closed (start may be called again)
+type State =
+  | { readonly kind: 'closed' }
+  | { readonly kind: 'opening'; readonly opened: Promise<void> }
+  | { readonly kind: 'open'; readonly links: readonly OpenLink[] }
+  | { readonly kind: 'closing'; readonly closed: Promise<void> }
+
+/**
+ * UDP on `node:dgram`: one socket for IPv4 and IPv6 where the machine allows it, else one of each. What arrives in one turn of
+ * the event loop is handed over as one batch; a burst to send is cut into its segments. ECN and TTL per datagram are
+ * not to be had from Node and are left at the socket's default.
+ */
+export class UdpDriver implements Driver {
+  readonly kind = 'udp' as const
+  readonly #host: DriverHost
+  readonly #options: UdpOptions
+  readonly #system: UdpSystem
+  readonly #counters = newUdpCounters()
+  readonly #bytes: Buffer
+  readonly #batch: ReceiveBatch
+  readonly #source = new Uint8Array(ADDRESS_SIZE)
+  readonly #unsentMax: number
+  readonly #flights: Flights
+  /** Offset of the receive slab in the arena, −1 while there is none. Held for the driver's life: acknowledgements that free memory must get in when memory is short. */
+  #slab = -1
+  #slabSize = 0
+  #slabUsed = 0
+  #port: number
+  #state: State = { kind: 'closed' }
+  #turnDue = false
+  readonly #turn = (): void => this.#onTurn()
+
+  constructor(host: DriverHost, options: UdpOptions) {
+    assert(options.bind.length > 0, 'a UDP driver binds to at least one address')
+    assert((options.slabSize ?? SLAB_SIZE) >= SLAB_MIN, 'the receive slab holds the largest datagram')
+    this.#host = host
+    this.#options = options
+    this.#system = options.system ?? udpSystem
+    this.#port = options.port
+    this.#unsentMax = options.unsentMax ?? UNSENT_MAX
+    const { buffer, byteOffset, length } = host.arena.bytes
+    this.#bytes = Buffer.from(buffer, byteOffset, length)
+    this.#batch = new ReceiveBatch(options.batchCapacity ?? BATCH_CAPACITY)
+    this.#flights = new Flights({
+      failed: (error) => this.#counters.add(sendErrorCounter(codeOf(error))),
+      wake: () => this.#wake(),
+      count: (datagrams, bytes) => {
+        this.#counters.add('udp_sent_datagrams', datagrams)
+        this.#counters.add('udp_sent_bytes', bytes)
+      },
+    })
+  }
+
+  /** The bound port, 0 before the first start. A port that the system chose is kept for later starts of this driver. */
+  get port(): number {
+    return this.#port
+  }
+
+  async start(): Promise<void> {
+    if (this.#state.kind === 'closing') await this.#state.closed
+    if (this.#state.kind === 'open') return
+    if (this.#state.kind !== 'opening') this.#state = { kind: 'opening', opened: this.#open() }
+    await this.#state.opened
+  }
+
+  send(batch: TransmitBatch, done: () => void): number {
+    checkBatch(batch, this.#bytes.length)
+    const flight = this.#flights.take(done)
+    let taken = 0
+    if (this.#state.kind === 'open') {
+      for (let row = 0; row < batch.count; row++) {
+        const link = this.#find(this.#state.links, batch.link[row]!)
+        if (link === undefined) continue
+        this.#sendRow(link, batch, row, flight)
+        taken++
+      }
+      for (const link of this.#state.links) {
+        if (!link.blocked && link.socket.unsent() >= this.#unsentMax) this.#wake()
+      }
+    }
+    this.#flights.release(flight)
+    return taken
+  }
+
+  links(): readonly DriverLink[] {
+    if (this.#state.kind !== 'open') return []
+    return this.#state.links.map(({ id, info, socket }) => (
+      { id, info, receiveBuffer: socket.receiveBuffer, sendBuffer: socket.sendBuffer, unsent: socket.unsent() }
+    ))
+  }
+
+  /** `udp_kernel_drops` is there only where the system tells: what came while the receive buffer was full. */
+  stats(): Readonly<Record<string, number>> {
+    const counted: Record<string, number> = this.#counters.snapshot()
+    if (this.#state.kind !== 'open') return counted
+    for (const { socket } of this.#state.links) {
+      const drops = this.#system.kernelDrops(socket.local, socket.family)
+      if (drops !== undefined) counted['udp_kernel_drops'] = (counted['udp_kernel_drops'] ?? 0) + drops
+    }
+    return counted
+  }
+
+  async close(): Promise<void> {
+    // A loop, since a host may answer 'failed' with a new start while this waits.
+    while (this.#state.kind !== 'closed') {
+      if (this.#state.kind === 'opening') await this.#state.opened.catch(() => undefined)
+      if (this.#state.kind === 'open') this.#shut(this.#state.links, 'closed', undefined)
+      if (this.#state.kind === 'closing') await this.#state.closed
+    }
+    if (this.#slab < 0) return
+    this.#host.arena.release(this.#slab)
+    this.#slab = -1
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #open(): Promise<void> {
+    try {
+      this.#takeSlab()
+      const sockets = await openSockets({ ...this.#options, port: this.#port }, this.#system)
+      this.#port = sockets[0]!.port
+      const links = sockets.map((socket): OpenLink => {
+        const info: LinkInfo = { kind: 'udp', local: socket.local, datagramMax: UDP_PAYLOAD_MAX, segmentsMax: SEGMENTS_MAX }
+        return { id: this.#host.opened(info), info, socket, blocked: false, errorsInRow: 0 }
+      })
+      this.#state = { kind: 'open', links }
+      for (const link of links) {
+        link.socket.listen({
+          message: (bytes, from) => this.#onMessage(link, bytes, from),
+          error: (error) => this.#onError(link, error),
+        })
+      }
+    } catch (error) {
+      this.#state = { kind: 'closed' }
+      throw error
+    }
+  }
+
+  #takeSlab(): void {
+    if (this.#slab >= 0) return
+    this.#slab = this.#host.arena.allocate(this.#options.slabSize ?? SLAB_SIZE)
+    if (this.#slab < 0) throw new PosternError('limit', 'There is no memory left for the UDP receive buffer.', { hint: 'Raise [limits] memory in postern.toml.' })
+    this.#slabSize = this.#host.arena.sizeOf(this.#slab)
+  }
+
+  #find(links: readonly OpenLink[], id: number): OpenLink | undefined {
+    for (const link of links) {
+      if (link.id === id) return link
+    }
+    return undefined
+  }
+
+  #sendRow(link: OpenLink, batch: TransmitBatch, row: number, flight: Flight): void {
+    const { socket } = link
+    const address = row * ADDRESS_SIZE
+    const port = portOf(batch.address, address)
+    if (port === 0) {
+      // A peer may claim such a candidate; Node would throw.
+      this.#counters.add('udp_send_errors_einval')
+      return
+    }
+    if (batch.ttl[row] !== 0) this.#counters.add('udp_ttl_ignored')
+    const host = socket.addresses.host(batch.address, address)
+    const segmentSize = batch.segmentSize[row]!
+    const end = batch.offset[row]! + batch.length[row]!
+    for (let offset = batch.offset[row]!; offset < end; offset += segmentSize) {
+      flight.pending++
+      socket.send(this.#bytes.subarray(offset, Math.min(offset + segmentSize, end)), port, host, flight.sent)
+    }
+  }
+
+  #onMessage(link: OpenLink, bytes: Uint8Array, from: RemoteInfo): void {
+    link.errorsInRow = 0
+    const { length } = bytes
+    if (length === 0) {
+      this.#counters.add('udp_received_empty')
+      return
+    }
+    const batch = this.#batch
+    if (batch.count === batch.capacity || this.#slabUsed + length > this.#slabSize) this.#flush()
+    // The host may have closed this driver in that flush.
+    if (this.#state.kind !== 'open') return
+    if (!link.socket.addresses.encode(from.address, from.port, this.#source)) {
+      this.#counters.add('udp_received_unreadable_source')
+      return
+    }
+    const offset = this.#slab + this.#slabUsed
+    // Node gives each datagram its own memory; this copy is the one that puts it where the core can see it.
+    this.#bytes.set(bytes, offset)
+    batch.push(link.id, this.#source, offset, length)
+    this.#slabUsed += length
+    this.#wake()
+  }
+
+  #onError(link: OpenLink, error: NodeJS.ErrnoException): void {
+    this.#counters.add('udp_receive_errors')
+    if (passingErrors.has(codeOf(error)) && ++link.errorsInRow < PASSING_ERRORS_MAX) return
+    if (this.#state.kind !== 'open') return
+    this.#counters.add('udp_failed')
+    const cause = new PosternError('start', `The UDP socket failed (${codeOf(error)}).`, { hint: 'It is opened again by itself; if this repeats, look at the network interfaces.', cause: error })
+    this.#shut(this.#state.links, 'failed', cause)
+  }
+
+  #wake(): void {
+    if (this.#turnDue) return
+    this.#turnDue = true
+    setImmediate(this.#turn)
+  }
+
+  /** Runs in the loop's check phase: after the reads of this turn, outside every completion callback. */
+  #onTurn(): void {
+    this.#turnDue = false
+    if (this.#state.kind === 'open') this.#tellWritability(this.#state.links)
+    this.#flights.tell()
+    this.#flush()
+  }
+
+  #tellWritability(links: readonly OpenLink[]): void {
+    for (const link of links) {
+      const unsent = link.socket.unsent()
+      if (!link.blocked && unsent >= this.#unsentMax) {
+        link.blocked = true
+        this.#counters.add('udp_blocked')
+        this.#host.changed(link.id, 'blocked', undefined)
+      } else if (link.blocked && unsent < this.#unsentMax / 4) {
+        link.blocked = false
+        this.#host.changed(link.id, 'writable', undefined)
+      }
+    }
+  }
+
+  #flush(): void {
+    const batch = this.#batch
+    if (batch.count === 0) return
+    this.#counters.add('udp_received_batches')
+    this.#counters.add('udp_received_datagrams', batch.count)
+    this.#counters.add('udp_received_bytes', this.#slabUsed)
+    try {
+      if (this.#state.kind === 'open') this.#host.received(batch)
+    } finally {
+      batch.count = 0
+      this.#slabUsed = 0
+    }
+  }
+
+  /** Closes the sockets, tells every `done` that is still owed, then the links' last state. */
+  #shut(links: readonly OpenLink[], state: 'failed' | 'closed', cause: PosternError | undefined): void {
+    const shut = async (): Promise<void> => {
+      await Promise.all(links.map((link) => link.socket.close()))
+      // Sends that waited end in the loop's close phase, which follows the check phase: two turns see them all.
+      await nextTurn()
+      await nextTurn()
+      if (this.#flights.flying > 0) this.#flights.abandon()
+      this.#flights.tell()
+      this.#state = { kind: 'closed' }
+      for (const link of links) this.#host.changed(link.id, state, cause)
+    }
+    this.#state = { kind: 'closing', closed: shut() }
+  }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => void setImmediate(resolve))
+}
+
+/** A row that points outside its slab would send other people's bytes: our own bug, so it stops here, before anything is sent. */
+function checkBatch(batch: TransmitBatch, arenaSize: number): void {
+  assert(batch.count >= 0 && batch.count <= batch.capacity, 'transmit batch holds its rows')
+  const end = batch.base + batch.size
+  assert(batch.base >= 0 && end <= arenaSize, 'transmit slab lies in the arena')
+  for (let row = 0; row < batch.count; row++) {
+    const offset = batch.offset[row]!
+    const length = batch.length[row]!
+    const segmentSize = batch.segmentSize[row]!
+    assert(length > 0 && offset >= batch.base && offset + length <= end, 'transmit row lies in its slab')
+    assert(segmentSize > 0 && segmentSize <= UDP_PAYLOAD_MAX && length <= segmentSize * SEGMENTS_MAX, 'transmit row is a burst of whole datagrams')
+  }
+}
