@@ -1,13 +1,16 @@
 import { errorCodes, PosternError, type ErrorCode } from '../base/errors.ts'
 
+export type IpcErrorCode = Extract<ErrorCode,
+  | 'parse' | 'request' | 'method' | 'params' | 'internal'
+  | 'hello_first' | 'auth' | 'scope' | 'limit' | 'bad_peer_id' | 'unknown_peer' | 'shutting_down'
+  | 'unreachable' | 'timeout' | 'refused' | 'no_app' | 'app_taken' | 'unknown_channel' | 'downgrade' | 'policy'>
+
 /** `error.code` of JSON-RPC for each `error.data.code` (WIRE.md §8.1). Clients match the text, the number is for JSON-RPC tools. */
-export const ipcErrorNumbers = {
+export const ipcErrorNumbers: Readonly<Record<IpcErrorCode, number>> = {
   parse: -32700, request: -32600, method: -32601, params: -32602, internal: -32603,
   hello_first: -32000, auth: -32001, scope: -32002, limit: -32003, bad_peer_id: -32004, unknown_peer: -32005, shutting_down: -32006,
   unreachable: -32010, timeout: -32011, refused: -32012, no_app: -32013, app_taken: -32014, unknown_channel: -32015, downgrade: -32016, policy: -32017,
-} as const satisfies Partial<Record<ErrorCode, number>>
-
-export type IpcErrorCode = keyof typeof ipcErrorNumbers
+}
 
 /** The `error` member of an answer. */
 export interface IpcErrorObject {
@@ -18,8 +21,8 @@ export interface IpcErrorObject {
 
 /** The number of a code; a code without one of its own travels as `internal`, with its own text in `data.code`. */
 export function ipcErrorNumber(code: ErrorCode): number {
-  const numbers: Partial<Record<ErrorCode, number>> = ipcErrorNumbers
-  return numbers[code] ?? ipcErrorNumbers.internal
+  const known: Partial<Record<ErrorCode, number>> = ipcErrorNumbers
+  return known[code] ?? ipcErrorNumbers.internal
 }
 
 /** What a client sees of an error: code, sentence, hint and details, never the cause. */

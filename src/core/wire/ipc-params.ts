@@ -6,7 +6,7 @@ import type { JsonObject } from './ipc-json.ts'
 import { MemberReader } from './ipc-members.ts'
 import {
   APP_CODE_MAX, APP_CODE_MIN, ipcLanes, ipcModes, ipcOverflows, ipcPeerStates,
-  type ChannelOpenRequest, type HelloRequest, type IpcMethod, type IpcMode, type IpcOverflow, type IpcRequest, type ListenFrom, type PeerAddRequest,
+  type ChannelOpenRequest, type HelloRequest, type IpcCall, type IpcMethod, type IpcMode, type IpcOverflow, type IpcRequest, type ListenFrom, type PeerAddRequest,
 } from './ipc-methods.ts'
 
 /** Served by this version. */
@@ -67,11 +67,11 @@ const parsers: { readonly [M in IpcMethod]: Parser<M> } = {
   'shutdown': () => nothing,
 }
 
-const methods: ReadonlySet<string> = new Set(Object.keys(parsers))
+const calls: ReadonlySet<string> = new Set(Object.keys(parsers).filter((method) => method !== 'hello'))
 
-/** Whether this version serves a method. */
-export function isIpcMethod(method: string): method is IpcMethod {
-  return methods.has(method)
+/** Whether this version serves a method; `hello` is not one of them, as it is said once and first. */
+export function isIpcCall(method: string): method is IpcCall {
+  return calls.has(method)
 }
 
 /** The typed request, or the error to answer with: `params` or `bad_peer_id`, which names the first wrong member. */

@@ -1,0 +1,78 @@
+import { CLIENT_CHANNELS_MAX } from '../core/wire/ipc.ts'
+import type { IpcMode } from '../core/wire/ipc-methods.ts'
+import type { NewChannel } from './handler.ts'
+
+/**
+ *     opening ── answer to channel.open ──▶ open        offered ── channel.accept ──▶ accepting ── its answer ──▶ open
+ *
+ * An accept that failed goes back to `offered`. Messages for a channel in `opening` are kept until the answer went out.
+ */
+export type ChannelState = 'opening' | 'offered' | 'accepting' | 'open'
+
+/** One channel of one client, with both credit accounts of WIRE.md §8.3, in cost. */
+export interface ChannelRow {
+  readonly number: number
+  readonly context: number
+  readonly mode: IpcMode
+  readonly handle: number
+  readonly deadlineMs: number
+  state: ChannelState
+  /** What the client may still write; below zero once, by the message that used it up. */
+  sendBalance: number
+  /** Largest message the peer takes, bytes. */
+  maxMessage: number
+  /** What the client may be sent in all without giving credit back. */
+  window: number
+  /** What it may still be sent; below zero once. */
+  deliveryBalance: number
+  nextDelivery: number
+  /** Frames kept in `opening`; bounded by the window and one message. */
+  held: Uint8Array[]
+}
+
+const U32_MAX = 0xffff_ffff
+
+/** The channels of one client: at most 256 at a time, numbered from 1 on, no number twice. */
+export class ChannelTable {
+  readonly #rows = new Map<number, ChannelRow>()
+  #next = 1
+  // Messages come in runs of one channel.
+  #latest: ChannelRow | undefined
+
+  get size(): number {
+    return this.#rows.size
+  }
+
+  /** `undefined` when there are 256 already. */
+  add(channel: NewChannel, handle: number, state: 'opening' | 'offered'): ChannelRow | undefined {
+    if (this.#rows.size >= CLIENT_CHANNELS_MAX || this.#next > U32_MAX) return undefined
+    const row: ChannelRow = {
+      number: this.#next++, context: channel.context, mode: channel.mode, handle, deadlineMs: channel.deadlineMs, state,
+      sendBalance: 0, maxMessage: 0, window: channel.credit, deliveryBalance: channel.credit, nextDelivery: 0, held: [],
+    }
+    this.#rows.set(row.number, row)
+    return row
+  }
+
+  get(number: number): ChannelRow | undefined {
+    if (this.#latest?.number === number) return this.#latest
+    const row = this.#rows.get(number)
+    if (row !== undefined) this.#latest = row
+    return row
+  }
+
+  /** Whether a number was ever given: frames for such a channel may still be on their way when it closes. */
+  wasGiven(number: number): boolean {
+    return number >= 1 && number < this.#next
+  }
+
+  remove(number: number): void {
+    this.#rows.delete(number)
+    if (this.#latest?.number === number) this.#latest = undefined
+  }
+
+  clear(): void {
+    this.#rows.clear()
+    this.#latest = undefined
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * The boundary between the IPC server and the daemon's router. The server owns sockets, framing, credit accounts and
+ * everything a client can do wrong; the router owns peers and channels.
+ *
+ * Rules both sides rely on:
+ * - Every call into the {@link IpcHandler} comes from the server's own turn, never from inside a call on an {@link IpcClient}.
+ * - Calls on a client that is gone do nothing.
+ * - Bytes of a message are valid during the call only, either way.
+ */
+import type { ErrorCode } from '../core/base/errors.ts'
+import type {
+  ChannelEnd, HelloRequest, IpcCall, IpcEventName, IpcEvents, IpcLane, IpcMode, IpcRequest, IpcResult, IpcScope,
+} from '../core/wire/ipc-methods.ts'
+
+/** What the daemon says of itself when a client arrives. */
+export interface IpcGreeting {
+  readonly peerId: string
+  /** Version of the daemon. */
+  readonly daemon: string
+  /** Hex; another one after each start. */
+  readonly instance: string
+  /** What this client may do; enforced by the server. */
+  readonly scopes: readonly IpcScope[]
+}
+
+/** A message from a client. One object is filled again and again: what must live is copied. */
+export interface IncomingMessage {
+  readonly channel: number
+  /** The router's own number for the channel ({@link NewChannel.context}). */
+  readonly context: number
+  /** 0 … 3; 255 = the channel's. Always 255 on an ordered channel. */
+  readonly lane: number
+  readonly tag: number
+  /** 0 = never late. The channel's own deadline where the message names none. */
+  readonly ttlMs: number
+  readonly confirm: boolean
+  readonly bytes: Uint8Array
+  readonly offset: number
+  readonly length: number
+}
+
+export interface NewChannel {
+  /** Text of the peer's id. */
+  readonly peer: string
+  /** The router's own number for the channel; it comes back with every message, credit and fault. */
+  readonly context: number
+  readonly mode: IpcMode
+  /** Delivery credit, in cost. */
+  readonly credit: number
+  /** Given to messages without a ttl; 0 = none. */
+  readonly deadlineMs: number
+}
+
+export interface OfferedChannel extends NewChannel {
+  readonly app: string
+  readonly lane: IpcLane
+  /** At most 256 bytes. */
+  readonly meta: Uint8Array
+}
+
+/** Why a client is gone. `closed`: it left; `disconnected`: its socket failed or ended inside a frame; else what the daemon said in `event.bye`. */
+export interface ClientEnd {
+  readonly code: ErrorCode
+  readonly reason: string
+}
+
+/**
+ * - `queued`: it is on its way to the client.
+ * - `no-credit`: the client's delivery credit was used up; nothing was queued. Whoever polls the endpoint with the same credit
+ *   never sees it: both count alike (a message may go while credit > 0, and costs its length + 32).
+ * - `closed`: the channel or the client is gone.
+ */
+export type DeliverResult = 'queued' | 'no-credit' | 'closed'
+
+/** One connected client, after hello. */
+export interface IpcClient {
+  /** Dense and small: the lowest number free when it connected. */
+  readonly id: number
+  /** As it named itself, for logs. */
+  readonly name: string
+  readonly app: string | undefined
+  readonly scopes: readonly IpcScope[]
+  /** Aborted when the client is gone, after {@link IpcHandler.onClientClosed}. */
+  readonly signal: AbortSignal
+  /**
+   * More than 1 MiB waits for the socket. Messages still queue, but whoever goes on loses the client at 4 MiB (`slow_reader`):
+   * hold its channels until {@link IpcHandler.onWritable}.
+   */
+  readonly congested: boolean
+  /** Bytes that wait for the socket. */
+  readonly unsent: number
+
+  /** This connection's number for a peer, the same until it ends; 0 when 65,535 peers have one already. */
+  peerHandle(peerId: string): number
+  /**
+   * A number for a channel that the client asked to open: for the result of `channel.open`. Messages may be sent at once; they are
+   * kept until that answer went out. `undefined` when the client has 256 channels: answer `limit`.
+   */
+  addChannel(channel: NewChannel): number | undefined
+  /** A number for an incoming channel, and `event.channel.incoming` to the client. `undefined` when it has 256 channels: reject it. */
+  offerChannel(channel: OfferedChannel): number | undefined
+  /** The router's own number for a channel of this client. */
+  channelContext(channel: number): number | undefined
+  /** `event.channel.closed`, after everything sent on it; the number is never used again. Silent for a channel that was not announced yet. */
+  closeChannel(channel: number, end: ChannelEnd): void
+  /** A message for the client. `flags` are {@link MESSAGE_GAP} and {@link MESSAGE_REPEATED}; delivery number and peer handle are filled in. */
+  sendMessage(channel: number, flags: number, bytes: Uint8Array, offset: number, length: number, lane?: number): DeliverResult
+  /** What the client may still be sent on a channel, in cost; ≤ 0 = nothing. */
+  deliveryCredit(channel: number): number
+  /** The client may write `add` more on a channel, in cost. The first credit is `sendCredit` in the answer to open or accept. */
+  sendCredit(channel: number, add: number): void
+  notify<N extends Exclude<IpcEventName, 'event.channel.incoming' | 'event.channel.closed' | 'event.bye'>>(name: N, params: IpcEvents[N]): void
+  /** Takes nothing more from the client until {@link resume}. */
+  pause(): void
+  resume(): void
+  /** `event.bye`, then the connection closes, at the latest after a second. */
+  close(code: ErrorCode, reason: string, retryMs?: number): void
+}
+
+/**
+ * One function per method. It returns the result, or throws a {@link PosternError} that becomes the error answer; both may be
+ * asynchronous. `signal` aborts when the client goes. Parameters, scope and channel numbers were checked before.
+ *
+ * `channel.open` returns the number of {@link IpcClient.addChannel}; `sendCredit` and `maxMessage` in the results of open and accept
+ * become the client's account. A rejected channel is forgotten with the result of `channel.reject`.
+ */
+export type IpcMethodTable = {
+  readonly [M in IpcCall]: (client: IpcClient, request: IpcRequest<M>, signal: AbortSignal) => IpcResult<M> | Promise<IpcResult<M>>
+}
+
+export interface IpcHandler {
+  readonly methods: IpcMethodTable
+  /** Before the answer to hello. A {@link PosternError} thrown here becomes that answer, and the connection closes. */
+  onClientOpen(client: IpcClient, hello: HelloRequest): IpcGreeting
+  /** Once for each client that was opened; all its channels and requests are over. */
+  onClientClosed(client: IpcClient, end: ClientEnd): void
+  /**
+   * Whether the message was taken. `false` = no room: reading from the client pauses as by {@link IpcClient.pause}, and after
+   * {@link IpcClient.resume} the same message is offered again.
+   */
+  onMessage(client: IpcClient, message: IncomingMessage): boolean
+  /** The client took messages of this cost. Never more than it was sent. */
+  onCredit(client: IpcClient, channel: number, context: number, cost: number): void
+  /** The client broke a rule of this channel: it has been told and the number is gone; close the other side with abort. */
+  onChannelBroken(client: IpcClient, channel: number, context: number, end: ChannelEnd): void
+  /** A client that was {@link IpcClient.congested} has room again. */
+  onWritable(client: IpcClient): void
+  /** The one place where mistakes of our own end: an unexpected exception of a method or a callback. The client sees `internal`. */
+  onFault(error: unknown, during: string): void
+}

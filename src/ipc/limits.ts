@@ -1,0 +1,27 @@
+import { second, type Duration } from '../core/base/time.ts'
+
+/** WIRE.md §8.3: clients of one daemon. */
+export const CLIENTS_MAX = 256
+/** WIRE.md §8.1. */
+export const HELLO_TIMEOUT: Duration = 5 * second
+/** WIRE.md §8.3: unsent frames of one client, bytes and events; beyond it the client is a slow reader. */
+export const UNSENT_MAX = 4_194_304
+export const EVENTS_MAX = 1024
+/** WIRE.md §8.3: above it messages stay in their channels. */
+export const CONGESTED_ABOVE = 1_048_576
+/** Room is announced well below, so that a client is not stopped and started for every batch. */
+export const WRITABLE_BELOW = 524_288
+/** WIRE.md §8.3: a client that took nothing of a 64 KiB piece for so long is a slow reader. */
+export const PROGRESS_TIMEOUT: Duration = 15 * second
+/** From `event.bye` until the socket is torn down: time for the client to read it. */
+export const CLOSE_LINGER: Duration = second
+/** Peers that get a number in one connection; bounds the table. */
+export const HANDLES_MAX = 65_535
+/** Connections beyond {@link CLIENTS_MAX} that are being told so; more are dropped without a word. */
+export const REFUSED_MAX = 64
+/** WIRE.md §8.1: failed authentications on one connection. */
+export const AUTH_FAILURES_MAX = 3
+export const AUTH_DELAY_MIN: Duration = second / 4
+export const AUTH_DELAY_MAX: Duration = 8 * second
+/** A failure older than this no longer slows the next one. */
+export const AUTH_FORGET: Duration = 60 * second

@@ -1,0 +1,206 @@
+import { createServer, type Server, type Socket } from 'node:net'
+import { utf8 } from '../core/base/bytes.ts'
+import { Counters } from '../core/base/counters.ts'
+import { DeadlineHeap } from '../core/base/deadline-heap.ts'
+import type { ErrorCode } from '../core/base/errors.ts'
+import { after, never, type Instant } from '../core/base/time.ts'
+import { FRAME_HEADER_SIZE, KIND_JSON, writeFrameHead } from '../core/wire/ipc.ts'
+import { encodeEvent } from '../core/wire/ipc-json.ts'
+import type { IpcEvents } from '../core/wire/ipc-methods.ts'
+import { IpcBatchPool } from '../core/wire/ipc-outbox.ts'
+import type { IpcPath } from '../core/wire/ipc-path.ts'
+import { AuthThrottle } from './auth-throttle.ts'
+import type { MessageTally } from './client-channels.ts'
+import { IpcConnection, type ConnectionHost } from './connection.ts'
+import { ipcCounterNames, type IpcCounterName } from './counters.ts'
+import type { IpcHandler } from './handler.ts'
+import { CLIENTS_MAX, CLOSE_LINGER, REFUSED_MAX } from './limits.ts'
+import type { SessionShared } from './session.ts'
+import { openSocket } from './socket-path.ts'
+import { systemTimers, type IpcTimers } from './timers.ts'
+
+export interface IpcServerOptions {
+  readonly handler: IpcHandler
+  /** Places for the socket in the order they are tried: `ipcPaths` of core/wire/ipc-path. */
+  readonly paths: readonly IpcPath[]
+  /** Largest message of an app, bytes. */
+  readonly messageMax: number
+  readonly timers?: IpcTimers
+}
+
+/**
+ * Opens the daemon's socket. Refuses with a {@link PosternError}: `already_running` when a daemon answers there, `unwritable` when no
+ * directory can be made, `permission` when one belongs to somebody else, `config` when the path is too long.
+ */
+export async function startIpcServer(options: IpcServerOptions): Promise<IpcServer> {
+  const server = createServer({ pauseOnConnect: false })
+  const path = await openSocket(server, options.paths)
+  return new IpcServer(server, path, options)
+}
+
+/** The daemon's side of the local IPC: at most 256 clients on one socket of mode 0600. */
+export class IpcServer implements ConnectionHost, AsyncDisposable {
+  /** Where clients find it. */
+  readonly path: string
+  readonly timers: IpcTimers
+  readonly #server: Server
+  readonly #shared: SessionShared
+  readonly #counters = new Counters<IpcCounterName>(ipcCounterNames)
+  readonly #tally: MessageTally = { messagesIn: 0, messagesOut: 0, bytesIn: 0, bytesOut: 0 }
+  /** By slot; a slot is a client's id and used again. At most {@link CLIENTS_MAX}, and those still closing. */
+  readonly #connections: (IpcConnection | undefined)[] = []
+  readonly #deadlines = new DeadlineHeap()
+  readonly #refused = new Set<Socket>()
+  #count = 0
+  #awake: IpcConnection[] = []
+  #turnPending = false
+  #armedAt: Instant = never
+  #disarm: (() => void) | undefined
+  #closing: Promise<void> | undefined
+  #onEmpty: (() => void) | undefined
+
+  constructor(server: Server, path: string, options: IpcServerOptions) {
+    this.path = path
+    this.timers = options.timers ?? systemTimers
+    this.#server = server
+    this.#shared = {
+      handler: options.handler, pool: new IpcBatchPool(), throttle: new AuthThrottle(),
+      counters: this.#counters, tally: this.#tally, messageMax: options.messageMax,
+    }
+    server.on('connection', (socket) => this.#accept(socket))
+    server.on('error', (error) => options.handler.onFault(error, 'listen'))
+  }
+
+  /** Connections, those included that are closing or have yet to say hello. */
+  get clients(): number {
+    return this.#count
+  }
+
+  counters(): Record<IpcCounterName, number> {
+    const { messagesIn, messagesOut, bytesIn, bytesOut } = this.#tally
+    return {
+      ...this.#counters.snapshot(),
+      ipc_messages_in: messagesIn, ipc_messages_out: messagesOut, ipc_message_bytes_in: bytesIn, ipc_message_bytes_out: bytesOut,
+    }
+  }
+
+  /**
+   * Writes what is queued now. Without it, everything queued in one turn of the event loop goes out at its end; a router that
+   * ends its own batch calls it to save that wait. Calls nothing of the handler.
+   */
+  flush(): void {
+    for (const connection of this.#awake) connection.flush()
+  }
+
+  /** Says `event.bye` to every client, takes no more, and resolves when all are gone, after a second at the latest. The socket file goes. */
+  close(code: ErrorCode = 'shutting_down', reason = 'The daemon is shutting down.', retryMs = 0): Promise<void> {
+    this.#closing ??= this.#close(code, reason, retryMs)
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  wake(connection: IpcConnection): void {
+    if (connection.awake) return
+    connection.awake = true
+    this.#awake.push(connection)
+    if (this.#turnPending) return
+    this.#turnPending = true
+    this.timers.defer(() => this.#turn())
+  }
+
+  rearm(connection: IpcConnection): void {
+    if (this.#connections[connection.slot] !== connection) return // The slot may be another's by now.
+    this.#deadlines.set(connection.slot, connection.session.nextTimeout())
+    this.#arm()
+  }
+
+  left(connection: IpcConnection): void {
+    if (this.#connections[connection.slot] !== connection) return
+    this.#connections[connection.slot] = undefined
+    this.#deadlines.clear(connection.slot)
+    this.#count--
+    if (this.#count === 0) this.#onEmpty?.()
+  }
+
+  #turn(): void {
+    this.#turnPending = false
+    const awake = this.#awake
+    this.#awake = []
+    for (const connection of awake) {
+      connection.awake = false
+      connection.turn()
+    }
+  }
+
+  #accept(socket: Socket): void {
+    if (this.#count >= CLIENTS_MAX || this.#closing !== undefined) {
+      this.#refuse(socket)
+      return
+    }
+    let slot = this.#connections.indexOf(undefined)
+    if (slot < 0) slot = this.#connections.length
+    const connection = new IpcConnection(slot, socket, this.#shared, this)
+    this.#connections[slot] = connection
+    this.#count++
+    this.rearm(connection)
+  }
+
+  /** One more than there may be: told why, without a session. */
+  #refuse(socket: Socket): void {
+    this.#counters.add('ipc_clients_refused')
+    socket.on('error', () => socket.destroy())
+    if (this.#refused.size >= REFUSED_MAX) {
+      socket.destroy()
+      return
+    }
+    this.#refused.add(socket)
+    const disarm = this.timers.at(after(this.timers.now(), CLOSE_LINGER), () => socket.destroy())
+    socket.on('close', () => {
+      this.#refused.delete(socket)
+      disarm()
+    })
+    // Its hello is read and thrown away: unread bytes would reset the socket under the event.
+    socket.resume()
+    const bye: IpcEvents['event.bye'] = this.#closing === undefined
+      ? { code: 'limit', reason: `The daemon has ${CLIENTS_MAX} clients, which is all it takes.`, retryMs: 1000 }
+      : { code: 'shutting_down', reason: 'The daemon is shutting down.', retryMs: 0 }
+    const text = utf8(encodeEvent('event.bye', bye))
+    const frame = new Uint8Array(FRAME_HEADER_SIZE + text.length)
+    writeFrameHead(frame, 0, KIND_JSON, text.length)
+    frame.set(text, FRAME_HEADER_SIZE)
+    socket.end(frame)
+  }
+
+  async #close(code: ErrorCode, reason: string, retryMs: number): Promise<void> {
+    this.#server.close()
+    for (const connection of this.#connections) connection?.session.close(code, reason, retryMs)
+    for (const socket of this.#refused) socket.destroy()
+    if (this.#count > 0) await new Promise<void>((resolve) => (this.#onEmpty = resolve))
+    this.#disarm?.()
+  }
+
+  /** One timer for all sessions, armed for the earliest deadline; one that is too early is left to fire. */
+  #arm(): void {
+    const next = this.#deadlines.next()
+    if (next >= this.#armedAt) return
+    this.#disarm?.()
+    this.#armedAt = next
+    this.#disarm = this.timers.at(next, () => this.#onTimer())
+  }
+
+  #onTimer(): void {
+    this.#armedAt = never
+    this.#disarm = undefined
+    const now = this.timers.now()
+    for (;;) {
+      const slot = this.#deadlines.due(now)
+      if (slot < 0) break
+      this.#deadlines.clear(slot)
+      this.#connections[slot]?.handleTimeout()
+    }
+    this.#arm()
+  }
+}

@@ -1,0 +1,397 @@
+import { setMaxListeners } from 'node:events'
+import { utf8 } from '../core/base/bytes.ts'
+import type { Counters } from '../core/base/counters.ts'
+import { PosternError, type ErrorCode } from '../core/base/errors.ts'
+import { after, never, type Instant } from '../core/base/time.ts'
+import {
+  CLIENT_CHANNELS_MAX, HELLO_BODY_MAX, JSON_BODY_MAX, KIND_CREDIT, KIND_JSON, KIND_MESSAGE, LANE_OF_CHANNEL, MESSAGE_HEADER_SIZE, OPEN_REQUESTS_MAX,
+} from '../core/wire/ipc.ts'
+import { toIpcError } from '../core/wire/ipc-errors.ts'
+import { decodeRequest, encodeError, encodeEvent, encodeResult, type JsonRpcId } from '../core/wire/ipc-json.ts'
+import type { ChannelEnd, HelloRequest, IpcEventName, IpcEvents, IpcScope } from '../core/wire/ipc-methods.ts'
+import type { IpcBatchPool, IpcSlice } from '../core/wire/ipc-outbox.ts'
+import type { AuthThrottle } from './auth-throttle.ts'
+import { ClientChannels, type FrameOutcome, type MessageTally } from './client-channels.ts'
+import { ClientOutbox } from './client-outbox.ts'
+import type { IpcCounterName } from './counters.ts'
+import type { ClientEnd, DeliverResult, IpcClient, IpcHandler, NewChannel, OfferedChannel } from './handler.ts'
+import { AUTH_FAILURES_MAX, CLOSE_LINGER, HANDLES_MAX, HELLO_TIMEOUT } from './limits.ts'
+import { helloResult, readGreeting, wrongKey, type GreetingStep } from './greeting.ts'
+import { FrameIntake } from './frame-intake.ts'
+import { ClientRequests } from './requests.ts'
+
+/** What all sessions of one server share. */
+export interface SessionShared {
+  readonly handler: IpcHandler
+  readonly pool: IpcBatchPool
+  readonly throttle: AuthThrottle
+  readonly counters: Counters<IpcCounterName>
+  readonly tally: MessageTally
+  /** Largest message, bytes. */
+  readonly messageMax: number
+}
+
+/**
+ *     greeting ── hello ──▶ open ── close() ──▶ closing ── bye read, or 1 s ──▶ gone
+ *        ▲ │ wrong key                             ▲
+ *        │ ▼                                       │
+ *     throttled ── third failure ──────────────────┘        (a socket that ends leads to gone from everywhere)
+ */
+type SessionState =
+  | { readonly kind: 'greeting'; readonly deadline: Instant }
+  | { readonly kind: 'throttled'; readonly deadline: Instant; readonly id: JsonRpcId }
+  | { readonly kind: 'open' }
+  /** The deadline is set by the next {@link IpcSession.settle}: `close` is called without the time. */
+  | { readonly kind: 'closing'; readonly deadline: Instant }
+  | { readonly kind: 'gone' }
+
+/**
+ * One client, without its socket: bytes and time come in ({@link receive}, {@link handleTimeout}), pieces to write go out
+ * ({@link takeWrite}), the handler is called from {@link receive}, {@link settle} and {@link handleTimeout}. `wake` asks the driver to
+ * call `settle` and to write, soon.
+ */
+export class IpcSession implements IpcClient {
+  readonly id: number
+  name = ''
+  app: string | undefined
+  scopes: readonly IpcScope[] = []
+  readonly #shared: SessionShared
+  readonly #wakeDriver: () => void
+  readonly #outbox: ClientOutbox
+  readonly #intake: FrameIntake
+  readonly #channels: ClientChannels
+  readonly #requests: ClientRequests
+  readonly #handles = new Map<string, number>()
+  readonly #abort = new AbortController()
+  #state: SessionState
+  #authFailures = 0
+  #paused = false
+  #resumed = false
+  #awake = false
+  /** Set when the handler knows the client and has yet to hear of its end. */
+  #opened = false
+  #end: ClientEnd | undefined
+
+  constructor(id: number, now: Instant, shared: SessionShared, wake: () => void) {
+    this.id = id
+    this.#shared = shared
+    this.#wakeDriver = wake
+    this.#state = { kind: 'greeting', deadline: after(now, HELLO_TIMEOUT) }
+    this.#outbox = new ClientOutbox(shared.pool)
+    this.#intake = new FrameIntake({ json: HELLO_BODY_MAX, message: HELLO_BODY_MAX - MESSAGE_HEADER_SIZE })
+    this.#channels = new ClientChannels(this, shared.handler, this.#outbox.frames, shared.tally, shared.counters)
+    this.#requests = new ClientRequests({
+      client: this, handler: shared.handler, channels: this.#channels.table,
+      isOpen: () => this.#state.kind === 'open',
+      write: (text) => this.#writeJson(text, false),
+      announce: (row) => this.#channels.announce(row),
+      count: (name) => shared.counters.add(name),
+    })
+    // Every request without an answer may listen, and so may the router for each channel.
+    setMaxListeners(OPEN_REQUESTS_MAX + CLIENT_CHANNELS_MAX, this.#abort.signal)
+  }
+
+  // What the handler sees: IpcClient.
+
+  get signal(): AbortSignal {
+    return this.#abort.signal
+  }
+
+  get congested(): boolean {
+    return this.#outbox.congested
+  }
+
+  get unsent(): number {
+    return this.#outbox.unsent
+  }
+
+  peerHandle(peerId: string): number {
+    const known = this.#handles.get(peerId)
+    if (known !== undefined) return known
+    if (this.#handles.size >= HANDLES_MAX) return 0
+    const handle = this.#handles.size + 1
+    this.#handles.set(peerId, handle)
+    return handle
+  }
+
+  addChannel(channel: NewChannel): number | undefined {
+    return this.#state.kind === 'open' ? this.#channels.add(channel) : undefined
+  }
+
+  offerChannel(channel: OfferedChannel): number | undefined {
+    if (this.#state.kind !== 'open') return undefined
+    const number = this.#channels.offer(channel)
+    this.#queued()
+    return number
+  }
+
+  channelContext(channel: number): number | undefined {
+    return this.#channels.table.get(channel)?.context
+  }
+
+  closeChannel(channel: number, end: ChannelEnd): void {
+    if (this.#state.kind !== 'open') return
+    this.#channels.close(channel, end)
+    this.#queued()
+  }
+
+  sendMessage(channel: number, flags: number, bytes: Uint8Array, offset: number, length: number, lane: number = LANE_OF_CHANNEL): DeliverResult {
+    if (this.#state.kind !== 'open') return 'closed'
+    const result = this.#channels.send(channel, flags, bytes, offset, length, lane)
+    this.#queued()
+    return result
+  }
+
+  deliveryCredit(channel: number): number {
+    return this.#channels.table.get(channel)?.deliveryBalance ?? 0
+  }
+
+  sendCredit(channel: number, add: number): void {
+    if (this.#state.kind !== 'open') return
+    this.#channels.grant(channel, add)
+    this.#queued()
+  }
+
+  notify<N extends IpcEventName>(name: N, params: IpcEvents[N]): void {
+    if (this.#state.kind === 'open') this.#writeJson(utf8(encodeEvent(name, params)), true)
+  }
+
+  pause(): void {
+    this.#paused = true
+    this.#wake()
+  }
+
+  resume(): void {
+    if (!this.#paused) return
+    this.#paused = false
+    this.#resumed = true
+    this.#wake()
+  }
+
+  close(code: ErrorCode, reason: string, retryMs = 0): void {
+    if (this.#state.kind === 'closing' || this.#state.kind === 'gone') return
+    this.#state = { kind: 'closing', deadline: never }
+    this.#end = { code, reason }
+    const bye: IpcEvents['event.bye'] = { code, reason, retryMs }
+    this.#outbox.frames.appendJson(utf8(encodeEvent('event.bye', bye)), true)
+    this.#wake()
+  }
+
+  // What the driver calls.
+
+  /** Whether the socket should be read. A closing session reads on, and throws away: unread bytes would reset the socket under the last event. */
+  get reading(): boolean {
+    return this.#state.kind === 'closing' || (!this.#paused && this.#state.kind !== 'throttled')
+  }
+
+  /** Everything was said: the socket may end. */
+  get drained(): boolean {
+    return this.#state.kind === 'closing' && this.#outbox.unsent === 0
+  }
+
+  /** The socket may be destroyed. */
+  get gone(): boolean {
+    return this.#state.kind === 'gone'
+  }
+
+  nextTimeout(): Instant {
+    const state = this.#state
+    return state.kind === 'open' ? this.#outbox.progressDeadline : state.kind === 'gone' ? never : state.deadline
+  }
+
+  /** Bytes of the client. They stay the session's until it asks for more. */
+  receive(now: Instant, bytes: Uint8Array): void {
+    if (this.#state.kind === 'closing' || this.#state.kind === 'gone') return
+    this.#intake.push(bytes)
+    this.#read(now)
+  }
+
+  /** Does what calls on the client put off, so that the handler is never called from inside them. */
+  settle(now: Instant): void {
+    this.#awake = false
+    if (this.#state.kind === 'closing' && this.#state.deadline === never) this.#state = { kind: 'closing', deadline: after(now, CLOSE_LINGER) }
+    if (this.#resumed) {
+      this.#resumed = false
+      this.#read(now)
+    }
+    if (this.#state.kind === 'open' && this.#outbox.hasRoomAgain) {
+      this.#outbox.roomTold()
+      this.#shared.handler.onWritable(this)
+    }
+    this.#tellEnd()
+  }
+
+  handleTimeout(now: Instant): void {
+    const state = this.#state
+    if (state.kind === 'greeting' && state.deadline <= now) {
+      this.#shared.counters.add('ipc_end_hello_timeout')
+      this.close('timeout', 'hello did not come in time.')
+    } else if (state.kind === 'throttled' && state.deadline <= now) {
+      this.#answerAuth(now, state.id)
+    } else if (state.kind === 'closing' && state.deadline <= now) {
+      this.#leave()
+    } else if (state.kind === 'open' && this.#outbox.progressDeadline <= now) {
+      this.#slowReader('The client took nothing for too long.')
+    }
+  }
+
+  /** Lends the next piece to write, of at most 64 KiB. */
+  takeWrite(now: Instant, slice: IpcSlice): boolean {
+    return this.#outbox.take(now, slice)
+  }
+
+  /** The piece was written whole. */
+  wrote(): void {
+    this.#outbox.sent()
+    if (this.#outbox.hasRoomAgain) this.#wake()
+  }
+
+  /** The socket ended or failed. `error` is `undefined` when the client left in good order. */
+  disconnected(error: Error | undefined): void {
+    if (this.#state.kind === 'gone') return
+    const midFrame = this.#intake.reader.midFrame
+    if (this.#state.kind !== 'closing') {
+      if (error !== undefined) this.#shared.counters.add('ipc_end_socket_error')
+      else if (midFrame) this.#shared.counters.add('ipc_end_mid_frame')
+      if (error !== undefined) this.#end = { code: 'disconnected', reason: error.message }
+      else this.#end = midFrame ? { code: 'disconnected', reason: 'The client ended inside a frame.' } : { code: 'closed', reason: 'The client left.' }
+    }
+    this.#leave()
+    this.#tellEnd()
+  }
+
+  #read(now: Instant): void {
+    const intake = this.#intake
+    while (!this.#paused && (this.#state.kind === 'open' || this.#state.kind === 'greeting')) {
+      const result = intake.next()
+      if (result === 'more') break
+      if (result === 'malformed') this.#protocol(intake.reader.where)
+      else this.#frame(now)
+    }
+    this.#shared.counters.add('ipc_ignored_kinds', intake.takeIgnored())
+  }
+
+  #frame(now: Instant): void {
+    const { kind, bytes, offset, length } = this.#intake.reader
+    if (this.#state.kind === 'greeting') {
+      this.#greet(now, readGreeting(kind === KIND_JSON ? decodeRequest(bytes, offset, length) : undefined))
+      return
+    }
+    if (kind === KIND_JSON) {
+      const frame = decodeRequest(bytes, offset, length)
+      if (frame.kind === 'malformed') this.#requests.refuse(frame.id, new PosternError(frame.code, frame.where))
+      else this.#requests.handle(frame.id, frame.method, frame.params)
+      return
+    }
+    const outcome: FrameOutcome = kind === KIND_MESSAGE ? this.#channels.receiveMessage(bytes, offset, length)
+      : kind === KIND_CREDIT ? this.#channels.receiveCredit(bytes, offset, length) : 'malformed'
+    if (outcome === 'taken') return
+    if (outcome === 'malformed') {
+      this.#protocol(`frame of kind ${kind}: wrong length, or a channel that never was`)
+    } else {
+      this.#intake.again()
+      this.pause()
+    }
+  }
+
+  #greet(now: Instant, step: GreetingStep): void {
+    const { counters, throttle } = this.#shared
+    switch (step.kind) {
+      case 'welcome':
+        this.#open(step.id, step.hello)
+        break
+      case 'wrong-key':
+        counters.add('ipc_auth_failures')
+        this.#state = { kind: 'throttled', deadline: after(now, throttle.fail(now)), id: step.id }
+        break
+      case 'refused':
+        counters.add('ipc_end_hello_first')
+        this.#refuseGreeting(step.id, step.error)
+        break
+    }
+  }
+
+  #open(id: JsonRpcId, hello: HelloRequest): void {
+    const { handler, counters, messageMax } = this.#shared
+    this.name = hello.client
+    this.app = hello.app
+    this.#state = { kind: 'open' }
+    try {
+      const greeting = handler.onClientOpen(this, hello)
+      this.#opened = true
+      this.scopes = greeting.scopes
+      this.#intake.reader.limits = { json: JSON_BODY_MAX, message: messageMax }
+      counters.add('ipc_clients_opened')
+      this.#writeJson(utf8(encodeResult(id, helloResult(greeting, messageMax))), false)
+    } catch (error) {
+      this.#refuseGreeting(id, this.#requests.coded(error, 'hello'))
+    }
+  }
+
+  #answerAuth(now: Instant, id: JsonRpcId): void {
+    const error = wrongKey()
+    this.#authFailures++
+    if (this.#authFailures >= AUTH_FAILURES_MAX) {
+      this.#shared.counters.add('ipc_end_auth')
+      this.#refuseGreeting(id, error)
+      return
+    }
+    this.#writeJson(utf8(encodeError(id, toIpcError(error))), false)
+    this.#state = { kind: 'greeting', deadline: after(now, HELLO_TIMEOUT) }
+    this.#resumed = true
+    this.#wake()
+  }
+
+  #refuseGreeting(id: JsonRpcId | null, error: PosternError): void {
+    this.#writeJson(utf8(encodeError(id, toIpcError(error))), false)
+    this.close(error.code, error.message)
+  }
+
+  #protocol(where: string): void {
+    this.#shared.counters.add('ipc_end_protocol')
+    this.close('protocol', `The client broke the protocol: ${where}.`)
+  }
+
+  #slowReader(reason: string): void {
+    this.#shared.counters.add('ipc_end_slow_reader')
+    // The client would not read what waits; so it gets to the reason sooner.
+    this.#outbox.frames.dropQueued()
+    this.close('slow_reader', reason)
+  }
+
+  #writeJson(text: Uint8Array, isEvent: boolean): void {
+    this.#outbox.frames.appendJson(text, isEvent)
+    this.#queued()
+  }
+
+  /** Something was queued: keeps the bounds and asks for a write. */
+  #queued(): void {
+    const reason = this.#outbox.overflow()
+    if (reason !== undefined && this.#state.kind !== 'closing') this.#slowReader(reason)
+    this.#wake()
+  }
+
+  #wake(): void {
+    if (this.#awake || this.#state.kind === 'gone') return
+    this.#awake = true
+    this.#wakeDriver()
+  }
+
+  #leave(): void {
+    this.#state = { kind: 'gone' }
+    this.#outbox.frames.clear()
+    this.#intake.clear()
+  }
+
+  #tellEnd(): void {
+    const end = this.#end
+    if (end === undefined) return
+    this.#end = undefined
+    this.#channels.table.clear()
+    if (!this.#opened) return
+    this.#opened = false
+    this.#shared.counters.add('ipc_clients_closed')
+    this.#shared.handler.onClientClosed(this, end)
+    this.#abort.abort()
+  }
+}
