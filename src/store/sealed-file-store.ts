@@ -10,7 +10,7 @@ import { Watchers } from './watchers.ts'
 
 /** Bounds on what waits for the next write (as much again may be in the one under way); a write beyond is refused with `limit`. */
 export const BACKLOG_COUNT_MAX = 65_536
-export const BACKLOG_SIZE_MAX = 32 * 1024 * 1024
+export const BACKLOG_SIZE_MAX: number = 32 * 1024 * 1024
 
 export interface SealedFileOptions {
   /** An existing directory that nobody else writes in: take the instance lock first. */

@@ -3,11 +3,11 @@ import { PosternError } from '../core/base/errors.ts'
 /** Largest key in UTF-8 bytes; the smallest is 1. */
 export const KEY_SIZE_MAX = 512
 /** Largest value in bytes; it may be empty. */
-export const VALUE_SIZE_MAX = 1024 * 1024
+export const VALUE_SIZE_MAX: number = 1024 * 1024
 /** Most operations of one {@link Store.batch}. */
 export const BATCH_COUNT_MAX = 4096
 /** Most bytes of keys and values in one {@link Store.batch}. */
-export const BATCH_SIZE_MAX = 8 * 1024 * 1024
+export const BATCH_SIZE_MAX: number = 8 * 1024 * 1024
 /** Changes a watcher may be behind; see {@link Change}. */
 export const WATCH_BACKLOG_MAX = 1024
 /** Watchers a store serves at once; one more is refused with `limit`. */
