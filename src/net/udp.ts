@@ -163,9 +163,10 @@ export class UdpDriver implements Driver {
   }
 
   async #open(): Promise<void> {
+    let sockets: readonly UdpSocket[] = []
     try {
+      sockets = await openSockets({ ...this.#options, port: this.#port }, this.#system)
       this.#takeSlab()
-      const sockets = await openSockets({ ...this.#options, port: this.#port }, this.#system)
       this.#port = sockets[0]!.port
       const links = sockets.map((socket): OpenLink => {
         const info: LinkInfo = { kind: 'udp', local: socket.local, datagramMax: UDP_PAYLOAD_MAX, segmentsMax: SEGMENTS_MAX }
@@ -179,6 +180,7 @@ export class UdpDriver implements Driver {
         })
       }
     } catch (error) {
+      await Promise.all(sockets.map((socket) => socket.close()))
       this.#state = { kind: 'closed' }
       throw error
     }

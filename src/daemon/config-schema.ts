@@ -1,0 +1,198 @@
+import { z } from 'zod'
+import type { HostPort } from '../core/base/address.ts'
+import { millisecond, second, type Duration } from '../core/base/time.ts'
+import { advertised, duration, formatDuration, formatSize, ipLiteral, list, matching, oneOf, path, share, size, wholeNumber, yesNo, type Parser } from './config-values.ts'
+
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error'] as const
+export type LogLevel = (typeof logLevels)[number]
+export const logFormats = ['text', 'json'] as const
+export type LogFormat = (typeof logFormats)[number]
+
+/** The daemon's configuration, checked and with every default filled in. Durations in microseconds, sizes in bytes; config/postern.toml says what each is for. */
+export interface Config {
+  readonly udp: {
+    /** 0: drawn at the first start and kept in the state. */
+    readonly port: number
+    readonly bind: readonly string[]
+    /** Addresses told to peers besides those of the interfaces; port 0 stands for the port of the socket. */
+    readonly advertise: readonly HostPort[]
+    readonly receiveBuffer: number
+  }
+  readonly store: {
+    readonly key: 'file' | 'passphrase'
+    readonly passphraseFile: string | undefined
+  }
+  readonly ipc: {
+    readonly socket: string | undefined
+    readonly uidScopes: readonly string[]
+    readonly linger: Duration
+  }
+  readonly access: {
+    readonly strangers: boolean
+    /** `*` or names. */
+    readonly apps: readonly string[]
+  }
+  readonly limits: {
+    /** A multiple of 16 MiB, so that the arena has its largest blocks. */
+    readonly memory: number
+    readonly message: number
+    readonly channels: number
+    readonly queueMessages: number
+    readonly queueBytes: number
+    readonly sessionWindow: number
+    readonly channelWindow: number
+    readonly handshakeCpuShare: number
+  }
+  readonly session: {
+    readonly rekey: Duration
+    readonly reject: Duration
+    readonly clean: Duration
+    readonly wipe: Duration
+    readonly keyLife: Duration
+    /** 0 = none. */
+    readonly keepalive: Duration
+    readonly idle: Duration
+    readonly pathGone: Duration
+    readonly attempt: Duration
+    readonly giveUp: Duration
+    readonly quietFirst: Duration
+    readonly quietMax: Duration
+    readonly ackDelay: Duration
+    readonly channelDecision: Duration
+    readonly channelDrain: Duration
+  }
+  readonly log: {
+    readonly level: LogLevel
+    readonly format: LogFormat
+    /** `undefined` = standard error. */
+    readonly file: string | undefined
+  }
+  readonly shutdown: {
+    readonly drain: Duration
+  }
+}
+
+/** One key: how its value is read, and its default as one would write it in the file. */
+function key<T>(parse: Parser<T>, initial: unknown): z.ZodType<T> {
+  return z.unknown().transform((input, context): T => {
+    const parsed = parse(input)
+    if ('value' in parsed) return parsed.value
+    context.addIssue({ code: 'custom', message: parsed.wrong })
+    return z.NEVER
+  }).prefault(initial)
+}
+
+const appName = '[\\p{L}\\p{N}._/:@+-]{1,64}'
+
+const udp = z.strictObject({
+  port: key(wholeNumber(0, 65_535), 0),
+  bind: key(list(ipLiteral, { min: 1, max: 16, of: 'IP addresses' }), ['::']),
+  advertise: key(list(advertised, { min: 0, max: 16, of: 'addresses' }), []),
+  receive_buffer: key(size({ min: '64KiB', max: '64MiB' }), '4MiB'),
+}).transform((raw): Config['udp'] => ({ port: raw.port, bind: raw.bind, advertise: raw.advertise, receiveBuffer: raw.receive_buffer }))
+
+const store = z.strictObject({
+  key: key(oneOf(['file', 'passphrase'], { quiet: true }), 'file'),
+  passphrase_file: key(path, ''),
+}).transform((raw): Config['store'] => ({ key: raw.key, passphraseFile: raw.passphrase_file }))
+
+const ipc = z.strictObject({
+  socket: key(path, ''),
+  uid_scopes: key(list(matching(new RegExp(`^(status|admin|app:(\\*|${appName}))$`, 'u'), '"status", "admin", "app:*" or "app:<name>"'), { min: 0, max: 64, of: 'scopes' }), ['app:*', 'status', 'admin']),
+  linger: key(duration({ min: '0s', max: '10min' }), '10s'),
+}).transform((raw): Config['ipc'] => ({ socket: raw.socket, uidScopes: raw.uid_scopes, linger: raw.linger }))
+
+const access = z.strictObject({
+  strangers: key(yesNo, false),
+  apps: key(list(matching(new RegExp(`^(\\*|${appName})$`, 'u'), '"*" or the name of an app'), { min: 0, max: 256, of: 'apps' }), ['*']),
+})
+
+// Where two keys contradict each other, `against` names the second: the line of whichever was written is the one to show.
+
+/** What a queue or a window counts for a message besides its bytes (WIRE.md §8.3). */
+const MESSAGE_COST = 32
+
+const limits = z.strictObject({
+  memory: key(size({ min: '64MiB', max: '1984MiB', multiple: '16MiB' }), '256MiB'),
+  message: key(size({ min: '1KiB', max: '1MiB' }), '1MiB'),
+  channels: key(wholeNumber(1, 4096), 256),
+  queue_messages: key(wholeNumber(16, 1_000_000), 10_000),
+  queue_bytes: key(size({ min: '64KiB', max: '1GiB' }), '8MiB'),
+  session_window: key(size({ min: '64KiB', max: '1GiB' }), '8MiB'),
+  channel_window: key(size({ min: '64KiB', max: '1GiB' }), '2MiB'),
+  handshake_cpu_share: key(share(0.01, 1), 0.25),
+}).superRefine((raw, context) => {
+  const atLeast = (name: 'queue_bytes' | 'channel_window' | 'session_window', least: number, why: string): void => {
+    if (raw[name] < least) context.addIssue({ code: 'custom', path: [name], params: { against: name === 'session_window' ? 'channel_window' : 'message' }, message: `must be at least ${formatSize(least)}, ${why}, but is ${formatSize(raw[name])}` })
+  }
+  atLeast('queue_bytes', raw.message + MESSAGE_COST, 'one message of [limits] message and 32 bytes')
+  atLeast('channel_window', raw.message + MESSAGE_COST, 'one message of [limits] message and 32 bytes')
+  atLeast('session_window', raw.channel_window, 'as much as channel_window')
+  if (raw.queue_bytes > raw.memory) context.addIssue({ code: 'custom', path: ['queue_bytes'], params: { against: 'memory' }, message: `must not be more than memory, which is ${formatSize(raw.memory)}, but is ${formatSize(raw.queue_bytes)}` })
+}).transform((raw): Config['limits'] => ({
+  memory: raw.memory, message: raw.message, channels: raw.channels, queueMessages: raw.queue_messages, queueBytes: raw.queue_bytes,
+  sessionWindow: raw.session_window, channelWindow: raw.channel_window, handshakeCpuShare: raw.handshake_cpu_share,
+}))
+
+const session = z.strictObject({
+  rekey: key(duration({ min: '1s', max: '1h' }), '120s'),
+  reject: key(duration({ min: '2s', max: '2h' }), '180s'),
+  clean: key(duration({ min: '2s', max: '12h' }), '1h'),
+  wipe: key(duration({ min: '3s', max: '24h' }), '2h'),
+  key_life: key(duration({ min: '4s', max: '24h' }), '24h'),
+  keepalive: key(duration({ min: '1s', max: '10min', off: true }), '20s'),
+  idle: key(duration({ min: '1s', max: '24h', step: second }), '10min'),
+  path_gone: key(duration({ min: '1s', max: '10min' }), '10s'),
+  attempt: key(duration({ min: '500ms', max: '1min' }), '5s'),
+  give_up: key(duration({ min: '1s', max: '1h' }), '90s'),
+  quiet_first: key(duration({ min: '1s', max: '1h' }), '30s'),
+  quiet_max: key(duration({ min: '1s', max: '24h' }), '15min'),
+  ack_delay: key(duration({ min: '1ms', max: '100ms', step: millisecond }), '10ms'),
+  channel_decision: key(duration({ min: '1s', max: '10min' }), '10s'),
+  channel_drain: key(duration({ min: '1s', max: '10min' }), '10s'),
+}).superRefine((raw, context) => {
+  const order = ['rekey', 'reject', 'clean', 'wipe', 'key_life'] as const
+  const ascending = (low: keyof typeof raw, high: keyof typeof raw, strict: boolean): void => {
+    if (raw[low] < raw[high] || (!strict && raw[low] === raw[high])) return
+    context.addIssue({ code: 'custom', path: [high], params: { against: low }, message: `must be ${strict ? 'longer than' : 'at least as long as'} ${low}, which is "${formatDuration(raw[low])}", but is "${formatDuration(raw[high])}"` })
+  }
+  ascending('rekey', 'reject', true)
+  for (let i = 2; i < order.length; i++) ascending(order[i - 1]!, order[i]!, false)
+  ascending('attempt', 'give_up', false)
+  ascending('quiet_first', 'quiet_max', false)
+}).transform((raw): Config['session'] => ({
+  rekey: raw.rekey, reject: raw.reject, clean: raw.clean, wipe: raw.wipe, keyLife: raw.key_life, keepalive: raw.keepalive, idle: raw.idle, pathGone: raw.path_gone,
+  attempt: raw.attempt, giveUp: raw.give_up, quietFirst: raw.quiet_first, quietMax: raw.quiet_max, ackDelay: raw.ack_delay,
+  channelDecision: raw.channel_decision, channelDrain: raw.channel_drain,
+}))
+
+const log = z.strictObject({
+  level: key(oneOf(logLevels), 'info'),
+  format: key(oneOf(logFormats), 'text'),
+  file: key(path, ''),
+})
+
+const shutdown = z.strictObject({
+  drain: key(duration({ min: '0s', max: '10min' }), '5s'),
+})
+
+const sections = { udp, store, ipc, access, limits, session, log, shutdown }
+
+/** A section that is not written is one whose keys all have their defaults. */
+function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
+  return z.preprocess((input) => (input === undefined ? {} : input), schema)
+}
+
+/** Reads a parsed TOML document. */
+export const configSchema: z.ZodType<Config> = z.strictObject({
+  udp: section(udp), store: section(store), ipc: section(ipc), access: section(access),
+  limits: section(limits), session: section(session), log: section(log), shutdown: section(shutdown),
+})
+
+/** Every key that may be written, by section. */
+export const configKeys: Readonly<Record<string, readonly string[]>> = Object.fromEntries(Object.entries(sections).map(([name, schema]) => [name, keysOf(schema)]))
+
+function keysOf(schema: (typeof sections)[keyof typeof sections]): readonly string[] {
+  const shape = 'in' in schema ? schema.in.shape : schema.shape
+  return Object.keys(shape)
+}
