@@ -57,7 +57,7 @@ export function fragmentOverhead(message: HandshakeMessage): number {
 }
 
 /** The fewest fragments in which a Noise message of `size` bytes fits datagrams of `datagramMax`; `undefined` when four do not. */
-export function fragmentCount(message: HandshakeMessage, size: number, datagramMax = HANDSHAKE_SIZE_MAX): number | undefined {
+export function fragmentCount(message: HandshakeMessage, size: number, datagramMax: number = HANDSHAKE_SIZE_MAX): number | undefined {
   const count = Math.max(1, Math.ceil(size / (datagramMax - fragmentOverhead(message))))
   return datagramMax > fragmentOverhead(message) && count <= FRAGMENTS_MAX ? count : undefined
 }
