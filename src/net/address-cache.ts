@@ -11,7 +11,7 @@ const SLOTS = 256
  */
 export class AddressCache {
   readonly #family: 4 | 6
-  readonly #texts: string[] = new Array<string>(SLOTS).fill('')
+  readonly #texts: (string | undefined)[] = new Array<string | undefined>(SLOTS).fill(undefined)
   readonly #textBytes = new Uint8Array(SLOTS * IP_SIZE)
   readonly #hosts: string[] = new Array<string>(SLOTS).fill('')
   readonly #hostBytes = new Uint8Array(SLOTS * IP_SIZE)
