@@ -1,4 +1,4 @@
-import type { Entry, Operation, ScanOptions } from './store.ts'
+import { copyBytes, type Entry, type Operation, type ScanOptions } from './store.ts'
 
 /** Bytes an entry takes in the sealed body besides its key and value: key size u16, value size u32. */
 export const ENTRY_OVERHEAD = 6
@@ -91,7 +91,7 @@ export class Entries {
     for (let given = 0; given < limit && i < this.#keys.length; given++, i++) {
       const key = this.#keys[i]!
       if (!key.startsWith(prefix)) return
-      yield { key, value: this.#values.get(key)!.slice() }
+      yield { key, value: copyBytes(this.#values.get(key)!) }
     }
   }
 

@@ -127,7 +127,7 @@ async function openWithKeyFile(fs: Fs, path: string, context: SlotContext, slots
     throw new PosternError('state_key', `The state needs the key file ${path}, which does not exist.`, { hint: 'Restore the key file from a backup; without it the state cannot be read.', details: { path } })
   }
   for (const slot of mine) {
-    const dataKey = unwrap(slot, 0, context, secret.slice())
+    const dataKey = unwrap(slot, 0, context, new Uint8Array(secret))
     if (dataKey !== undefined) return dataKey
   }
   wipe(secret)

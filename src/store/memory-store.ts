@@ -1,6 +1,6 @@
 import type { PosternError } from '../core/base/errors.ts'
 import { Entries, scanEntries } from './entries.ts'
-import { checkKey, checkOperations, checkPrefix, closedError, copyOperations, type Change, type Entry, type Operation, type ScanOptions, type Store } from './store.ts'
+import { checkKey, checkOperations, checkPrefix, closedError, copyBytes, copyOperations, type Change, type Entry, type Operation, type ScanOptions, type Store } from './store.ts'
 import { Watchers } from './watchers.ts'
 
 /**
@@ -18,7 +18,8 @@ export class MemoryStore implements Store {
   async get(key: string): Promise<Uint8Array | undefined> {
     checkKey(key)
     this.#checkOpen()
-    return Promise.resolve(this.#entries.get(key)?.slice())
+    const value = this.#entries.get(key)
+    return Promise.resolve(value === undefined ? undefined : copyBytes(value))
   }
 
   put(key: string, value: Uint8Array): Promise<void> {

@@ -5,7 +5,7 @@ import { scanEntries } from './entries.ts'
 import { explain, nodeFs, removeLeftovers, type Fs } from './fs.ts'
 import { slotKinds, type KeySource } from './keys.ts'
 import { makeSeal, makeState, openState, readState, STATE_FILE, STATE_SIZE_MAX, writeState, type OpenState, type Seal } from './state-file.ts'
-import { checkKey, checkOperations, checkPrefix, closedError, copyOperations, type Change, type Entry, type Operation, type ScanOptions, type Store } from './store.ts'
+import { checkKey, checkOperations, checkPrefix, closedError, copyBytes, copyOperations, type Change, type Entry, type Operation, type ScanOptions, type Store } from './store.ts'
 import { Watchers } from './watchers.ts'
 
 /** Bounds on what waits for the next write (as much again may be in the one under way); a write beyond is refused with `limit`. */
@@ -97,7 +97,8 @@ export class SealedFileStore implements Store {
   async get(key: string): Promise<Uint8Array | undefined> {
     checkKey(key)
     this.#checkOpen()
-    return Promise.resolve(this.#state.entries.get(key)?.slice())
+    const value = this.#state.entries.get(key)
+    return Promise.resolve(value === undefined ? undefined : copyBytes(value))
   }
 
   put(key: string, value: Uint8Array): Promise<void> {

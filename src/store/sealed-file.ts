@@ -3,7 +3,7 @@ import { concat, equalBytes, equalConstantTime, readU16, readU32, readU64, utf8,
 import { compareKeys, Entries, ENTRY_OVERHEAD } from './entries.ts'
 import { SLOT_COUNT_MAX, SLOT_SIZE_MAX, type KeySlot } from './keys.ts'
 import { hkdf, hmacSha256, NONCE_SIZE, sha256, TAG_SIZE } from './sealing.ts'
-import { KEY_SIZE_MAX, VALUE_SIZE_MAX } from './store.ts'
+import { copyBytes, KEY_SIZE_MAX, VALUE_SIZE_MAX } from './store.ts'
 
 /**
  * One sealed state file. Integers are little-endian.
@@ -129,8 +129,8 @@ export function decodeFile(bytes: Uint8Array): DecodedFile {
   const size = headerSize + bodySize + TAG_SIZE
   if (bytes.length !== size) return malformed(`it has ${bytes.length} bytes where its header says ${size}`)
   const header = {
-    storeId: bytes.slice(16, 16 + STORE_ID_SIZE), generation, bodySize, dataKeyVersion: readU32(bytes, 48),
-    salt: bytes.slice(56, 56 + FILE_SALT_SIZE), nonce: bytes.slice(88, 88 + NONCE_SIZE), slots,
+    storeId: copyBytes(bytes.subarray(16, 16 + STORE_ID_SIZE)), generation, bodySize, dataKeyVersion: readU32(bytes, 48),
+    salt: copyBytes(bytes.subarray(56, 56 + FILE_SALT_SIZE)), nonce: copyBytes(bytes.subarray(88, 88 + NONCE_SIZE)), slots,
   }
   return { kind: 'file', header, headerBytes: bytes.subarray(0, headerSize), ciphertext: bytes.subarray(headerSize, headerSize + bodySize), tag: bytes.subarray(size - TAG_SIZE) }
 }
@@ -144,7 +144,7 @@ function decodeSlots(bytes: Uint8Array, count: number): KeySlot[] | undefined {
     const size = readU16(bytes, offset + 2)
     const end = offset + 4 + size
     if (size > SLOT_SIZE_MAX || end > bytes.length) return undefined
-    slots.push({ kind: bytes[offset]!, body: bytes.slice(offset + 4, end) })
+    slots.push({ kind: bytes[offset]!, body: copyBytes(bytes.subarray(offset + 4, end)) })
     offset = end
   }
   return offset === bytes.length ? slots : undefined
@@ -207,7 +207,7 @@ export function decodeBody(body: Uint8Array): Entries | undefined {
     if (keySize === 0 || keySize > KEY_SIZE_MAX || valueSize > VALUE_SIZE_MAX || end > body.length) return undefined
     const key = decodeKey(body.subarray(offset + ENTRY_OVERHEAD, valueOffset))
     if (key === undefined || (last !== undefined && compareKeys(last, key) >= 0)) return undefined
-    entries.apply([{ kind: 'put', key, value: body.slice(valueOffset, end) }])
+    entries.apply([{ kind: 'put', key, value: copyBytes(body.subarray(valueOffset, end)) }])
     last = key
     offset = end
   }

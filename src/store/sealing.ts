@@ -20,12 +20,12 @@ export function createSealer(key: KeyObject, nonce: Uint8Array, associated: Uint
   const cipher = createCipheriv(algorithmOf(key), key, nonce, { authTagLength: TAG_SIZE })
   cipher.setAAD(associated)
   return {
-    update: (plaintext) => cipher.update(plaintext),
+    update: (plaintext) => plain(cipher.update(plaintext)),
     final: () => {
       // GCM is a stream: nothing is left to come out here.
       const rest = cipher.final()
       assert(rest.length === 0, 'GCM kept ciphertext back')
-      return cipher.getAuthTag()
+      return plain(cipher.getAuthTag())
     },
   }
 }
@@ -35,7 +35,7 @@ export function openSealed(key: KeyObject, nonce: Uint8Array, associated: Uint8A
   const decipher = createDecipheriv(algorithmOf(key), key, nonce, { authTagLength: TAG_SIZE })
   decipher.setAAD(associated)
   decipher.setAuthTag(tag)
-  const plaintext = decipher.update(ciphertext)
+  const plaintext = plain(decipher.update(ciphertext))
   try {
     decipher.final()
   } catch {
@@ -62,16 +62,21 @@ export function hkdf(secret: KeyObject, salt: Uint8Array, info: Uint8Array, size
 export function pbkdf2Sha256(password: Uint8Array, salt: Uint8Array, iterations: number, size: number): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     pbkdf2(password, salt, iterations, size, 'sha256', (error, derived) => {
-      if (error === null) resolve(derived)
+      if (error === null) resolve(plain(derived))
       else reject(error)
     })
   })
 }
 
 export function hmacSha256(key: KeyObject, data: Uint8Array): Uint8Array {
-  return createHmac('sha256', key).update(data).digest()
+  return plain(createHmac('sha256', key).update(data).digest())
 }
 
 export function sha256(data: Uint8Array): Uint8Array {
-  return createHash('sha256').update(data).digest()
+  return plain(createHash('sha256').update(data).digest())
+}
+
+/** The same bytes as a Uint8Array: `slice` of a Buffer is a view, so a caller that copies and then wipes would wipe the copy. */
+function plain(buffer: Buffer): Uint8Array {
+  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length)
 }

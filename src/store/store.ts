@@ -110,7 +110,12 @@ export function checkOperations(operations: readonly Operation[]): void {
 
 /** The same operations with their own copy of every value, so that the caller may reuse its bytes. */
 export function copyOperations(operations: readonly Operation[]): Operation[] {
-  return operations.map((operation) => (operation.kind === 'put' ? { kind: 'put', key: operation.key, value: operation.value.slice() } : operation))
+  return operations.map((operation) => (operation.kind === 'put' ? { kind: 'put', key: operation.key, value: copyBytes(operation.value) } : operation))
+}
+
+/** A copy whatever the bytes are: `slice` of a Buffer, which callers may well hand in, is a view. */
+export function copyBytes(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes)
 }
 
 export function closedError(): PosternError {
