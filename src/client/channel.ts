@@ -1,0 +1,219 @@
+import { PosternError } from '../core/base/errors.ts'
+import type { MessageHead } from '../core/wire/ipc.ts'
+import { isErrorCode } from '../core/wire/ipc-errors.ts'
+import type { ChannelCloseParams, ChannelEnd, ChannelStatsResult, IpcLane, IpcMode } from '../core/wire/ipc-methods.ts'
+import { ChannelReceiver } from './channel-receiver.ts'
+import { ChannelSender, type MessageOptions, type SendOptions, type SendResult } from './channel-sender.ts'
+import type { Message, MessageHandler } from './message.ts'
+import { throwIfAborted } from './waiting.ts'
+
+/** How a channel ended; `disconnected`: the connection to the daemon was lost. */
+export type ChannelOutcome = Omit<ChannelEnd, 'code'> & { readonly code: ChannelEnd['code'] | 'disconnected' }
+
+export interface CloseOptions {
+  /** Throws away what is queued, here and at the peer. */
+  readonly abort?: boolean
+  /** 0 = done, or the app's own, from 256 on. */
+  readonly code?: number
+  readonly reason?: string
+  readonly signal?: AbortSignal
+}
+
+/**
+ * One app's flow to one peer. Messages sent are queued in the daemon within the credit it gave; messages received wait here within
+ * the credit we gave. A channel lives as long as the connection to the daemon.
+ *
+ * `for await (const message of channel)` takes messages one by one and gives their credit back; it ends when the channel is
+ * done, and throws when it ended otherwise. Leaving the loop does not close the channel.
+ */
+export interface Channel extends AsyncIterable<Message, undefined, undefined>, AsyncDisposable {
+  /** The peer's id. */
+  readonly peer: string
+  readonly app: string
+  readonly mode: IpcMode
+  readonly lane: IpcLane
+  /** What the side that opened it said of it. */
+  readonly meta: Uint8Array
+  /** Largest message, bytes. */
+  readonly maxMessage: number
+  /** What may be sent now, in cost (length + 32 each); a message may go while it is above zero. */
+  readonly credit: number
+  /** Received messages that nobody has taken yet. */
+  readonly waiting: number
+  /** How the channel ended; never rejects. */
+  readonly closed: Promise<ChannelOutcome>
+
+  /** Queues a message if there is room now. The bytes are copied. Throws only for what this channel never takes (`limit`, `params`). */
+  trySend(bytes: Uint8Array, options?: MessageOptions): SendResult
+  /**
+   * Queues a message as soon as there is room; resolves when it is queued, which is at once while there is credit. Until then the bytes
+   * must not change. Sends keep their order. Rejects with `closed` (or why the channel ended), `aborted`, `limit`, `params`.
+   */
+  send(bytes: Uint8Array, options?: SendOptions): Promise<void>
+  /** Resolves when {@link trySend} has room. Another sender may be faster: look again. */
+  writable(options?: { readonly signal?: AbortSignal }): Promise<void>
+  /** The next message; `undefined` when the channel ended in good order and all were taken. */
+  receive(options?: { readonly signal?: AbortSignal }): Promise<Message | undefined>
+  /**
+   * Hands every message to `handler` as it comes, without a promise or a copy each; those that wait come first. Its credit is given
+   * back when the handler returns. `undefined` goes back to {@link receive}.
+   */
+  onMessage(handler: MessageHandler | undefined): void
+  stats(options?: { readonly signal?: AbortSignal }): Promise<ChannelStatsResult>
+  /** Nothing more can be sent; resolves when the queued messages were handed to the peer, or after 10 s. Messages that came before can still be taken. */
+  close(options?: CloseOptions): Promise<void>
+}
+
+/** What a channel needs of its connection. */
+export interface ChannelPort {
+  sendMessage(channel: number, lane: number, ttlMs: number, bytes: Uint8Array): void
+  sendCredit(channel: number, cost: number): void
+  channelStats(channel: number, signal: AbortSignal | undefined): Promise<ChannelStatsResult>
+  closeChannel(params: ChannelCloseParams, signal: AbortSignal | undefined): Promise<void>
+}
+
+export interface ChannelInfo {
+  readonly number: number
+  readonly peer: string
+  readonly app: string
+  readonly mode: IpcMode
+  readonly lane: IpcLane
+  readonly meta: Uint8Array
+  /** Delivery credit that the daemon was told. */
+  readonly window: number
+}
+
+export class ClientChannel implements Channel {
+  readonly number: number
+  readonly peer: string
+  readonly app: string
+  readonly mode: IpcMode
+  readonly lane: IpcLane
+  readonly meta: Uint8Array
+  readonly closed: Promise<ChannelOutcome>
+  readonly #port: ChannelPort
+  readonly #sender: ChannelSender
+  readonly #receiver: ChannelReceiver
+  #resolveClosed!: (end: ChannelOutcome) => void
+  #ended = false
+  #closing: Promise<void> | undefined
+
+  constructor(port: ChannelPort, info: ChannelInfo) {
+    this.number = info.number
+    this.peer = info.peer
+    this.app = info.app
+    this.mode = info.mode
+    this.lane = info.lane
+    this.meta = info.meta
+    this.#port = port
+    this.#sender = new ChannelSender(info.mode, (lane, ttlMs, bytes) => port.sendMessage(info.number, lane, ttlMs, bytes))
+    this.#receiver = new ChannelReceiver(info.window, (cost) => port.sendCredit(info.number, cost))
+    this.closed = new Promise((resolve) => (this.#resolveClosed = resolve))
+  }
+
+  get maxMessage(): number {
+    return this.#sender.maxMessage
+  }
+
+  get credit(): number {
+    return this.#sender.credit
+  }
+
+  get waiting(): number {
+    return this.#receiver.waiting
+  }
+
+  trySend(bytes: Uint8Array, options: MessageOptions = {}): SendResult {
+    return this.#sender.trySend(bytes, options)
+  }
+
+  send(bytes: Uint8Array, options: SendOptions = {}): Promise<void> {
+    return this.#sender.send(bytes, options)
+  }
+
+  writable(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    return this.#sender.writable(options.signal)
+  }
+
+  receive(options: { readonly signal?: AbortSignal } = {}): Promise<Message | undefined> {
+    return this.#receiver.receive(options.signal)
+  }
+
+  onMessage(handler: MessageHandler | undefined): void {
+    this.#receiver.setHandler(handler)
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Message, undefined, undefined> {
+    return this.#receiver.iterate()
+  }
+
+  async stats(options: { readonly signal?: AbortSignal } = {}): Promise<ChannelStatsResult> {
+    throwIfAborted(options.signal)
+    return await this.#port.channelStats(this.number, options.signal)
+  }
+
+  close(options: CloseOptions = {}): Promise<void> {
+    this.#closing ??= this.#close(options).catch((error: unknown) => {
+      // Called off, for example: the channel is still there, and may be closed again.
+      this.#closing = undefined
+      throw error
+    })
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  // What the connection calls.
+
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  /** The daemon's answer to open or accept. */
+  start(sendCredit: number, maxMessage: number): void {
+    this.#sender.start(sendCredit, maxMessage)
+  }
+
+  grant(add: number): void {
+    this.#sender.grant(add)
+  }
+
+  /** `false`: the daemon sent without credit. */
+  deliver(head: MessageHead, bytes: Uint8Array, offset: number, length: number): boolean {
+    return this.#receiver.deliver(head, bytes, offset, length)
+  }
+
+  end(outcome: ChannelOutcome): void {
+    if (this.#ended) return
+    this.#ended = true
+    const error = endError(outcome)
+    this.#sender.close(error)
+    // An end that the apps agreed on is the end of the messages; any other is an error to whoever reads.
+    this.#receiver.close(outcome.code === 'done' || outcome.code === 'app' || outcome.by === 'local' ? undefined : error)
+    this.#resolveClosed(outcome)
+  }
+
+  async #close(options: CloseOptions): Promise<void> {
+    if (this.#ended) return
+    const { abort, code, reason, signal } = options
+    throwIfAborted(signal)
+    this.#sender.close(new PosternError('closed', 'This side has closed the channel.'))
+    const params = { channel: this.number, ...(abort === undefined ? {} : { abort }), ...(code === undefined ? {} : { code }), ...(reason === undefined ? {} : { reason }) }
+    try {
+      await this.#port.closeChannel(params, signal)
+    } catch (error) {
+      // It ended meanwhile, by the peer or with the connection: closed is closed.
+      if (!this.ended && !(error instanceof PosternError && error.code === 'unknown_channel')) throw error
+    }
+    this.end({ code: 'done', reason: reason ?? '', by: 'local' })
+  }
+}
+
+function endError(end: ChannelOutcome): PosternError {
+  const { code, appCode, reason, by } = end
+  const why = reason === '' ? '' : `: ${reason}`
+  const details = { end: code, by, reason, ...(appCode === undefined ? {} : { appCode }) }
+  return new PosternError(isErrorCode(code) ? code : 'closed', `The channel ended (${code}${why}).`, { details })
+}

@@ -1,0 +1,299 @@
+/**
+ * Postern for programs: connect to the daemon on this machine, and through it to programs on others. This is what
+ * `import … from 'postern/client'` gives.
+ */
+import { PosternError } from '../core/base/errors.ts'
+import { DELIVERY_CREDIT_DEFAULT } from '../core/wire/ipc.ts'
+import { toBase64 } from '../core/wire/ipc-base64.ts'
+import type { JsonObject } from '../core/wire/ipc-json.ts'
+import type {
+  HelloParams, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMethod, IpcMode, IpcOverflow, IpcParams, IpcPeerState,
+  PeerConnectResult, PeerInfo, PeerPingResult, StatusResult,
+} from '../core/wire/ipc-methods.ts'
+import type { Channel } from './channel.ts'
+import { daemonPaths } from './find-daemon.ts'
+import { LinkKeeper, type ConnectionState } from './keeper.ts'
+import type { Incoming, Link } from './link.ts'
+import { ClientListener, type Listener, type ListenOptions } from './listener.ts'
+import { readChannelOpen, readObjects, readTexts } from './results.ts'
+import { systemTimers, type ClientTimers } from './timers.ts'
+
+export { PosternError, type ErrorCode } from '../core/base/errors.ts'
+export type { HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMode, IpcPeerState, PeerConnectResult, PeerInfo, PeerPingResult, StatusResult } from '../core/wire/ipc-methods.ts'
+export type { Channel, ChannelOutcome, CloseOptions } from './channel.ts'
+export type { MessageOptions, SendOptions, SendResult } from './channel-sender.ts'
+export type { ConnectionState } from './keeper.ts'
+export type { IncomingChannel, Listener, ListenOptions } from './listener.ts'
+export type { Message, MessageHandler, MessageView } from './message.ts'
+
+export interface ConnectOptions {
+  /** The instance directory of the daemon, as its `--dir`; by default what POSTERN_DIR or the system says. */
+  readonly dir?: string
+  /** The socket itself. */
+  readonly path?: string
+  /** Name of this app: 1 to 64 of a-z 0-9 . _ / - */
+  readonly app?: string
+  /** Program and version, for the daemon's log: `dice/0.3`. */
+  readonly name?: string
+  /** Whether a lost connection is made anew (the default). */
+  readonly reconnect?: boolean
+  /** Told each time the connection is lost, comes back, or is closed for good. */
+  readonly onState?: (state: ConnectionState, error: PosternError | undefined) => void
+  /** Calls off the first connection attempt; later it has no effect. */
+  readonly signal?: AbortSignal
+  /** For tests. */
+  readonly timers?: ClientTimers
+}
+
+export interface WaitOptions {
+  readonly signal?: AbortSignal
+}
+
+export interface OpenChannelOptions extends WaitOptions {
+  readonly app: string
+  /** `reliable-ordered` by default. */
+  readonly mode?: IpcMode
+  readonly lane?: IpcLane
+  /** Share among channels of the same lane, 1 … 255. */
+  readonly weight?: number
+  readonly overflow?: IpcOverflow
+  /** For messages that name no `ttlMs`. */
+  readonly deadlineMs?: number
+  /** At most 256 bytes for the remote app. */
+  readonly meta?: Uint8Array
+  /** How much may wait here unread, in cost (length + 32 each); 256 KiB by default. */
+  readonly credit?: number
+}
+
+export interface Invites {
+  create(options?: WaitOptions & { readonly uses?: number; readonly expiresS?: number; readonly name?: string }): Promise<InviteCreateResult>
+  /** Adds the peer that made the link, and returns its id. */
+  join(link: string, options?: WaitOptions): Promise<string>
+  list(options?: WaitOptions): Promise<readonly InviteInfo[]>
+  revoke(id: string, options?: WaitOptions): Promise<void>
+}
+
+/**
+ * Connects to the daemon. Fails at once when there is none (`not_running`) or it refuses; once connected, a lost connection is made
+ * anew by itself.
+ */
+export async function connect(options: ConnectOptions = {}): Promise<Client> {
+  return await Client.connect(options)
+}
+
+/**
+ * A program's connection to its daemon. Requests made while it is being made anew wait for it; requests that were under way when it
+ * was lost fail with `disconnected`, as nobody knows what became of them, and channels end with `disconnected`. Listeners are kept.
+ */
+export class Client implements AsyncDisposable {
+  readonly invites: Invites
+  readonly #keeper: LinkKeeper
+  readonly #listeners = new Map<string, ClientListener>()
+  #hello: HelloResult | undefined
+
+  private constructor(options: ConnectOptions) {
+    const { app, name } = options
+    const hello: HelloParams = { protocol: 1, ...(name === undefined ? {} : { client: name }), ...(app === undefined ? {} : { app }) }
+    this.#keeper = new LinkKeeper({
+      paths: daemonPaths(options), hello, timers: options.timers ?? systemTimers, reconnect: options.reconnect ?? true,
+      onIncoming: (link, incoming) => this.#incoming(link, incoming),
+      onLink: (link) => this.#linked(link),
+      onState: (state, error) => {
+        if (state === 'closed') this.#endListeners(error)
+        options.onState?.(state, error)
+      },
+    })
+    this.invites = this.#makeInvites()
+  }
+
+  /** As {@link connect}. */
+  static async connect(options: ConnectOptions): Promise<Client> {
+    const client = new Client(options)
+    await client.#keeper.start(options.signal)
+    return client
+  }
+
+  get state(): ConnectionState {
+    return this.#keeper.state
+  }
+
+  /** What the daemon said of itself when it was last connected: its peer id, version, limits. */
+  get daemon(): HelloResult {
+    if (this.#hello === undefined) throw new PosternError('disconnected', 'The client was never connected.')
+    return this.#hello
+  }
+
+  /** Id of this node. */
+  get peerId(): string {
+    return this.daemon.peerId
+  }
+
+  status(options: WaitOptions = {}): Promise<StatusResult> {
+    // Figures are for people to look at: taken as they come.
+    return this.#call('status', {}, options, (result) => result as unknown as StatusResult)
+  }
+
+  /** All peers the daemon knows, or those in one state. */
+  async peers(options: WaitOptions & { readonly state?: IpcPeerState } = {}): Promise<readonly PeerInfo[]> {
+    const { state } = options
+    const peers: PeerInfo[] = []
+    let after: string | undefined
+    do {
+      const params = { ...(state === undefined ? {} : { state }), ...(after === undefined ? {} : { after }) }
+      const page = await this.#call('peers', params, options, (result) => ({
+        peers: readObjects('answer to peers', result, 'peers') as unknown as readonly PeerInfo[],
+        next: typeof result['next'] === 'string' ? result['next'] : undefined,
+      }))
+      peers.push(...page.peers)
+      after = page.next
+    } while (after !== undefined)
+    return peers
+  }
+
+  async addPeer(id: string, options: WaitOptions & { readonly name?: string; readonly candidates?: readonly string[] } = {}): Promise<void> {
+    const { name, candidates } = options
+    await this.#call('peer.add', { id, ...(name === undefined ? {} : { name }), ...(candidates === undefined ? {} : { candidates }) }, options, ignore)
+  }
+
+  async removePeer(id: string, options: WaitOptions = {}): Promise<void> {
+    await this.#call('peer.remove', { id }, options, ignore)
+  }
+
+  /** Resolves when the peer is connected; fails with `unreachable` or `timeout` (10 s unless `timeoutMs` says otherwise). */
+  connectPeer(id: string, options: WaitOptions & { readonly timeoutMs?: number } = {}): Promise<PeerConnectResult> {
+    const { timeoutMs } = options
+    return this.#call('peer.connect', { id, ...(timeoutMs === undefined ? {} : { timeoutMs }) }, options, (result) => result as unknown as PeerConnectResult)
+  }
+
+  async disconnectPeer(id: string, options: WaitOptions = {}): Promise<void> {
+    await this.#call('peer.disconnect', { id }, options, ignore)
+  }
+
+  /** Round trips to the peer's daemon, by the path in use. */
+  ping(id: string, options: WaitOptions = {}): Promise<PeerPingResult> {
+    return this.#call('peer.ping', { id }, options, (result) => result as unknown as PeerPingResult)
+  }
+
+  /** Offers an app to other peers. Fails with `app_taken` when another program does so already. */
+  async listen(app: string, options: ListenOptions = {}): Promise<Listener> {
+    const { from = 'roster', credit = DELIVERY_CREDIT_DEFAULT, signal } = options
+    if (this.#listeners.has(app)) throw new PosternError('app_taken', `This client listens as ${app} already.`)
+    const listener = new ClientListener(app, from, credit, (which) => this.#unlisten(which))
+    // Known before the answer: the first channel may come in the same breath.
+    this.#listeners.set(app, listener)
+    try {
+      const link = await this.#keeper.link(signal)
+      await link.call('listen', { app, from, credit }, { signal, take: ignore, undo: () => this.#abandonListen(link, app) })
+      listener.active = true
+      return listener
+    } catch (error) {
+      if (this.#listeners.get(app) === listener) this.#listeners.delete(app)
+      throw error
+    }
+  }
+
+  /**
+   * Opens a channel to an app of a peer. Fails with `unknown_peer`, `unreachable`, `no_app`, `refused`, `timeout`, `limit`, or `params` for what
+   * this version of the daemon does not do yet.
+   */
+  async openChannel(peer: string, options: OpenChannelOptions): Promise<Channel> {
+    const { app, mode = 'reliable-ordered', lane = 'normal', weight, overflow, deadlineMs, meta = new Uint8Array(0), credit = DELIVERY_CREDIT_DEFAULT, signal } = options
+    const link = await this.#keeper.link(signal)
+    const params = {
+      peer, app, mode, lane, credit, meta: toBase64(meta),
+      ...(weight === undefined ? {} : { weight }), ...(overflow === undefined ? {} : { overflow }), ...(deadlineMs === undefined ? {} : { deadlineMs }),
+    }
+    return await link.call('channel.open', params, {
+      signal,
+      take: (result): Channel => {
+        const { channel: number, sendCredit, maxMessage } = readChannelOpen(result)
+        const channel = link.addChannel({ number, peer, app, mode, lane, meta, window: credit })
+        channel.start(sendCredit, maxMessage)
+        return channel
+      },
+      undo: (result) => link.abandonChannel(readChannelOpen(result).channel),
+    })
+  }
+
+  /** Asks the daemon to end. */
+  async shutdown(options: WaitOptions = {}): Promise<void> {
+    await this.#call('shutdown', {}, options, ignore)
+  }
+
+  /** Writes what was sent in this turn now, instead of at its end. */
+  flush(): void {
+    this.#keeper.current?.flush()
+  }
+
+  /** For good: channels end with `disconnected`, listeners end. What was queued is written first. */
+  async close(): Promise<void> {
+    await this.#keeper.close(new PosternError('closed', 'The client was closed.'))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #call<M extends IpcMethod, T>(method: M, params: IpcParams<M>, options: WaitOptions, take: (result: JsonObject) => T): Promise<T> {
+    const link = await this.#keeper.link(options.signal)
+    return await link.call(method, params, { signal: options.signal, take })
+  }
+
+  #makeInvites(): Invites {
+    return {
+      create: (options = {}) => {
+        const { uses, expiresS, name } = options
+        const params = { ...(uses === undefined ? {} : { uses }), ...(expiresS === undefined ? {} : { expiresS }), ...(name === undefined ? {} : { name }) }
+        return this.#call('invite.create', params, options, (result) => readTexts('answer to invite.create', result, 'link', 'id'))
+      },
+      join: (link, options = {}) => this.#call('invite.join', { link }, options, (result) => readTexts('answer to invite.join', result, 'peer').peer),
+      list: (options = {}) =>
+        this.#call('invite.list', {}, options, (result) => readObjects('answer to invite.list', result, 'invites') as unknown as readonly InviteInfo[]),
+      revoke: (id, options = {}) => this.#call('invite.revoke', { id }, options, ignore),
+    }
+  }
+
+  #linked(link: Link): void {
+    this.#hello = link.hello
+    for (const listener of this.#listeners.values()) {
+      const { app, from, credit, active } = listener
+      if (!active) continue // Its own listen() waits for this connection and asks itself.
+      link.call('listen', { app, from, credit }, { take: ignore }).catch((error: unknown) => this.#relistenFailed(listener, error as PosternError))
+    }
+  }
+
+  /** Somebody else took the name while we were away. A connection lost once more is not the listener's end. */
+  #relistenFailed(listener: ClientListener, error: PosternError): void {
+    if (error.code !== 'app_taken' && error.code !== 'scope' && error.code !== 'params') return
+    if (this.#listeners.get(listener.app) === listener) this.#listeners.delete(listener.app)
+    listener.end(error)
+  }
+
+  #incoming(link: Link, incoming: Incoming): void {
+    const listener = this.#listeners.get(incoming.app)
+    if (listener === undefined) link.abandonOffer(incoming.channel)
+    else listener.offer(link, incoming)
+  }
+
+  async #unlisten(listener: ClientListener): Promise<void> {
+    if (this.#listeners.get(listener.app) !== listener) return
+    this.#listeners.delete(listener.app)
+    // Without a connection there is nothing to take back: the daemon forgot.
+    await this.#keeper.current?.call('unlisten', { app: listener.app }, { take: ignore })
+  }
+
+  #abandonListen(link: Link, app: string): void {
+    link.call('unlisten', { app }, { take: ignore }).catch(() => {
+      // The connection is gone, and the listener with it.
+    })
+  }
+
+  #endListeners(error: PosternError | undefined): void {
+    for (const listener of this.#listeners.values()) listener.end(error)
+    this.#listeners.clear()
+  }
+}
+
+function ignore(): void {
+  // Nothing in this result is of use.
+}
