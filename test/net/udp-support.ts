@@ -19,7 +19,7 @@ export interface Received {
 
 /** A host that keeps copies of what it is told, and fails the test when a driver calls it from inside `send` or `close`. */
 export class TestHost implements DriverHost {
-  readonly arena = new Arena(4 << 20)
+  readonly arena: Arena = new Arena(4 << 20)
   readonly opens: LinkInfo[] = []
   readonly changes: { link: number; state: LinkState; cause: PosternError | undefined }[] = []
   readonly received_: Received[] = []
