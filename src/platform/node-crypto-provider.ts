@@ -201,10 +201,11 @@ export class NodeCryptoProvider implements CryptoProvider {
       const plaintext = decipher.update(bytes.subarray(offset, end))
       try {
         decipher.final()
-        bytes.set(plaintext, offset)
       } catch {
         batch.length[i] = -1
+        continue
       }
+      bytes.set(plaintext, offset)
     }
   }
 
