@@ -63,7 +63,8 @@ function readSecretFile(file: string): Uint8Array {
     throw new PosternError('passphrase', `The passphrase file ${file} cannot be read (${code}).`, { hint: 'Check [store] passphrase_file and the owner of that file.', cause: error, details: { file } })
   }
   const end = bytes.findIndex((byte) => byte === 0x0a || byte === 0x0d)
-  const line = bytes.slice(0, end < 0 ? bytes.length : end)
+  // A copy by its constructor: the slice of a Buffer is a view, which the next line would wipe as well.
+  const line = new Uint8Array(bytes.subarray(0, end < 0 ? bytes.length : end))
   wipe(bytes)
   return line
 }

@@ -120,6 +120,17 @@ describe('Timer', () => {
     expect(fired).toHaveLength(2)
   })
 
+  it('makes no new timer when the same deadline is armed after every batch', () => {
+    const { loop, timer, fired } = make()
+    const deadline = at(loop, 10_500)
+    const batches = Array.from({ length: 90 }, (_, i) => ({ at: loop.time + i * 100, run: () => timer.arm(deadline) }))
+    loop.run(loop.time + 9_000, batches)
+    expect(loop.timeoutsMade).toBeLessThanOrEqual(2)
+    loop.run(loop.time + second)
+    expect(fired).toHaveLength(1)
+    expect(fired[0]! - deadline).toBeLessThanOrEqual(500)
+  })
+
   it('with nothing armed it costs nothing', () => {
     const { loop, timer, fired } = make()
     timer.arm(at(loop, 5 * millisecond))
