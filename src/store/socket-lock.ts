@@ -1,77 +1,76 @@
 import { randomBytes } from 'node:crypto'
-import { link, lstat, readdir, rename, unlink } from 'node:fs/promises'
+import { link, readdir, unlink } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { PosternError } from '../core/base/errors.ts'
 import { systemCode } from './fs.ts'
 import type { LockHolder } from './lock-holder.ts'
 
-/** The name all contenders want for their own socket. */
-const SOCKET_NAME = 'lock.sock'
-/** Of sockets that are not yet, or no longer, the lock. */
-const SPARE_PREFIX = 'lock-'
+/** Sockets that are, or were, the lock: `lock-1.sock`, `lock-2.sock` … */
+const TERM_NAME = /^lock-([1-9][0-9]{0,14})\.sock$/
+/** A contender's socket before it got a term. */
+const SPARE_NAME = /^lock-[0-9a-f]{16}\.new$/
 /** sockaddr_un: 104 bytes with the zero on macOS and the BSDs, 108 on Linux. Longer paths would be cut by some systems. */
 const SOCKET_PATH_MAX = 103
-/** Takeovers in a row: each takes one dead socket out of the way, and only crashes make those. */
-const TAKEOVER_MAX = 8
+/** Each further attempt means that another contender was faster in the same millisecond. */
+const ATTEMPTS_MAX = 64
 
 /**
- * The lock where no kernel lock can be had: a listening socket under one name. A dead holder's socket refuses connections, so
- * it is known to be stale whatever its pid now is.
+ * The lock where no kernel lock can be had: listening sockets, numbered in terms. The holder is the one whose socket has the
+ * highest term and answers; the socket of a dead process refuses connections, whatever its pid is now.
  *
- * Taking over is the delicate part: between "it is dead" and "it is out of the way" another contender may have put its
- * living one there. So the name is moved aside (one mover wins) and tried again there; a living one is put back; and the
- * winner makes sure, after writing its name and before it trusts the lock, that no named holder lives and that the socket
- * under the name is its own.
+ * Who finds term n dead (or none, n = 0) links its own, listening socket to the name of term n + 1, which link(2) grants to one
+ * alone, and makes sure that no higher term is there: an old observation may grant a term that was long ago passed and removed.
+ * Terms only rise, because a term is removed only by the holder of a higher one; the holder leaves its own, dead, when it
+ * releases. (Moving a dead socket out of the way instead was tried and let two in once in 40 races of 8: between "it is
+ * dead" and "move it" a living one can take its place.)
  *
  * @returns how to release it, or `held`. `config` when the path is too long for a socket.
  */
 export async function lockBySocket(directory: string, livingHolder: () => Promise<LockHolder | undefined>, writeHolder: () => Promise<void>): Promise<(() => Promise<void>) | 'held'> {
-  const name = join(directory, SOCKET_NAME)
-  const own = join(directory, `${SPARE_PREFIX}${randomBytes(6).toString('hex')}.sock`)
-  if (Buffer.byteLength(own) > SOCKET_PATH_MAX) {
+  const spare = join(directory, `lock-${randomBytes(8).toString('hex')}.new`)
+  if (Buffer.byteLength(spare) > SOCKET_PATH_MAX) {
     throw new PosternError('config', `The path of the state directory ${directory} is too long for a socket, which the lock needs on this system.`, { hint: 'Choose a state directory with a shorter path.' })
   }
-  const server = await listen(own)
-  const mine = (await lstat(own)).ino
-  const giveUp = async (): Promise<'held'> => {
-    if ((await inodeOf(name)) === mine) await remove(name)
-    await remove(own)
-    await stop(server)
-    return 'held'
-  }
+  const server = await listen(spare)
   try {
-    if (!(await takeName(directory, own, name))) return await giveUp()
-    if ((await livingHolder()) !== undefined) return await giveUp()
+    const term = await takeTerm(directory, spare)
+    // A living name that is no socket's is a daemon that locks with flock.
+    if (term === undefined || (await livingHolder()) !== undefined) {
+      await stop(server)
+      return 'held'
+    }
     await writeHolder()
-    if ((await inodeOf(name)) !== mine) return await giveUp()
-    await remove(own)
-    await removeSpares(directory)
+    await removeOld(directory, term)
+    return () => stop(server)
   } catch (error) {
-    await giveUp()
-    throw error
-  }
-  return async () => {
-    if ((await inodeOf(name)) === mine) await remove(name)
     await stop(server)
+    throw error
+  } finally {
+    await remove(spare)
   }
 }
 
-/** Whether our socket now stands under the name: `false` when a living one does. */
-async function takeName(directory: string, own: string, name: string): Promise<boolean> {
-  for (let attempt = 0; attempt < TAKEOVER_MAX; attempt++) {
-    if (await linkTo(own, name)) return true
-    if (await answers(name)) return false
-    const aside = join(directory, `${SPARE_PREFIX}${randomBytes(6).toString('hex')}.old`)
-    if (!(await moveAside(name, aside))) continue
-    if (await answers(aside)) {
-      await linkTo(aside, name)
-      await remove(aside)
-      return false
-    }
-    await remove(aside)
+/** The term that is now ours, `undefined` when a living process has one. */
+async function takeTerm(directory: string, spare: string): Promise<number | undefined> {
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+    const highest = await highestTerm(directory)
+    if (highest > 0 && (await answers(termPath(directory, highest)))) return undefined
+    const term = highest + 1
+    if (!(await linkTo(spare, termPath(directory, term)))) continue
+    if ((await highestTerm(directory)) === term) return term
+    await remove(termPath(directory, term))
   }
-  return false
+  return undefined
+}
+
+function termPath(directory: string, term: number): string {
+  return join(directory, `lock-${term}.sock`)
+}
+
+async function highestTerm(directory: string): Promise<number> {
+  const terms = (await readdir(directory)).map((name) => Number(TERM_NAME.exec(name)?.[1] ?? 0))
+  return Math.max(0, ...terms)
 }
 
 /** link(2) fails when the name exists, where rename(2) would replace it. */
@@ -80,26 +79,9 @@ async function linkTo(from: string, to: string): Promise<boolean> {
     await link(from, to)
     return true
   } catch (error) {
-    if (systemCode(error) === 'EEXIST') return false
+    // ENOENT: a new holder took our socket for a dead one in the moment between bind and listen. The next look finds it alive.
+    if (systemCode(error) === 'EEXIST' || systemCode(error) === 'ENOENT') return false
     throw error
-  }
-}
-
-async function moveAside(from: string, to: string): Promise<boolean> {
-  try {
-    await rename(from, to)
-    return true
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return false
-    throw error
-  }
-}
-
-async function inodeOf(path: string): Promise<number | undefined> {
-  try {
-    return (await lstat(path)).ino
-  } catch {
-    return undefined
   }
 }
 
@@ -107,10 +89,13 @@ async function remove(path: string): Promise<void> {
   await unlink(path).catch(() => undefined)
 }
 
-/** What crashed contenders left. Those of contenders that are still at it answer. */
-async function removeSpares(directory: string): Promise<void> {
-  for (const entry of await readdir(directory)) {
-    if (entry.startsWith(SPARE_PREFIX) && !(await answers(join(directory, entry)))) await remove(join(directory, entry))
+/** Lower terms, and what crashed contenders left; the sockets of contenders that are still at it answer. */
+async function removeOld(directory: string, term: number): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const path = join(directory, name)
+    const other = TERM_NAME.exec(name)?.[1]
+    if (other !== undefined && Number(other) < term) await remove(path)
+    else if (SPARE_NAME.test(name) && !(await answers(path))) await remove(path)
   }
 }
 
