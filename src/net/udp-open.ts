@@ -12,15 +12,21 @@ export interface UdpBinding {
   readonly sendBuffer: number
 }
 
+export interface OpenedSocket {
+  readonly socket: UdpSocket
+  /** An IPv6 socket that carries IPv4 too, as v4-mapped addresses. */
+  readonly dualStack: boolean
+}
+
 /** When the system chose a port that is taken on the second socket, another one is tried this often. */
 const ATTEMPTS = 8
 
 const noIPv6 = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EPROTONOSUPPORT'])
 
 /** Opens one socket per address, all on one port. Either all are open or, when it rejects with a {@link PosternError}, none. */
-export async function openSockets(binding: UdpBinding, system: UdpSystem): Promise<readonly UdpSocket[]> {
+export async function openSockets(binding: UdpBinding, system: UdpSystem): Promise<readonly OpenedSocket[]> {
   for (let attempt = 1; ; attempt++) {
-    const opened: UdpSocket[] = []
+    const opened: OpenedSocket[] = []
     let current = ''
     try {
       for (const host of binding.bind) {
@@ -29,35 +35,41 @@ export async function openSockets(binding: UdpBinding, system: UdpSystem): Promi
       }
       return opened
     } catch (error) {
-      for (const socket of opened) await socket.close()
+      for (const { socket } of opened) await socket.close()
       const drawn = binding.port === 0 && opened.length > 0
       if (drawn && codeOf(error) === 'EADDRINUSE' && attempt < ATTEMPTS) continue
-      throw explain(error, current, binding.port === 0 ? opened[0]?.port ?? 0 : binding.port)
+      throw explain(error, current, binding.port === 0 ? opened[0]?.socket.port ?? 0 : binding.port)
     }
   }
 }
 
-async function openOne(host: string, binding: UdpBinding, system: UdpSystem, opened: UdpSocket[]): Promise<void> {
-  const open = async (address: string, only6: boolean): Promise<void> => {
-    const port = opened[0]?.port ?? binding.port
-    opened.push(await UdpSocket.open(system, address, port, only6, { receive: binding.receiveBuffer, send: binding.sendBuffer }))
+async function openOne(host: string, binding: UdpBinding, system: UdpSystem, opened: OpenedSocket[]): Promise<void> {
+  const open = (address: string, only6: boolean): Promise<UdpSocket> => {
+    const port = opened[0]?.socket.port ?? binding.port
+    return UdpSocket.open(system, address, port, only6, { receive: binding.receiveBuffer, send: binding.sendBuffer })
   }
   const everything = host === '::' && !binding.bind.includes('0.0.0.0')
-  if (!everything) return open(host, host === '::')
+  if (!everything) {
+    opened.push({ socket: await open(host, host === '::'), dualStack: false })
+    return
+  }
+  let six: UdpSocket
   try {
-    await open('::', false)
+    six = await open('::', false)
   } catch (error) {
     if (!noIPv6.has(codeOf(error))) throw error
-    return open('0.0.0.0', false)
+    opened.push({ socket: await open('0.0.0.0', false), dualStack: false })
+    return
   }
   const maps = system.mapsIPv4()
+  const index = opened.push({ socket: six, dualStack: maps === 'yes' }) - 1
   if (maps === 'yes') return
   try {
-    await open('0.0.0.0', false)
+    opened.push({ socket: await open('0.0.0.0', false), dualStack: false })
   } catch (error) {
+    if (maps !== 'unknown' || codeOf(error) !== 'EADDRINUSE') throw error
     // Where it is not known whether `::` took IPv4 too, a taken port on 0.0.0.0 is our own first socket: it did.
-    if (maps === 'unknown' && codeOf(error) === 'EADDRINUSE') return
-    throw error
+    opened[index] = { socket: six, dualStack: true }
   }
 }
 

@@ -6,7 +6,7 @@ import { ReceiveBatch, type LinkId, type LinkInfo, type TransmitBatch } from '..
 import type { Driver, DriverHost, DriverLink } from './driver.ts'
 import { Flights, type Flight } from './udp-flight.ts'
 import { newUdpCounters, sendErrorCounter } from './udp-counters.ts'
-import { codeOf, openSockets, type UdpBinding } from './udp-open.ts'
+import { codeOf, openSockets, type OpenedSocket, type UdpBinding } from './udp-open.ts'
 import { UDP_PAYLOAD_MAX, type UdpSocket } from './udp-socket.ts'
 import { udpSystem, type UdpSystem } from './udp-system.ts'
 
@@ -25,8 +25,8 @@ export const SLAB_MIN = 65_536
 /** libuv reads at most 32 datagrams of a socket per turn: at 1437 bytes they are 46 KiB, so a turn is one batch. */
 const SLAB_SIZE = 131_072
 const BATCH_CAPACITY = 128
-/** Two of the pump's four slabs: one slow socket is told of before it holds them all and stops the other links too. */
-const UNSENT_MAX = 131_072
+/** Two of the pump's four slabs of 128 KiB: one slow socket is told of before it holds them all and stops the other links too. */
+const UNSENT_MAX = 262_144
 /** Node sends one datagram a call, so a burst is only a row that this driver cuts; 64 is what GSO takes at once. */
 const SEGMENTS_MAX = 64
 /** What a peer or the network can cause on a healthy socket. It concerns one earlier send, not the socket. */
@@ -163,13 +163,13 @@ export class UdpDriver implements Driver {
   }
 
   async #open(): Promise<void> {
-    let sockets: readonly UdpSocket[] = []
+    let sockets: readonly OpenedSocket[] = []
     try {
       sockets = await openSockets({ ...this.#options, port: this.#port }, this.#system)
       this.#takeSlab()
-      this.#port = sockets[0]!.port
-      const links = sockets.map((socket): OpenLink => {
-        const info: LinkInfo = { kind: 'udp', local: socket.local, datagramMax: UDP_PAYLOAD_MAX, segmentsMax: SEGMENTS_MAX }
+      this.#port = sockets[0]!.socket.port
+      const links = sockets.map(({ socket, dualStack }): OpenLink => {
+        const info: LinkInfo = { kind: 'udp', local: socket.local, dualStack, datagramMax: UDP_PAYLOAD_MAX, segmentsMax: SEGMENTS_MAX }
         return { id: this.#host.opened(info), info, socket, blocked: false, errorsInRow: 0 }
       })
       this.#state = { kind: 'open', links }
@@ -180,7 +180,7 @@ export class UdpDriver implements Driver {
         })
       }
     } catch (error) {
-      await Promise.all(sockets.map((socket) => socket.close()))
+      await Promise.all(sockets.map(({ socket }) => socket.close()))
       this.#state = { kind: 'closed' }
       throw error
     }

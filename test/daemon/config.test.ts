@@ -5,7 +5,9 @@ import fc from 'fast-check'
 import { parse, stringify } from 'smol-toml'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { PosternError } from '../../src/core/base/errors.ts'
+import { defaultConfig as coreDefaults } from '../../src/core/connection/config.ts'
 import { defaultConfig, loadConfig, parseConfig, parseOverride, type ConfigOverride } from '../../src/daemon/config.ts'
+import { coreConfigOf } from '../../src/daemon/config-core.ts'
 import { nearest, type ConfigProblem } from '../../src/daemon/config-problems.ts'
 import { configKeys } from '../../src/daemon/config-schema.ts'
 
@@ -46,6 +48,17 @@ describe('the shipped file', () => {
       session: { rekey: 120e6, reject: 180e6, clean: 3600e6, wipe: 7200e6, keyLife: 86_400e6, keepalive: 20e6, idle: 600e6, attempt: 5e6, giveUp: 90e6, ackDelay: 10_000 },
       ipc: { uidScopes: ['app:*', 'status', 'admin'], linger: 10e6 },
     })
+  })
+})
+
+describe('the core', () => {
+  it('is told its own defaults by ours', () => {
+    expect(coreConfigOf(defaultConfig())).toEqual(coreDefaults)
+  })
+
+  it('is told what was written', () => {
+    const core = coreConfigOf(parseConfig('[session]\nkeepalive = "off"\nidle = "1h"\n[limits]\nqueue_bytes = "2MiB"\n[access]\nstrangers = true', FILE))
+    expect(core).toMatchObject({ keepAlive: 0, idleKeep: 3600e6, queueBytes: 2 << 20, admitStrangers: true })
   })
 })
 

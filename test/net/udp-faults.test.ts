@@ -202,7 +202,7 @@ describe('opening', () => {
   it('opens a second socket where "::" takes IPv6 only, on the same port', async () => {
     const [six, four] = [new FakeSocket(), new FakeSocket('0.0.0.0')]
     const node = await openNode({ system: machine([six, four], 'no') })
-    expect(node.driver.links()).toHaveLength(2)
+    expect(node.host.opens.map(({ dualStack }) => dualStack)).toEqual([false, false])
     expect(four.port).toBe(six.port)
     addRow(node, '2001:db8::1', 7000, bytes, 640, 1)
     addRow(node, '192.0.2.1', 7000, bytes, 640, 2)
@@ -215,7 +215,7 @@ describe('opening', () => {
 
   it('takes a taken port on 0.0.0.0 as proof of dual stack where it is not known', async () => {
     const node = await openNode({ system: machine([new FakeSocket(), failing('EADDRINUSE')], 'unknown') })
-    expect(node.driver.links()).toHaveLength(1)
+    expect(node.host.opens.map(({ dualStack }) => dualStack)).toEqual([true])
     await node.driver.close()
   })
 

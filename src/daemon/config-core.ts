@@ -1,0 +1,33 @@
+import { defaultConfig, type CoreConfig } from '../core/connection/config.ts'
+import type { Config } from './config-schema.ts'
+
+/** What the core is told of the configuration. What is not in the file (the base datagram size, the controller) stays the core's own. */
+export function coreConfigOf(config: Config): CoreConfig {
+  const { access, limits, session } = config
+  return {
+    ...defaultConfig,
+    maxData: limits.sessionWindow,
+    maxChannelData: limits.channelWindow,
+    maxMessage: limits.message,
+    maxChannels: limits.channels,
+    maxAckDelay: session.ackDelay,
+    idleKeep: session.idle,
+    queueMessages: limits.queueMessages,
+    queueBytes: limits.queueBytes,
+    rekeyAfter: session.rekey,
+    rejectAfter: session.reject,
+    cleanRekeyAfter: session.clean,
+    cleanWipeAfter: session.wipe,
+    keyLifeMax: session.keyLife,
+    attemptTime: session.attempt,
+    giveUpAfter: session.giveUp,
+    quietFirst: session.quietFirst,
+    quietMax: session.quietMax,
+    keepAlive: session.keepalive,
+    pathGoneAfter: session.pathGone,
+    channelDecisionTime: session.channelDecision,
+    channelDrainTime: session.channelDrain,
+    handshakeShare: limits.handshakeCpuShare,
+    admitStrangers: access.strangers,
+  }
+}
