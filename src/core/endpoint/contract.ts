@@ -12,8 +12,9 @@
  */
 import type { Arena } from '../base/arena.ts'
 import { ADDRESS_SIZE } from '../base/address.ts'
-import type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
+import type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
 import type { Duration, Instant, Now, WallTime } from '../base/time.ts'
+import type { SessionEvent } from '../connection/events.ts'
 
 export type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathId, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
 export { CHANNEL_SLOT_BITS, channelSlot, deliveryModes, lanes, MESSAGE_COST } from '../base/domain.ts'
@@ -23,6 +24,8 @@ export interface LinkInfo {
   readonly kind: LinkKind
   /** 18 bytes; the wildcard address for a socket bound to all. */
   readonly local: Uint8Array
+  /** A v6 socket that also carries IPv4 (as v4-mapped addresses). */
+  readonly dualStack?: boolean
   /** For connected links (tcp, ble): the one remote address. */
   readonly remote?: Uint8Array
   /** Whether this side dialed it (tcp, ble). */
@@ -199,18 +202,12 @@ export type PersistValue =
   | { readonly kind: 'peer'; readonly record: PeerRecord }
   | { readonly kind: 'invite'; readonly record: InviteRecord }
 
+/** Rare things, as objects. */
 export type EndpointEvent =
+  | SessionEvent
   | { readonly kind: 'peer'; readonly peer: PeerHandle; readonly state: PeerState; readonly reason: EndReason | undefined }
-  /** The session is another one than before: all channels of the old one have ended. */
+  /** Somebody joined by an invite of ours and is in the roster now. */
   | { readonly kind: 'peer-joined'; readonly peer: PeerHandle; readonly inviteToken: Uint8Array }
-  | { readonly kind: 'path'; readonly peer: PeerHandle; readonly from: Uint8Array | undefined; readonly to: Uint8Array | undefined; readonly link: LinkKind; readonly rtt: Duration | undefined; readonly rule: PathRule }
-  | { readonly kind: 'observed-address'; readonly peer: PeerHandle; readonly address: Uint8Array }
-  | { readonly kind: 'channel-incoming'; readonly channel: ChannelHandle; readonly peer: PeerHandle; readonly app: string; readonly mode: DeliveryMode; readonly lane: Lane; readonly weight: number; readonly meta: Uint8Array }
-  | { readonly kind: 'channel-open'; readonly channel: ChannelHandle; readonly maxMessage: number }
-  | { readonly kind: 'channel-closed'; readonly channel: ChannelHandle; readonly code: number; readonly reason: string; readonly by: 'peer' | 'local' | 'session' }
-  | { readonly kind: 'writable'; readonly channel: ChannelHandle }
-  | { readonly kind: 'delivered' | 'dropped'; readonly channel: ChannelHandle; readonly firstTag: number; readonly lastTag: number; readonly reason: DropReason }
-  | { readonly kind: 'pong'; readonly token: number; readonly peer: PeerHandle; readonly rtt: Duration | undefined }
   /** Numbered by key, the last value wins. With `barrier`, later events may be told to nobody before this is written. */
   | { readonly kind: 'persist'; readonly key: string; readonly sequence: number; readonly value: PersistValue | undefined; readonly barrier: boolean }
   | { readonly kind: 'drained' }

@@ -10,8 +10,8 @@ const PTO_MAX: Duration = 5 * second
 
 /** Loss recovery and congestion state of one path (RFC 9002): everything that must not be mixed between paths. */
 export class PathRecovery {
-  readonly rtt = new RttEstimator()
-  readonly pacer = new Pacer()
+  readonly rtt: RttEstimator = new RttEstimator()
+  readonly pacer: Pacer = new Pacer()
   controller: CongestionController
   inFlight = 0
   /** Ack-eliciting packets in flight. */

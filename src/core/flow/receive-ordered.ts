@@ -113,15 +113,20 @@ export class OrderedReceiver implements Receiver {
     return RECEIVED
   }
 
-  /** Cost of SKIPped messages passed since it was last read: nobody will consume it, so the owner does. */
-  passed = 0
+  #passed = 0
+
+  takePassed(): number {
+    const passed = this.#passed
+    this.#passed = 0
+    return passed
+  }
 
   resume(sink: MessageSink): void {
     while (this.next < this.#end) {
       const i = this.next & this.#mask
       const slot = this.#slot[i]!
       if (slot === SKIPPED) {
-        this.passed += this.#length[i]! + MESSAGE_COST
+        this.#passed += this.#length[i]! + MESSAGE_COST
       } else if (slot === COMPLETE && this.credit > 0 && !this.held) {
         this.#hand(this.#offset[i]!, this.#length[i]!, this.#block[i]!, sink)
       } else {

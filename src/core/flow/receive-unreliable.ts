@@ -71,6 +71,10 @@ export class UnreliableReceiver implements Receiver {
     // Nothing waits in this mode.
   }
 
+  takePassed(): number {
+    return 0
+  }
+
   expire(now: number): number {
     for (;;) {
       const oldest = this.#partials[0]

@@ -80,6 +80,8 @@ export interface Receiver {
   resume(sink: MessageSink): void
   /** Gives up reassemblies older than the mode allows; the earliest moment to call again, Infinity for none. */
   expire(now: number): number
+  /** Cost of SKIPped messages passed since the last call: nobody will consume it, so the owner does. */
+  takePassed(): number
   /** Frees everything. */
   clear(): void
 }

@@ -103,14 +103,17 @@ export class SentPackets {
     this.#frameCount[i] = this.#frameNext - frameMark
   }
 
-  /** Takes one order for a counter that is not sent. */
-  pushSkipped(): void {
+  /**
+   * Takes one order for a counter that is not sent. It stands before the packet in the making, whose frames begin at
+   * `frameMark`, and owns none of them.
+   */
+  pushSkippedBefore(frameMark: number): void {
     if (this.next - this.base > this.#mask) this.#grow()
     const i = this.next++ & this.#mask
     this.#state[i] = PACKET_SKIPPED
     this.#size[i] = 0
     this.#ackLargest[i] = -1
-    this.#frameStart[i] = this.#frameNext | 0
+    this.#frameStart[i] = frameMark | 0
     this.#frameCount[i] = 0
   }
 

@@ -11,7 +11,7 @@ const VALIDATION_TIME: Duration = 1000 * millisecond
  * and only a PATH_RESPONSE with them proves it. Until then at most as many bytes go there as authenticated ones came from
  * there (factor 1: no amplification).
  *
- * States: unknown → (challenge) → challenged → (response) → validated; challenged → (time out) → failed.
+ * States: unknown → (challenge) → challenged → (response) → validated; challenged → (time out) → failed; failed → (challenge) → …
  */
 export class PathValidation {
   state: 'unknown' | 'challenged' | 'validated' | 'failed' = 'unknown'
@@ -23,6 +23,8 @@ export class PathValidation {
   #failAt: Instant = never
   /** When the first challenge of this round was sent. */
   challengedAt: Instant = never
+  /** The last round of challenges went without an answer. */
+  unanswered = false
 
   get validated(): boolean {
     return this.state === 'validated'
@@ -64,6 +66,7 @@ export class PathValidation {
   /** The address proved itself in another way (the handshake used only this one, a connected link). */
   validate(): void {
     this.state = 'validated'
+    this.unanswered = false
     this.#end()
   }
 
@@ -76,10 +79,14 @@ export class PathValidation {
     return this.#retryAt < this.#failAt ? this.#retryAt : this.#failAt
   }
 
-  /** Repeats the challenge or gives the round up. Returns whether the round failed just now. */
+  /**
+   * Repeats the challenge or gives the round up. Returns whether the round failed just now. What was validated before stays
+   * so: silence is then the affair of liveness, not of amplification.
+   */
   handleTimeout(now: Instant): boolean {
     if (now >= this.#failAt) {
-      this.state = 'failed'
+      if (this.state !== 'validated') this.state = 'failed'
+      this.unanswered = true
       this.#end()
       return true
     }

@@ -1,0 +1,263 @@
+import { deliveryModes, lanes, type ChannelHandle, type Overflow } from '../base/domain.ts'
+import { after, never, type Now } from '../base/time.ts'
+import { channelCodes, closeCodes, type ChannelCloseFrame, type ChannelOpenFrame } from '../wire/frame.ts'
+import { Channel, isBuiltMode, type ChannelIdentity } from './channel.ts'
+import { wantControl, wantData } from './control.ts'
+import { consumedPassed, leaveShare, moveShare, settleClosed, settleRest } from './flow-control.ts'
+import { forgetQueue } from './send.ts'
+import type { SessionState } from './state.ts'
+import { timer } from './timers.ts'
+
+/** Consumer of channels that nobody accepted yet. */
+const UNDECIDED = -1
+
+export interface LocalChannelOptions {
+  readonly app: string
+  readonly mode: number
+  readonly lane: number
+  readonly weight: number
+  readonly overflow: Overflow
+  readonly meta: Uint8Array
+  readonly credit: number
+  readonly consumer: number
+}
+
+function create(state: SessionState, identity: Omit<ChannelIdentity, 'handle'>, credit: number, consumer: number): Channel | undefined {
+  const { host, limits } = state
+  const share = state.share(consumer)
+  const channel = host.allocateChannel(state.slot, (handle: ChannelHandle) =>
+    new Channel({ ...identity, handle }, credit, share, { send: limits.maxChannelData, receive: host.config.maxChannelData }, state.memory, host.deliveries))
+  if (channel === undefined) return undefined
+  share.channels++
+  state.channels.set(identity.id, channel)
+  return channel
+}
+
+/** Opens a channel to the peer; `undefined` at the peer's or our own limit of channels. */
+export function openChannel(state: SessionState, options: LocalChannelOptions): Channel | undefined {
+  if (state.channels.size >= Math.min(state.limits.maxChannels, state.host.config.maxChannels)) return undefined
+  const id = state.nextLocalChannel
+  const channel = create(state, { ...options, id, local: true }, options.credit, options.consumer)
+  if (channel === undefined) return undefined
+  state.nextLocalChannel += 2
+  channel.overflow = options.overflow
+  channel.openWanted = true
+  wantControl(state, channel)
+  return channel
+}
+
+export function onOpenFrame(state: SessionState, now: Now, frame: ChannelOpenFrame): void {
+  const isLocalId = (frame.channel % 2 === 0) === state.lower
+  if (isLocalId || frame.channel >= 2 ** 31) {
+    state.fail(closeCodes.protocol, 0x20, 'channel id of the wrong side')
+    return
+  }
+  const index = Math.floor(frame.channel / 2)
+  if (state.remoteSeen.add(index, index + 1) === 0) return
+  // Gaps are channels whose OPEN was lost; more of them than channels can be open is a peer that plays.
+  if (state.remoteSeen.count > state.host.config.maxChannels + 1) {
+    state.fail(closeCodes.limit, 0x20, 'too many gaps in channel ids')
+    return
+  }
+  if (state.channels.size >= 2 * state.host.config.maxChannels) {
+    state.fail(closeCodes.limit, 0x20, 'too many channels')
+    return
+  }
+  const channel = create(state, { id: frame.channel, local: false, app: frame.app, mode: frame.mode, lane: frame.lane, weight: frame.weight, meta: frame.meta }, 0, UNDECIDED)
+  if (channel === undefined) {
+    state.fail(closeCodes.limit, 0x20, 'no more channels on this node')
+    return
+  }
+  channel.sendLimit += frame.credit
+  channel.openAcked = true
+  channel.state = 'incoming'
+  if (!isBuiltMode(frame.mode)) {
+    refuse(state, now, channel, channelCodes.refused, 'delivery mode not supported')
+    return
+  }
+  if (state.channels.size > state.host.config.maxChannels) {
+    refuse(state, now, channel, channelCodes.limit, 'too many channels')
+    return
+  }
+  channel.deadline = after(now.mono, state.host.config.channelDecisionTime)
+  state.timers.setEarlier(timer.channel, channel.deadline)
+  state.host.emit({ kind: 'channel-incoming', channel: channel.handle, peer: state.peer, app: frame.app, mode: deliveryModes[frame.mode]!, lane: lanes[frame.lane]!, weight: frame.weight, meta: frame.meta })
+}
+
+function refuse(state: SessionState, now: Now, channel: Channel, code: number, reason: string): void {
+  state.host.counters.add('channels_refused')
+  abortChannel(state, now, channel, code, reason, 'local', false)
+}
+
+export function acceptChannel(state: SessionState, channel: Channel, credit: number, consumer: number, overflow: Overflow): boolean {
+  if (channel.state !== 'incoming') return false
+  channel.state = 'open'
+  channel.deadline = never
+  channel.overflow = overflow
+  moveShare(state, channel, consumer)
+  channel.acceptWanted = true
+  wantControl(state, channel)
+  channel.receiver.credit = credit
+  resumeDelivery(state, channel)
+  return true
+}
+
+export function rejectChannel(state: SessionState, now: Now, channel: Channel, code: number, reason: string): void {
+  if (channel.state === 'incoming') refuse(state, now, channel, code, reason)
+}
+
+export function onAcceptFrame(state: SessionState, id: number, credit: number): void {
+  const channel = state.channels.get(id)
+  if (channel?.state !== 'opening') return
+  channel.state = 'open'
+  channel.openAcked = true
+  channel.openWanted = false
+  channel.sendLimit += credit
+  wantData(state, channel)
+  state.host.emit({ kind: 'channel-open', channel: channel.handle, maxMessage: Math.min(state.limits.maxMessage, state.host.config.maxMessage) })
+}
+
+/** Local close. Without `abort` queued messages are sent first and the peer's are delivered up to its own close. */
+export function closeChannel(state: SessionState, now: Now, channel: Channel, abort: boolean, code: number, reason: string): void {
+  if (abort || channel.state === 'incoming') {
+    if (channel.state !== 'closed') abortChannel(state, now, channel, code, reason, 'local', true)
+    return
+  }
+  if (!channel.sendable) return
+  channel.closeLocal = { abort: false, code, reason }
+  beginClosing(state, now, channel)
+}
+
+function beginClosing(state: SessionState, now: Now, channel: Channel): void {
+  channel.state = 'closing'
+  channel.deadline = after(now.mono, state.host.config.channelDrainTime)
+  state.timers.setEarlier(timer.channel, channel.deadline)
+  tryCloseFrame(state, channel)
+}
+
+/** CHANNEL_CLOSE says the number of messages sent, so it waits until all of them were sent once. */
+export function tryCloseFrame(state: SessionState, channel: Channel): void {
+  if (channel.state !== 'closing' || channel.closeWanted || channel.closeAcked || channel.queue.hasNew) return
+  channel.closeWanted = true
+  wantControl(state, channel)
+}
+
+export function onCloseFrame(state: SessionState, now: Now, frame: ChannelCloseFrame): void {
+  const channel = state.channels.get(frame.channel)
+  if (channel === undefined || channel.closeRemote !== undefined) return
+  if (channel.reliable && !settleClosed(state, channel, frame.cost)) {
+    state.fail(closeCodes.flow_control, 0x22, 'cost beyond credit')
+    return
+  }
+  channel.closeRemote = frame
+  if (frame.abort) {
+    if (channel.state === 'closed') tryRemove(state, channel)
+    else abortChannel(state, now, channel, frame.code, frame.reason, 'peer', true)
+    return
+  }
+  if (channel.state === 'opening' || channel.state === 'open' || channel.state === 'incoming') {
+    channel.openAcked = true
+    channel.openWanted = false
+    beginClosing(state, now, channel)
+  }
+  tryFinish(state, channel)
+}
+
+/** Ends both directions now: queues go, the peer is told, and with `tell` the owner is. */
+function abortChannel(state: SessionState, now: Now, channel: Channel, code: number, reason: string, by: 'peer' | 'local', tell: boolean): void {
+  channel.closeLocal = { abort: true, code: by === 'peer' ? channelCodes.done : code, reason: by === 'peer' ? '' : reason }
+  state.lanes.remove(channel)
+  channel.queue.clear()
+  forgetQueue(state, channel)
+  channel.receiver.clear()
+  channel.acceptWanted = false
+  channel.openWanted = channel.openWanted && !channel.openAcked
+  channel.state = 'closed'
+  channel.deadline = after(now.mono, state.host.config.channelDrainTime)
+  state.timers.setEarlier(timer.channel, channel.deadline)
+  settleRest(state, channel)
+  channel.closeWanted = true
+  wantControl(state, channel)
+  state.host.noteReleased(channel)
+  if (tell) state.host.emit({ kind: 'channel-closed', channel: channel.handle, code, reason, by })
+  tryRemove(state, channel)
+}
+
+/** A closing channel is over when both CLOSEs are through, all of ours is acknowledged and all of the peer's handed over. */
+export function tryFinish(state: SessionState, channel: Channel): void {
+  if (channel.state === 'closed') {
+    tryRemove(state, channel)
+    return
+  }
+  if (channel.state !== 'closing' || !channel.closeAcked || channel.closeRemote === undefined) return
+  if (channel.queue.messages > 0 || !channel.receiver.finished(channel.closeRemote.final)) return
+  channel.state = 'closed'
+  const byPeer = channel.closeLocal === undefined
+  const { code, reason } = channel.closeLocal ?? channel.closeRemote
+  settleRest(state, channel)
+  state.host.emit({ kind: 'channel-closed', channel: channel.handle, code, reason, by: byPeer ? 'peer' : 'local' })
+  tryRemove(state, channel)
+}
+
+/** Forgets a closed channel once the peer knows and has told its own total. */
+function tryRemove(state: SessionState, channel: Channel): void {
+  if (channel.state !== 'closed' || !channel.closeAcked || channel.closeRemote === undefined) return
+  remove(state, channel)
+}
+
+function remove(state: SessionState, channel: Channel): void {
+  settleRest(state, channel)
+  channel.queue.clear()
+  forgetQueue(state, channel)
+  channel.receiver.clear()
+  state.lanes.remove(channel)
+  leaveShare(state, channel.share)
+  state.channels.delete(channel.id)
+  if (state.lastChannel === channel) state.lastChannel = undefined
+  state.host.releaseChannel(channel)
+}
+
+/** Undecided channels time out as refused; closing ones that did not drain are aborted; aborted ones that nobody answers are forgotten. */
+export function onChannelTimer(state: SessionState, now: Now): void {
+  let next = never
+  for (const channel of [...state.channels.values()]) {
+    if (channel.deadline <= now.mono) expire(state, now, channel)
+    if (state.channels.get(channel.id) === channel && channel.deadline < next) next = channel.deadline
+  }
+  state.timers.set(timer.channel, next)
+}
+
+function expire(state: SessionState, now: Now, channel: Channel): void {
+  channel.deadline = never
+  if (channel.state === 'incoming') {
+    state.host.counters.add('channels_timed_out')
+    abortChannel(state, now, channel, channelCodes.timeout, 'nobody decided', 'local', true)
+  } else if (channel.state === 'closing' && (channel.queue.messages > 0 || !channel.closeAcked || channel.closeRemote === undefined)) {
+    const { code, reason } = channel.closeLocal ?? { code: channelCodes.timeout, reason: 'did not drain' }
+    abortChannel(state, now, channel, code, reason, 'local', true)
+  } else if (channel.state === 'closed' && channel.closeRemote !== undefined) {
+    remove(state, channel)
+  } else if (channel.state === 'closed') {
+    // The peer never answered. The session decides whether it lives; this channel only costs a table entry until then.
+    channel.deadline = after(now.mono, state.host.config.channelDrainTime)
+  }
+}
+
+/** The session is over: every channel ends with it. */
+export function endAllChannels(state: SessionState, code: number, reason: string): void {
+  for (const channel of [...state.channels.values()]) {
+    const told = channel.state === 'closed'
+    channel.state = 'closed'
+    remove(state, channel)
+    if (!told) state.host.emit({ kind: 'channel-closed', channel: channel.handle, code, reason, by: 'session' })
+  }
+  state.control.length = 0
+}
+
+/** Hands over what waits, after credit came, the hold ended or a hole was filled. */
+export function resumeDelivery(state: SessionState, channel: Channel): void {
+  const receiver = channel.receiver
+  receiver.resume(channel)
+  consumedPassed(state, channel)
+  if (channel.state === 'closing') tryFinish(state, channel)
+}

@@ -1,0 +1,37 @@
+import type { LinkId } from '../base/domain.ts'
+import { never, type Duration, type Instant } from '../base/time.ts'
+import type { CookieJar, Initiation } from '../session/initiation.ts'
+
+export interface DialTarget {
+  readonly link: LinkId
+  /** 18 bytes. */
+  readonly address: Uint8Array
+  copies: number
+  copiesNow: number
+  resentAt: Instant
+}
+
+/**
+ * The initiator's campaign to reach a peer: attempts of 5 s, each one message A in up to four copies to every target; loud for
+ * 90 s, then quiet with doubling pauses until something changes.
+ *
+ *   loud ──give up──▶ quiet ──new targets, demand──▶ loud        loud ──peer dials too──▶ suspended ──10 s──▶ loud
+ */
+export class Dial {
+  readonly targets: DialTarget[] = []
+  readonly cookies: CookieJar = new Map()
+  /** Whether it only replaces the keys of a session that is up. */
+  readonly rekey: boolean
+  initiation: Initiation | undefined
+  startedAt: Instant
+  attemptAt: Instant = never
+  step = 0
+  /** Pause between attempts when quiet; 0 while loud. */
+  quiet: Duration = 0
+  suspended = false
+
+  constructor(now: Instant, rekey: boolean) {
+    this.startedAt = now
+    this.rekey = rekey
+  }
+}

@@ -1,0 +1,164 @@
+import { ADDRESS_SIZE, equalAddress } from '../base/address.ts'
+import { after, millisecond, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
+import type { Initiation } from '../session/initiation.ts'
+import { Dial, type DialTarget } from './dial-campaign.ts'
+import type { SessionState } from './state.ts'
+import { timer } from './timers.ts'
+
+/** WIRE.md §3.7: the same message A goes out at these times of an attempt, ± 10 %. */
+const COPY_TIMES: readonly Duration[] = [0, 500 * millisecond, 1500 * millisecond, 3500 * millisecond]
+const COPY_JITTER = 0.1
+/** [WG] RekeyTimeoutJitterMaxMs. */
+const ATTEMPT_JITTER: Duration = 334 * millisecond
+/** Addresses of one dial; more are a stranger's wish and cut. */
+export const TARGETS_MAX = 16
+/** Copies of A to an address that never answered; after them one per attempt. */
+const COPIES_WITHOUT_ANSWER = 5
+/** After a COOKIE the same A goes again at once, at most this often per address. */
+const COOKIE_RESEND: Duration = second
+/** A dial that gave way to the peer's own waits this long for it (WIRE.md §3.9). */
+const SUSPEND_TIME: Duration = 10 * second
+
+/** Starts or refreshes the campaign: new targets and demand make it loud again. Returns whether there is anywhere to go. */
+export function beginDial(state: SessionState, now: Now, addresses: readonly Uint8Array[], rekey: boolean): boolean {
+  let dial = state.dial
+  if (dial === undefined || (dial.rekey && !rekey)) {
+    if (dial !== undefined) endDial(state)
+    dial = new Dial(now.mono, rekey)
+    state.dial = dial
+  }
+  for (const address of addresses) addTarget(state, dial, address)
+  if (dial.targets.length === 0) {
+    endDial(state)
+    return false
+  }
+  if (dial.quiet > 0) {
+    dial.quiet = 0
+    dial.startedAt = now.mono
+    dropAttempt(state, dial)
+  }
+  if (dial.initiation === undefined && !dial.suspended) state.timers.set(timer.dial, now.mono)
+  return true
+}
+
+function addTarget(state: SessionState, dial: Dial, address: Uint8Array): void {
+  if (dial.targets.length >= TARGETS_MAX || dial.targets.some((target) => equalAddress(target.address, 0, address, 0))) return
+  const link = state.host.linksTo(address)[0]
+  if (link === undefined) return
+  dial.targets.push({ link, address: address.slice(0, ADDRESS_SIZE), copies: 0, copiesNow: 0, resentAt: never })
+}
+
+/** The `dial` timer: the next copy, the next attempt, or the end of loudness. */
+export function onDialTimer(state: SessionState, now: Now): void {
+  const dial = state.dial
+  if (dial === undefined) return
+  if (dial.suspended) {
+    dial.suspended = false
+    dropAttempt(state, dial)
+  }
+  if (dial.initiation === undefined || dial.step >= COPY_TIMES.length) {
+    beginAttempt(state, now, dial)
+    return
+  }
+  sendCopies(state, now, dial, dial.initiation)
+}
+
+function beginAttempt(state: SessionState, now: Now, dial: Dial): void {
+  dropAttempt(state, dial)
+  const config = state.host.config
+  if (dial.quiet === 0 && now.mono - dial.startedAt >= config.giveUpAfter) {
+    dial.quiet = config.quietFirst
+    state.host.dialGaveUp(now, state.peer)
+    state.timers.set(timer.dial, after(now.mono, dial.quiet))
+    return
+  }
+  dial.initiation = state.host.beginInitiation(now, state.peer, dial.cookies)
+  if (dial.initiation === undefined) {
+    endDial(state)
+    return
+  }
+  dial.attemptAt = now.mono
+  dial.step = 0
+  for (const target of dial.targets) target.copiesNow = 0
+  sendCopies(state, now, dial, dial.initiation)
+}
+
+function sendCopies(state: SessionState, now: Now, dial: Dial, initiation: Initiation): void {
+  for (const target of dial.targets) {
+    if (target.copies >= COPIES_WITHOUT_ANSWER && target.copiesNow > 0) continue
+    sendTo(state, now, initiation, target)
+  }
+  dial.step++
+  if (dial.step < COPY_TIMES.length) {
+    const jitter = 1 + COPY_JITTER * (2 * state.host.randomUnit() - 1)
+    state.timers.set(timer.dial, toInstant(dial.attemptAt + COPY_TIMES[dial.step]! * jitter))
+    return
+  }
+  const { attemptTime, quietMax } = state.host.config
+  const pause = Math.max(attemptTime, dial.quiet)
+  if (dial.quiet > 0) dial.quiet = Math.min(2 * dial.quiet, quietMax)
+  state.timers.set(timer.dial, toInstant(dial.attemptAt + pause + state.host.randomUnit() * ATTEMPT_JITTER))
+}
+
+function sendTo(state: SessionState, now: Now, initiation: Initiation, target: DialTarget): void {
+  const facts = state.host.link(target.link)
+  if (facts === undefined) return
+  target.copies++
+  target.copiesNow++
+  for (const datagram of initiation.datagrams(now.mono, target.address, facts.datagramMax)) state.host.sendRaw(target.link, target.address, datagram)
+}
+
+/** A COOKIE came from `address`: A goes there once more, with it. */
+export function onCookie(state: SessionState, now: Now, address: Uint8Array, bytes: Uint8Array, offset: number): boolean {
+  const dial = state.dial
+  const target = dial?.targets.find((candidate) => equalAddress(candidate.address, 0, address, 0))
+  if (dial?.initiation === undefined || target === undefined) return false
+  if (!dial.initiation.acceptCookie(now.mono, target.address, bytes, offset)) return false
+  target.copies = 0
+  if (target.resentAt !== never && now.mono - target.resentAt < COOKIE_RESEND) return true
+  target.resentAt = now.mono
+  sendTo(state, now, dial.initiation, target)
+  return true
+}
+
+/** The peer dials us at the same moment and its dial goes first: ours is silent, but a B to it is still good. */
+export function suspendDial(state: SessionState, now: Now): void {
+  if (state.dial === undefined) return
+  state.dial.suspended = true
+  state.timers.set(timer.dial, after(now.mono, SUSPEND_TIME))
+}
+
+/** Round trip of this attempt, when only one copy went to the address: else it is ambiguous (Karn). */
+export function dialRtt(dial: Dial, now: Instant, address: Uint8Array): Duration | undefined {
+  const target = dial.targets.find((candidate) => equalAddress(candidate.address, 0, address, 0))
+  return target?.copiesNow === 1 ? now - dial.attemptAt : undefined
+}
+
+/** Whether this attempt was sent to one address only: its answer then validates that address (WIRE.md §6). */
+export function dialedOnly(dial: Dial, address: Uint8Array): boolean {
+  return dial.targets.every((target) => target.copiesNow === 0 || equalAddress(target.address, 0, address, 0))
+}
+
+export function endDial(state: SessionState): void {
+  const dial = state.dial
+  if (dial === undefined) return
+  dropAttempt(state, dial)
+  state.dial = undefined
+  state.timers.clear(timer.dial)
+}
+
+/** The peer refused: loud tries would only annoy it. The next attempt comes after a pause, or on demand. */
+export function quietDial(state: SessionState, now: Now): void {
+  const dial = state.dial
+  if (dial === undefined) return
+  dropAttempt(state, dial)
+  dial.quiet = Math.max(dial.quiet, state.host.config.quietFirst)
+  state.timers.set(timer.dial, after(now.mono, dial.quiet))
+}
+
+function dropAttempt(state: SessionState, dial: Dial): void {
+  if (dial.initiation === undefined) return
+  dial.initiation.wipe()
+  state.host.endInitiation(dial.initiation)
+  dial.initiation = undefined
+}

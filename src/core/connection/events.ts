@@ -1,0 +1,13 @@
+import type { ChannelHandle, DeliveryMode, DropReason, Lane, LinkKind, PathRule, PeerHandle } from '../base/domain.ts'
+import type { Duration } from '../base/time.ts'
+
+/** What a session tells: part of the endpoint's events (contract.ts). */
+export type SessionEvent =
+  | { readonly kind: 'path'; readonly peer: PeerHandle; readonly from: Uint8Array | undefined; readonly to: Uint8Array | undefined; readonly link: LinkKind; readonly rtt: Duration | undefined; readonly rule: PathRule }
+  | { readonly kind: 'observed-address'; readonly peer: PeerHandle; readonly address: Uint8Array }
+  | { readonly kind: 'channel-incoming'; readonly channel: ChannelHandle; readonly peer: PeerHandle; readonly app: string; readonly mode: DeliveryMode; readonly lane: Lane; readonly weight: number; readonly meta: Uint8Array }
+  | { readonly kind: 'channel-open'; readonly channel: ChannelHandle; readonly maxMessage: number }
+  | { readonly kind: 'channel-closed'; readonly channel: ChannelHandle; readonly code: number; readonly reason: string; readonly by: 'peer' | 'local' | 'session' }
+  | { readonly kind: 'writable'; readonly channel: ChannelHandle }
+  | { readonly kind: 'delivered' | 'dropped'; readonly channel: ChannelHandle; readonly firstTag: number; readonly lastTag: number; readonly reason: DropReason }
+  | { readonly kind: 'pong'; readonly token: number; readonly peer: PeerHandle; readonly rtt: Duration | undefined }

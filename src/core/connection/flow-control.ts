@@ -1,0 +1,136 @@
+import { MESSAGE_COST } from '../base/domain.ts'
+import { wantControl } from './control.ts'
+import type { Channel, ConsumerShare } from './channel.ts'
+import type { SessionState } from './state.ts'
+
+/** A consumer's unread cost up to this share of the session window holds the window; what is beyond it does not (WIRE.md §5). */
+const CONSUMER_SHARE = 1 / 4
+/** Limits are raised in steps of this share of the window, so that they cost few frames. */
+const RAISE_STEP = 1 / 4
+/** Normal and low lanes leave this share of the session window to critical and high ones. */
+const RESERVED_SHARE = 1 / 4
+
+function excessOf(state: SessionState, share: ConsumerShare): number {
+  return Math.max(0, share.unread - state.host.config.maxData * CONSUMER_SHARE)
+}
+
+function addUnread(state: SessionState, share: ConsumerShare, cost: number): void {
+  const before = excessOf(state, share)
+  share.unread += cost
+  state.excess += excessOf(state, share) - before
+}
+
+/** Cost that the peer may still begin on this channel. */
+export function receiveRoom(state: SessionState, channel: Channel): number {
+  return Math.min(channel.receiveLimit - channel.counted, state.receiveLimit - state.counted)
+}
+
+/** Counts cost that the channel's receiver has charged since the last call. */
+export function countReceived(state: SessionState, channel: Channel): void {
+  const cost = channel.receiver.received - channel.counted
+  if (cost <= 0) return
+  channel.counted += cost
+  state.counted += cost
+  addUnread(state, channel.share, cost)
+}
+
+/** The consumer took messages of this cost: the windows may reopen. */
+export function consumed(state: SessionState, channel: Channel, cost: number): void {
+  const taken = Math.min(cost, channel.counted - channel.consumed)
+  if (taken <= 0) return
+  channel.consumed += taken
+  state.consumed += taken
+  addUnread(state, channel.share, -taken)
+  raiseChannelLimit(state, channel, false)
+  raiseSessionLimit(state, false)
+}
+
+/**
+ * What a closed channel will never consume counts as consumed by the session, including messages that are still on their way
+ * or were ignored: `cost` is the peer's own total (WIRE.md §5). False when it exceeds the credit we gave.
+ */
+export function settleClosed(state: SessionState, channel: Channel, cost: number): boolean {
+  const uncounted = Math.max(0, cost - channel.counted)
+  if (uncounted > receiveRoom(state, channel)) return false
+  channel.counted += uncounted
+  state.counted += uncounted
+  addUnread(state, channel.share, uncounted)
+  return true
+}
+
+/** SKIPped messages of this cost were passed over: consumed, though nobody saw them. */
+export function consumedPassed(state: SessionState, channel: Channel): void {
+  const passed = channel.receiver.takePassed()
+  if (passed > 0) consumed(state, channel, passed)
+}
+
+/** Everything the channel still holds counts as consumed: its messages are gone or handed over. */
+export function settleRest(state: SessionState, channel: Channel): void {
+  consumed(state, channel, channel.counted - channel.consumed)
+}
+
+/** Moves a channel's unread cost to the consumer that accepted it. */
+export function moveShare(state: SessionState, channel: Channel, consumer: number): void {
+  const unread = channel.counted - channel.consumed
+  addUnread(state, channel.share, -unread)
+  leaveShare(state, channel.share)
+  channel.share = state.share(consumer)
+  channel.share.channels++
+  addUnread(state, channel.share, unread)
+}
+
+export function leaveShare(state: SessionState, share: ConsumerShare): void {
+  share.channels--
+  if (share.channels <= 0 && share.unread === 0) state.shares.delete(share.consumer)
+}
+
+/** `forced`: the peer said BLOCKED, any raise helps it. */
+export function raiseChannelLimit(state: SessionState, channel: Channel, forced: boolean): void {
+  if (channel.state === 'closing' || channel.state === 'closed') return
+  const window = state.host.config.maxChannelData
+  const step = channel.consumed + window - channel.receiveLimit
+  if (step <= 0 || (step < window * RAISE_STEP && !forced && !channel.peerBlocked)) return
+  channel.receiveLimit += step
+  channel.peerBlocked = false
+  channel.maxDataWanted = true
+  wantControl(state, channel)
+}
+
+export function raiseSessionLimit(state: SessionState, forced: boolean): void {
+  const window = state.host.config.maxData
+  const step = state.consumed + state.excess + window - state.receiveLimit
+  if (step <= 0 || (step < window * RAISE_STEP && !forced && !state.peerBlocked)) return
+  state.receiveLimit += step
+  state.peerBlocked = false
+  state.maxDataWanted = true
+}
+
+/** Cost of new messages that this channel may begin now; 0 or less: blocked. Infinity outside flow control. */
+export function sendAllowance(state: SessionState, channel: Channel): number {
+  if (!channel.reliable) return Infinity
+  let session = state.sendLimit - state.charged
+  if (channel.lane >= 2 && (state.active?.recovery.outstanding ?? 0) > 0) session -= state.limits.maxData * RESERVED_SHARE
+  return Math.min(channel.sendLimit - channel.queue.charged, session)
+}
+
+/** Whether the channel's next new message fits its allowance. */
+export function maySendNew(state: SessionState, channel: Channel): boolean {
+  const queue = channel.queue
+  return queue.hasNew && (queue.nextOffset > 0 || queue.nextLength + MESSAGE_COST <= sendAllowance(state, channel))
+}
+
+/** Tells the peer, once per limit, why nothing comes. */
+export function noteBlocked(state: SessionState, channel: Channel): void {
+  if (!channel.reliable) return
+  const cost = channel.queue.nextLength + MESSAGE_COST
+  if (channel.queue.charged + cost > channel.sendLimit && channel.blockedAt !== channel.sendLimit) {
+    channel.blockedAt = channel.sendLimit
+    channel.blockedWanted = true
+    wantControl(state, channel)
+  }
+  if (state.charged + cost <= state.sendLimit) state.heldBack = true
+  else if (state.blockedAt !== state.sendLimit) {
+    state.blockedAt = state.sendLimit
+    state.blockedWanted = true
+  }
+}

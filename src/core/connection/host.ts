@@ -1,0 +1,92 @@
+import type { Arena } from '../base/arena.ts'
+import type { Counters } from '../base/counters.ts'
+import type { ChannelHandle, EndReason, LinkId, LinkKind, PeerHandle } from '../base/domain.ts'
+import type { Now } from '../base/time.ts'
+import type { CryptoProvider } from '../crypto/provider.ts'
+import type { CookieJar, Initiation } from '../session/initiation.ts'
+import type { Channel, DeliveryQueue } from './channel.ts'
+import type { CoreConfig } from './config.ts'
+import type { SessionEvent } from './events.ts'
+import type { Keys } from './keys.ts'
+
+/** Everything that is counted in the core. Documented in docs/counters.md. */
+export const counterNames = [
+  'datagrams_received', 'datagrams_sent', 'bytes_received', 'bytes_sent', 'handshakes_completed',
+  'messages_sent', 'messages_received', 'packets_lost', 'frames_retransmitted', 'probes_sent', 'acks_sent',
+  // Dropped on arrival, by reason
+  'drop_unknown_type', 'drop_stun', 'drop_turn', 'drop_bad_size', 'drop_version', 'drop_malformed_handshake', 'drop_mac1', 'drop_mac2',
+  'drop_rate_limited', 'drop_suite', 'drop_replayed_handshake', 'drop_stale_handshake', 'drop_handshake_noise', 'drop_handshake_payload',
+  'drop_handshake_queue', 'drop_reassembly', 'drop_not_admitted', 'drop_self', 'drop_cookie', 'drop_hint', 'drop_reset',
+  'drop_unknown_index', 'drop_no_keys', 'drop_replay', 'drop_authentication', 'drop_wiped', 'drop_no_room', 'drop_closed',
+  'drop_path_limit', 'drop_raw_queue_full', 'drop_challenge_limit',
+  // Done
+  'cookies_sent', 'resets_sent', 'sessions_opened', 'sessions_closed', 'sessions_restarted', 'paths_migrated', 'paths_validated', 'paths_failed',
+  'messages_dropped_no_credit', 'messages_dropped_reassembly', 'sends_blocked', 'channels_refused', 'channels_timed_out',
+  'link_unknown', 'grease_skipped', 'extensions_skipped',
+  'close_protocol', 'close_frame_encoding', 'close_flow_control', 'close_limit',
+] as const
+export type CounterName = (typeof counterNames)[number]
+
+/** What the endpoint's ring of sessions with something to send keeps in a session. */
+export interface ReadyMember {
+  ready: boolean
+  readonly slot: number
+}
+
+export interface LinkFacts {
+  readonly kind: LinkKind
+  readonly datagramMax: number
+  readonly segmentsMax: number
+}
+
+/** What a session asks of the endpoint it lives in. Calls go down, so this is the only way up, and nothing here re-enters the session. */
+export interface ConnectionHost {
+  readonly provider: CryptoProvider
+  readonly arena: Arena
+  readonly config: CoreConfig
+  readonly counters: Counters<CounterName>
+  readonly deliveries: DeliveryQueue
+
+  /** `length` random bytes in a new array. */
+  randomBytes(length: number): Uint8Array
+  /** A random number in 0 ≤ x < 1, for jitter and for what must not be predicted. */
+  randomUnit(): number
+
+  link(link: LinkId): LinkFacts | undefined
+  /** Links over which datagrams to this address may be sent, best first. */
+  linksTo(address: Uint8Array): readonly LinkId[]
+  linkBlocked(link: LinkId): boolean
+
+  /** A fresh message A for this peer: index, stamp and invite are the endpoint's affair. `undefined` when it may not be dialed. */
+  beginInitiation(now: Now, peer: PeerHandle, cookies: CookieJar): Initiation | undefined
+  endInitiation(initiation: Initiation): void
+  /** Queues a datagram that is not sealed under transport keys; dropped and counted when too many wait. */
+  sendRaw(link: LinkId, address: Uint8Array, datagram: Uint8Array): void
+  /** All paths are gone: dial the peer wherever it may be; `addresses` worked until now. */
+  redial(now: Now, peer: PeerHandle, addresses: readonly Uint8Array[]): void
+  /** Nobody answered for as long as a dial tries loudly. */
+  dialGaveUp(now: Now, peer: PeerHandle): void
+
+  /** Gives back the receiver index and the transport keys of a wiped keypair. */
+  releaseKeys(now: Now, keys: Keys): void
+
+  /** A handle for a channel of the session in this slot; `undefined` when there are too many. */
+  allocateChannel(slot: number, create: (handle: ChannelHandle) => Channel): Channel | undefined
+  releaseChannel(channel: Channel): void
+  /** Room came back to the channel's queue. */
+  noteReleased(channel: Channel): void
+  /** Whether the arena is so full that this session, with what it holds, must wait (the largest first). */
+  memoryShort(held: number): boolean
+  /** The channel waits for the arena: it is told `writable` when there is room again. */
+  waitForMemory(channel: Channel): void
+  /** The session has something to send. */
+  markReady(state: ReadyMember): void
+
+  emit(event: SessionEvent): void
+  /** The session went up, lost its paths or came back: the peer's state is to be told. */
+  sessionChanged(now: Now, peer: PeerHandle, reason: EndReason | undefined): void
+  /** The session ended; the endpoint says so to its users and forgets it. */
+  sessionEnded(now: Now, slot: number, reason: EndReason): void
+  /** Nothing of the session is left: its slot is free. */
+  sessionGone(slot: number): void
+}

@@ -1,0 +1,154 @@
+import type { EndReason, PeerHandle } from '../base/domain.ts'
+import { MemoryAccount } from '../base/memory-account.ts'
+import { never, type Duration, type Instant } from '../base/time.ts'
+import { LaneScheduler } from '../flow/lanes.ts'
+import { RangeSet } from '../flow/range-set.ts'
+import { SentPackets } from '../flow/sent-packets.ts'
+import { ConsumerShare, type Channel } from './channel.ts'
+import type { PeerLimits } from './config.ts'
+import type { Dial } from './dial-campaign.ts'
+import type { ConnectionHost } from './host.ts'
+import type { Keys } from './keys.ts'
+import type { SessionPath } from './session-path.ts'
+import { TimerTable } from './timers.ts'
+
+/** Why a session is closed by us: the CLOSE frame's fields. */
+export interface Failure {
+  readonly code: number
+  readonly frameType: number
+  readonly reason: string
+}
+
+/** Paths one session may know at once; a datagram from one more source is answered over the known ones only. */
+export const PATHS_MAX = 8
+
+/** Pings that may wait for their answer at once. */
+export const PINGS_MAX = 16
+
+/**
+ * Everything one session with one peer is made of. Plain data: the modules of this folder (packet reader and writer, acks,
+ * channels, paths) are functions over it, and `Connection` is the order in which they are called.
+ */
+export class SessionState {
+  readonly host: ConnectionHost
+  /** Place in the endpoint's table of sessions and its deadline heap. */
+  readonly slot: number
+  readonly peer: PeerHandle
+  /** Whether our id is the lower one: even channel ids, and the tie-breaker of crossings. */
+  readonly lower: boolean
+  readonly memory: MemoryAccount
+  readonly timers: TimerTable = new TimerTable()
+
+  /** Session ids of 8 bytes (WIRE.md §3.9); the peer's is undefined until a handshake was confirmed. */
+  sidSelf: Uint8Array
+  sidPeer: Uint8Array | undefined
+  limits: PeerLimits
+  previous: Keys | undefined
+  current: Keys | undefined
+  phase: 'dialing' | 'open' | 'closing' | 'closed' = 'dialing'
+  endReason: EndReason | undefined
+  openedAt: Instant = never
+
+  readonly sent: SentPackets = new SentPackets()
+  readonly lanes: LaneScheduler<Channel> = new LaneScheduler<Channel>()
+  readonly channels: Map<number, Channel> = new Map<number, Channel>()
+  lastChannel: Channel | undefined
+  readonly shares: Map<number, ConsumerShare> = new Map<number, ConsumerShare>()
+  /** Indexes (id >> 1) of channels that the peer opened, ever. */
+  readonly remoteSeen: RangeSet = new RangeSet()
+  nextLocalChannel: number
+  /** Channels with control frames to send. */
+  readonly control: Channel[] = []
+
+  /** Session flow control, cumulative cost. */
+  sendLimit: number
+  charged = 0
+  receiveLimit: number
+  counted = 0
+  consumed = 0
+  /** Unread cost of consumers beyond their share: counts as consumed. */
+  excess = 0
+  maxDataWanted = false
+  blockedWanted = false
+  blockedAt = -1
+  peerBlocked = false
+
+  readonly paths: (SessionPath | undefined)[] = []
+  active: SessionPath | undefined
+  /** The path the peer seems to have moved to, while both are challenged. */
+  migrateTo: SessionPath | undefined
+  responseTokens = 16
+  responsesAt: Instant
+  /** Sequence of OBSERVED_ADDRESS frames, ours and the peer's. */
+  observedNext = 0
+  observedSeen = -1
+
+  /** Ack-eliciting packets that may go beyond the window: probes of a PTO. */
+  probes = 0
+  pingWanted = false
+  /** Outstanding pings: token and the packet order that carries the PING (−1 until written). */
+  readonly pings: { readonly token: number; order: number; sentAt: Instant }[] = []
+  dial: Dial | undefined
+
+  /** What waits to be sent or acknowledged over all channels, and how many channels that is. */
+  queuedMessages = 0
+  queuedBytes = 0
+  busyChannels = 0
+  /** Channels whose `send` said blocked and that were not told `writable` since. */
+  owed = 0
+  /** A channel waits only because the last quarter of the window is kept for higher lanes. */
+  heldBack = false
+
+  failure: Failure | undefined
+  closeWantedAt: Instant = never
+  unreachableSince: Instant = never
+  lastReceivedAt: Instant = never
+  lastSentAt: Instant = never
+  /** Keys became dirty or changed: their timers are to be set anew. */
+  keysChanged = false
+
+  constructor(host: ConnectionHost, slot: number, peer: PeerHandle, lower: boolean, sidSelf: Uint8Array, now: Instant) {
+    this.host = host
+    this.slot = slot
+    this.peer = peer
+    this.lower = lower
+    this.sidSelf = sidSelf
+    this.responsesAt = now
+    this.memory = new MemoryAccount(host.arena)
+    this.nextLocalChannel = lower ? 0 : 1
+    const config = host.config
+    this.receiveLimit = config.maxData
+    this.limits = { maxData: config.maxData, maxChannelData: config.maxChannelData, maxMessage: config.maxMessage, maxChannels: config.maxChannels, maxAckDelay: config.maxAckDelay, maxDatagram: 65507 }
+    this.sendLimit = 0
+  }
+
+  get open(): boolean {
+    return this.phase === 'open'
+  }
+
+  /** The probe timeout of the path in use, without backoff. */
+  pto(): Duration {
+    return this.active === undefined ? 1_000_000 : this.active.recovery.rtt.pto(this.limits.maxAckDelay)
+  }
+
+  /** Closes the session once the current call is done; the first reason stands. */
+  fail(code: number, frameType: number, reason: string): void {
+    this.failure ??= { code, frameType, reason }
+  }
+
+  share(consumer: number): ConsumerShare {
+    let share = this.shares.get(consumer)
+    if (share === undefined) {
+      share = new ConsumerShare(consumer)
+      this.shares.set(consumer, share)
+    }
+    return share
+  }
+
+  /** The keys that an ACK of other keys names by our own receiver index as the peer knows it: its own `localIndex`. */
+  keysByRemoteIndex(index: number): Keys | undefined {
+    if (this.current?.remoteIndex === index) return this.current
+    if (this.previous?.remoteIndex === index) return this.previous
+    return undefined
+  }
+}

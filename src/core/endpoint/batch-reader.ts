@@ -1,0 +1,202 @@
+import { ADDRESS_SIZE } from '../base/address.ts'
+import type { LinkId, LinkKind } from '../base/domain.ts'
+import type { Now } from '../base/time.ts'
+import { AeadBatch } from '../crypto/aead-batch.ts'
+import type { Connection } from '../connection/connection.ts'
+import { classify, datagramKind, readTransportCounter, readTransportIndex, TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD } from '../wire/datagram.ts'
+import { decodeHandshakeFragment, MESSAGE_A } from '../wire/handshake-fragment.ts'
+import type { ReceiveBatch } from './contract.ts'
+import type { Handshakes } from './handshakes.ts'
+import type { Node } from './node.ts'
+import type { IndexEntry } from './receiver-index.ts'
+import type { Responder } from './responder.ts'
+
+/** Datagrams opened by one call into the provider. */
+const OPENS_MAX = 256
+
+type Openable = Exclude<IndexEntry, { kind: 'initiation' }>
+
+/**
+ * One batch of received datagrams, in order: sorted by first byte, transport datagrams collected and opened together, all
+ * others handled as they come (after what was collected before them).
+ */
+export class BatchReader {
+  readonly #node: Node
+  readonly #handshakes: Handshakes
+  readonly #responder: Responder
+  readonly #opens = new AeadBatch(OPENS_MAX)
+  readonly #entries: Openable[] = []
+  readonly #rows = new Int32Array(OPENS_MAX)
+  readonly #touched: Connection[] = []
+  #lastIndex = 0
+  #lastEntry: Openable | undefined
+
+  constructor(node: Node, handshakes: Handshakes, responder: Responder) {
+    this.#node = node
+    this.#handshakes = handshakes
+    this.#responder = responder
+  }
+
+  read(now: Now, batch: ReceiveBatch): void {
+    for (let row = 0; row < batch.count; row++) {
+      const segment = batch.segmentSize[row]!
+      const end = batch.offset[row]! + batch.length[row]!
+      for (let offset = batch.offset[row]!; offset < end; offset += segment) this.#datagram(now, batch, row, offset, Math.min(segment, end - offset))
+    }
+    this.#flush(now, batch)
+    for (const connection of this.#touched) {
+      connection.touched = false
+      connection.afterBatch(now)
+      this.#node.reschedule(connection)
+    }
+    this.#touched.length = 0
+    this.#lastEntry = undefined
+  }
+
+  #datagram(now: Now, batch: ReceiveBatch, row: number, offset: number, length: number): void {
+    const node = this.#node
+    const bytes = node.arena.bytes
+    node.counters.add('datagrams_received')
+    node.counters.add('bytes_received', length)
+    const kind = classify(bytes, offset, length)
+    if (kind === datagramKind.transport) {
+      this.#transport(now, batch, row, offset, length)
+      return
+    }
+    this.#flush(now, batch)
+    this.#lastEntry = undefined
+    const link = batch.link[row]! as LinkId
+    const facts = node.link(link)
+    if (facts === undefined) {
+      node.counters.add('link_unknown')
+      return
+    }
+    switch (kind) {
+      case datagramKind.handshake:
+        this.#handshake(now, link, facts.kind, batch.address, row * ADDRESS_SIZE, offset, length)
+        return
+      case datagramKind.cookie:
+        this.#handshakes.onCookie(now, addressOf(batch, row), bytes, offset)
+        return
+      case datagramKind.reset:
+        node.counters.add('drop_reset')
+        return
+      case datagramKind.hint:
+        node.counters.add('drop_hint')
+        return
+      case datagramKind.stun:
+        node.counters.add('drop_stun')
+        return
+      case datagramKind.turnChannel:
+        node.counters.add('drop_turn')
+        return
+      case datagramKind.dropSize:
+        node.counters.add('drop_bad_size')
+        return
+      case datagramKind.dropVersion:
+        node.counters.add('drop_version')
+        return
+      default:
+        node.counters.add('drop_unknown_type')
+    }
+  }
+
+  #handshake(now: Now, link: LinkId, kind: LinkKind, address: Uint8Array, addressOffset: number, offset: number, length: number): void {
+    const bytes = this.#node.arena.bytes
+    const fragment = decodeHandshakeFragment(bytes, offset, length)
+    if (fragment.kind === 'malformed') {
+      this.#node.counters.add('drop_malformed_handshake')
+    } else if (fragment.message === MESSAGE_A) {
+      this.#responder.onInitiation(now, fragment, link, kind, address, addressOffset, bytes, offset, length)
+    } else {
+      this.#handshakes.onAnswer(now, link, address.slice(addressOffset, addressOffset + ADDRESS_SIZE), bytes, offset, length)
+    }
+  }
+
+  /** Looks the keys up and filters replays; the tag is verified with the others of the batch. */
+  #transport(now: Now, batch: ReceiveBatch, row: number, offset: number, length: number): void {
+    const node = this.#node
+    const bytes = node.arena.bytes
+    const index = readTransportIndex(bytes, offset)
+    let entry = this.#lastEntry
+    if (entry === undefined || index !== this.#lastIndex) {
+      const found = node.index.get(index)
+      if (found === undefined || found.kind === 'initiation') {
+        node.counters.add(found === undefined ? 'drop_unknown_index' : 'drop_no_keys')
+        return
+      }
+      entry = found
+      this.#lastEntry = found
+      this.#lastIndex = index
+    }
+    const counter = readTransportCounter(bytes, offset)
+    if (counter >= 2 ** 48 || !entry.keys.replay.check(counter)) {
+      node.counters.add('drop_replay')
+      return
+    }
+    const opens = this.#opens
+    this.#entries.push(entry)
+    this.#rows[opens.count] = row
+    opens.push(entry.keys.open, counter, offset + TRANSPORT_HEADER_SIZE, length - TRANSPORT_OVERHEAD)
+    if (opens.count === OPENS_MAX) this.#flush(now, batch)
+  }
+
+  #flush(now: Now, batch: ReceiveBatch): void {
+    const opens = this.#opens
+    const count = opens.count
+    if (count === 0) return
+    this.#node.provider.openBatch(this.#node.arena.bytes, opens)
+    for (let i = 0; i < count; i++) this.#opened(now, batch, i)
+    opens.count = 0
+    this.#entries.length = 0
+  }
+
+  #opened(now: Now, batch: ReceiveBatch, i: number): void {
+    const node = this.#node
+    const entry = this.#entries[i]!
+    const keys = entry.keys
+    const length = this.#opens.length[i]!
+    if (length < 0) {
+      node.counters.add('drop_authentication')
+      if (entry.kind === 'keys') entry.connection.onFailedOpen(now, keys)
+      return
+    }
+    if (keys.wiped) {
+      node.counters.add('drop_wiped')
+      return
+    }
+    const counter = this.#opens.counter[i]!
+    const newest = counter > keys.replay.greatest
+    // Written only now: before the tag verified, a forger could have pushed the window.
+    if (!keys.replay.mark(counter)) {
+      node.counters.add('drop_replay')
+      return
+    }
+    const row = this.#rows[i]!
+    const link = batch.link[row]! as LinkId
+    const connection = entry.kind === 'keys' ? entry.connection : this.#confirm(now, entry, batch, row, link)
+    if (connection === undefined) return
+    if (!connection.touched) {
+      connection.touched = true
+      this.#touched.push(connection)
+    }
+    const offset = this.#opens.offset[i]!
+    connection.onDatagram(now, keys, counter, newest, link, batch.address, row * ADDRESS_SIZE, offset, offset + length)
+  }
+
+  #confirm(now: Now, entry: Extract<Openable, { kind: 'half-open' }>, batch: ReceiveBatch, row: number, link: LinkId): Connection | undefined {
+    // The index may have been confirmed by a datagram earlier in this batch.
+    const current = this.#node.index.get(entry.keys.localIndex)
+    if (current?.kind === 'keys') return current.connection
+    if (current !== entry) return undefined
+    const connection = this.#handshakes.confirm(now, entry, link, batch.address, row * ADDRESS_SIZE)
+    if (connection === undefined) this.#responder.drop(entry)
+    else this.#responder.take(entry)
+    this.#lastEntry = undefined
+    return connection
+  }
+}
+
+function addressOf(batch: ReceiveBatch, row: number): Uint8Array {
+  return batch.address.slice(row * ADDRESS_SIZE, (row + 1) * ADDRESS_SIZE)
+}

@@ -1,0 +1,228 @@
+import { equalBytes, readU32, toHex } from '../base/bytes.ts'
+import { ADDRESS_SIZE } from '../base/address.ts'
+import type { LinkId } from '../base/domain.ts'
+import { millisecond, type Instant, type Now } from '../base/time.ts'
+import type { PeerLimits } from '../connection/config.ts'
+import type { Connection, HandshakeSource } from '../connection/connection.ts'
+import { dialedOnly, dialRtt, onCookie, quietDial } from '../connection/dial.ts'
+import { Keys } from '../connection/keys.ts'
+import { Initiation, type CookieJar } from '../session/initiation.ts'
+import { inviteProof, inviteTokenId, resetToken } from '../session/macs.ts'
+import type { SplitKeys } from '../session/noise.ts'
+import { builtSuiteMask, strongerInBoth, suiteOf, type Suite } from '../session/suites.ts'
+import { nextStamp } from '../session/tai64n.ts'
+import { decodeHandshakeFragment } from '../wire/handshake-fragment.ts'
+import { LIMITS_DEFAULT, type HandshakePayload, type InviteProof, type Limits } from '../wire/handshake-payload.ts'
+import type { HalfOpen } from './half-open.ts'
+import type { HandshakeService, Node } from './node.ts'
+import type { PeerEntry } from './roster.ts'
+
+const NO_SID = new Uint8Array(8)
+const SUITE: Suite = suiteOf(1)!
+
+/** What we tell a peer we will take. */
+export function ownLimits(node: Node): Limits {
+  const { maxData, maxChannelData, maxMessage, maxChannels, maxAckDelay, idleKeep } = node.config
+  return {
+    maxData, maxChannelData, maxMessage, maxChannels, maxAckDelayMs: Math.ceil(maxAckDelay / millisecond), maxDatagram: LIMITS_DEFAULT.maxDatagram,
+    idleKeepS: Math.ceil(idleKeep / 1_000_000),
+  }
+}
+
+export function peerLimits(limits: Limits): PeerLimits {
+  const { maxData, maxChannelData, maxMessage, maxChannels, maxDatagram } = limits
+  return { maxData, maxChannelData, maxMessage, maxChannels, maxDatagram, maxAckDelay: limits.maxAckDelayMs * millisecond }
+}
+
+/** The initiator's half of handshakes, and what both halves share: turning a finished handshake into keys of a session. */
+export class Handshakes implements HandshakeService {
+  readonly #node: Node
+  /** Told when a session comes up by a handshake that a stashed A was waiting for. */
+  onEstablished: ((peer: PeerEntry) => void) | undefined
+
+  constructor(node: Node) {
+    this.#node = node
+  }
+
+  beginInitiation(now: Now, peer: PeerEntry, cookies: CookieJar): Initiation | undefined {
+    const node = this.#node
+    const connection = peer.connection
+    if (connection === undefined || node.shuttingDown) return undefined
+    const stamp = nextStamp(now.wall, peer.record.lastSent)
+    node.roster.note(peer, { lastSent: stamp })
+    peer.imported ??= node.provider.x25519Import(peer.staticKey)
+    const index = node.index.draw()
+    const initiation = new Initiation({
+      provider: node.provider, identity: node.identity, suite: SUITE, responderId: peer.id, responderStatic: peer.staticKey,
+      responderImported: peer.imported, cookies,
+      payload: { ...this.payload(index, stamp, connection.state.sidSelf, connection.state.sidPeer ?? NO_SID), invite: this.#inviteFor(now, peer, stamp) },
+    })
+    node.index.set(index, { kind: 'initiation', initiation, connection })
+    return initiation
+  }
+
+  endInitiation(initiation: Initiation): void {
+    const entry = this.#node.index.get(initiation.localIndex)
+    // After success the index names the keys: it stays.
+    if (entry?.kind === 'initiation') this.#node.index.remove(0 as Instant, initiation.localIndex, false)
+  }
+
+  /** The payload of A or B, without an invite. */
+  payload(index: number, stamp: Uint8Array, sidSelf: Uint8Array, sidPeer: Uint8Array): Omit<HandshakePayload, 'id'> {
+    const node = this.#node
+    return {
+      status: 0, suites: builtSuiteMask, caps: 0, index, sidSelf, sidPeer, tai64n: stamp, limits: ownLimits(node), invite: undefined, extensions: [],
+      resetToken: resetToken(node.provider, node.resetKey, index),
+    }
+  }
+
+  /** Proof of the invite by which we joined this peer, while it lasts. */
+  #inviteFor(now: Now, peer: PeerEntry, stamp: Uint8Array): InviteProof | undefined {
+    const held = peer.record.invite
+    if (held === undefined || held.expires <= now.wall) return undefined
+    const { provider, identity } = this.#node
+    return { tokenId: inviteTokenId(provider, held.token), proof: inviteProof(provider, held.token, identity.id, peer.id, stamp) }
+  }
+
+  /** A HANDSHAKE datagram that is no A: B for one of our initiations, or C, which no suite built so far has. */
+  onAnswer(now: Now, link: LinkId, address: Uint8Array, bytes: Uint8Array, offset: number, length: number): void {
+    const node = this.#node
+    const fragment = decodeHandshakeFragment(bytes, offset, length)
+    if (fragment.kind === 'malformed') {
+      node.counters.add('drop_malformed_handshake')
+      return
+    }
+    const entry = node.index.get(fragment.receiverIndex)
+    if (entry?.kind !== 'initiation' || fragment.message !== 1 || fragment.suite !== entry.initiation.suite.number) {
+      node.counters.add('drop_unknown_index')
+      return
+    }
+    const result = entry.initiation.readResponse(fragment, bytes, offset, length)
+    switch (result.kind) {
+      case 'accepted':
+        this.#onAccepted(now, entry.connection, entry.initiation, result.keys, result.payload, result.remoteIndex, link, address)
+        return
+      case 'refused':
+        this.#onRefused(now, entry.connection, result.status)
+        return
+      case 'incomplete':
+        return
+      case 'mac1':
+        node.counters.add('drop_mac1')
+        return
+      case 'digest':
+        node.counters.add('drop_malformed_handshake')
+        return
+      case 'noise':
+        node.counters.add('drop_handshake_noise')
+        return
+      case 'payload':
+        node.counters.add('drop_handshake_payload')
+        return
+    }
+  }
+
+  onCookie(now: Now, address: Uint8Array, bytes: Uint8Array, offset: number): void {
+    const node = this.#node
+    const entry = node.index.get(readU32(bytes, offset + 4))
+    if (entry?.kind !== 'initiation' || !onCookie(entry.connection.state, now, address, bytes, offset)) node.counters.add('drop_cookie')
+    else node.reschedule(entry.connection)
+  }
+
+  #onRefused(now: Now, connection: Connection, status: number): void {
+    const node = this.#node
+    const peer = node.roster.get(connection.state.peer)
+    quietDial(connection.state, now)
+    node.reschedule(connection)
+    if (peer !== undefined && !connection.reachable) node.tellPeer(now, peer, 'unreachable', status === 2 ? 'not_admitted' : status === 1 ? 'busy' : status === 3 ? 'suite' : 'refused')
+  }
+
+  #onAccepted(now: Now, dialing: Connection, initiation: Initiation, split: SplitKeys, payload: HandshakePayload, remoteIndex: number, link: LinkId, address: Uint8Array): void {
+    const node = this.#node
+    const peer = node.roster.get(dialing.state.peer)
+    const dial = dialing.state.dial
+    if (peer?.connection !== dialing || dial === undefined || !equalBytes(payload.sidPeer, dialing.state.sidSelf)) {
+      this.#onRefused(now, dialing, -1)
+      return
+    }
+    if (strongerInBoth(initiation.suite, builtSuiteMask, payload.suites) !== undefined) {
+      this.#onRefused(now, dialing, 3)
+      return
+    }
+    const source: HandshakeSource = { link, address, validated: dialedOnly(dial, address), rtt: dialRtt(dial, now.mono, address) }
+    const keys = this.makeKeys(now, initiation.localIndex, remoteIndex, split, true, peer.lower, payload.resetToken)
+    const connection = this.#continueOrRestart(now, peer, dialing, payload.sidSelf)
+    node.index.set(initiation.localIndex, { kind: 'keys', keys, connection })
+    this.#install(now, peer, connection, keys, payload, source)
+  }
+
+  /** The keys of a finished handshake, in the provider's slots. */
+  makeKeys(now: Now, localIndex: number, remoteIndex: number, split: SplitKeys, initiator: boolean, lowerInitiated: boolean, remoteResetToken: Uint8Array): Keys {
+    const node = this.#node
+    const keys = new Keys({
+      localIndex, remoteIndex, initiator, lowerInitiated, now: now.mono, remoteResetToken, jitter: node.randomUnit(),
+      seal: node.provider.addKey(initiator ? split.initiatorKey : split.responderKey),
+      open: node.provider.addKey(initiator ? split.responderKey : split.initiatorKey),
+    })
+    split.initiatorKey.fill(0)
+    split.responderKey.fill(0)
+    return keys
+  }
+
+  /** The first datagram under a half-open's keys authenticated: only now is A acted on (WIRE.md §3.8). Undefined when it may not be any more. */
+  confirm(now: Now, half: HalfOpen, link: LinkId, address: Uint8Array, addressOffset: number): Connection | undefined {
+    const node = this.#node
+    const peer = node.roster.ensure(half.payload.id, now.wall)
+    if (peer === undefined || node.shuttingDown) return undefined
+    if (!node.roster.isFresh(peer, half.payload.tai64n)) return undefined
+    const invite = half.inviteKey === undefined || peer.inRoster ? undefined : node.roster.spendInvite(peer, half.inviteKey)
+    if (!peer.inRoster && invite === undefined && !node.config.admitStrangers) {
+      node.roster.release(peer)
+      return undefined
+    }
+    if (invite !== undefined) {
+      node.roster.add(peer, { name: invite.name }, [])
+      node.push({ kind: 'peer-joined', peer: peer.handle, inviteToken: invite.token })
+    }
+    node.roster.note(peer, { greatest: half.payload.tai64n })
+    const from = address.slice(addressOffset, addressOffset + ADDRESS_SIZE)
+    const sameSource = half.link === link && equalBytes(half.address, from)
+    const source: HandshakeSource = { link, address: from, validated: sameSource && (half.single || half.validated), rtt: now.mono - half.createdAt }
+    const existing = peer.connection
+    const connection = existing === undefined ? node.createSession(now, peer) : this.#continueOrRestart(now, peer, existing, half.payload.sidSelf)
+    connection.state.sidSelf = half.sidSelf
+    peer.sidSelf = half.sidSelf
+    node.index.set(half.keys.localIndex, { kind: 'keys', keys: half.keys, connection })
+    this.#install(now, peer, connection, half.keys, half.payload, source)
+    return connection
+  }
+
+  /** Same session ids, or none confirmed yet: it goes on. Others: the peer is a new session, and the old one ends. */
+  #continueOrRestart(now: Now, peer: PeerEntry, connection: Connection, sidPeer: Uint8Array): Connection {
+    const known = connection.state.sidPeer
+    if (connection.state.phase !== 'closing' && (known === undefined || equalBytes(known, sidPeer))) return connection
+    const sidSelf = peer.sidSelf
+    this.#node.counters.add('sessions_restarted')
+    connection.replace(now, 'peer_restarted')
+    peer.sidSelf = sidSelf
+    return this.#node.createSession(now, peer)
+  }
+
+  #install(now: Now, peer: PeerEntry, connection: Connection, keys: Keys, payload: HandshakePayload, source: HandshakeSource): void {
+    const node = this.#node
+    const first = connection.state.sidPeer === undefined
+    node.counters.add('handshakes_completed')
+    if (first) {
+      node.counters.add('sessions_opened')
+      if (peer.inRoster) node.roster.note(peer, { connectedAt: now.wall, hadSession: true })
+    }
+    node.roster.noteAddress(peer, source.address)
+    connection.install(now, keys, payload.sidSelf, peerLimits(payload.limits), source)
+    node.reschedule(connection)
+    this.onEstablished?.(peer)
+  }
+}
+
+export function sourceKeyOf(kind: string, address: Uint8Array, offset: number): string {
+  return `${kind}/${toHex(address.subarray(offset, offset + ADDRESS_SIZE))}`
+}

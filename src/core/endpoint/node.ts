@@ -1,0 +1,303 @@
+import { isIPv4 } from '../base/address.ts'
+import type { Arena } from '../base/arena.ts'
+import { Counters } from '../base/counters.ts'
+import { DeadlineHeap } from '../base/deadline-heap.ts'
+import { readU32 } from '../base/bytes.ts'
+import type { ChannelHandle, EndReason, LinkId, PeerHandle, PeerState } from '../base/domain.ts'
+import { BoundedQueue } from '../base/queue.ts'
+import { toInstant, type Instant, type Now } from '../base/time.ts'
+import type { Channel } from '../connection/channel.ts'
+import type { CoreConfig } from '../connection/config.ts'
+import { Connection } from '../connection/connection.ts'
+import type { SessionEvent } from '../connection/events.ts'
+import { counterNames, type ConnectionHost, type CounterName, type LinkFacts, type ReadyMember } from '../connection/host.ts'
+import type { Keys } from '../connection/keys.ts'
+import { SessionState } from '../connection/state.ts'
+import type { CryptoProvider } from '../crypto/provider.ts'
+import { Identity, IdValidator } from '../session/identity.ts'
+import type { CookieJar, Initiation } from '../session/initiation.ts'
+import { ChannelTable } from './channel-table.ts'
+import type { EndpointEvent, InviteRecord, LinkInfo, PeerRecord } from './contract.ts'
+import { Deliveries } from './deliveries.ts'
+import { ReceiverIndex } from './receiver-index.ts'
+import { Roster, type PeerEntry } from './roster.ts'
+
+/** Handshake datagrams and cookies that wait for the next poll. */
+const RAW_MAX = 1024
+/** Events that wait to be polled. The pump drains them after every call, so this many in one call is a bug elsewhere. */
+const EVENTS_MAX = 1 << 20
+/** Free memory below which only small holders may queue more, and below which nobody may (DESIGN §5: the largest first). */
+const SHORT_SHARE = 1 / 8
+const EMPTY_SHARE = 1 / 32
+const SMALL_HOLDER = 256 * 1024
+const RANDOM_POOL = 512
+
+export interface EndpointOptions {
+  readonly provider: CryptoProvider
+  /** 32 bytes; read, not kept. */
+  readonly seed: Uint8Array
+  readonly arena: Arena
+  readonly config: CoreConfig
+  readonly peers: readonly PeerRecord[]
+  readonly invites: readonly InviteRecord[]
+  /** 32 bytes: K_reset (WIRE.md §3.10). */
+  readonly resetKey: Uint8Array
+  readonly now: Now
+}
+
+export interface RawDatagram {
+  readonly link: LinkId
+  readonly address: Uint8Array
+  readonly datagram: Uint8Array
+}
+
+interface Link extends LinkFacts {
+  readonly id: LinkId
+  readonly info: LinkInfo
+  blocked: boolean
+}
+
+/** What the handshakes of an endpoint do for its sessions; set once they exist. */
+export interface HandshakeService {
+  beginInitiation(now: Now, peer: PeerEntry, cookies: CookieJar): Initiation | undefined
+  endInitiation(initiation: Initiation): void
+}
+
+/** The tables of one local node, and the host of its sessions. `Endpoint` decides, `Handshakes` answers, this keeps. */
+export class Node implements ConnectionHost {
+  readonly provider: CryptoProvider
+  readonly arena: Arena
+  readonly config: CoreConfig
+  readonly counters: Counters<CounterName> = new Counters(counterNames)
+  readonly identity: Identity
+  readonly validator: IdValidator
+  readonly resetKey: Uint8Array
+  readonly roster: Roster
+  readonly index: ReceiverIndex
+  readonly channels: ChannelTable = new ChannelTable()
+  readonly deliveries: Deliveries = new Deliveries()
+  /** Slot 0 is the endpoint's own housekeeping, the others are sessions. */
+  readonly deadlines: DeadlineHeap = new DeadlineHeap()
+  readonly sessions: (Connection | undefined)[] = [undefined]
+  readonly events: BoundedQueue<EndpointEvent> = new BoundedQueue(EVENTS_MAX)
+  readonly raw: BoundedQueue<RawDatagram> = new BoundedQueue(RAW_MAX)
+  readonly ready: BoundedQueue<Connection> = new BoundedQueue(1 << 24)
+  readonly released: Channel[] = []
+  readonly memoryWaiters: Set<Channel> = new Set()
+  handshakes: HandshakeService | undefined
+  shuttingDown = false
+  readonly #links = new Map<LinkId, Link>()
+  readonly #freeSlots: number[] = []
+  readonly #pool = new Uint8Array(RANDOM_POOL)
+  #poolAt = RANDOM_POOL
+
+  constructor(options: EndpointOptions) {
+    this.provider = options.provider
+    this.arena = options.arena
+    this.config = options.config
+    this.resetKey = options.resetKey
+    this.identity = new Identity(options.provider, options.seed)
+    this.validator = new IdValidator(options.provider)
+    this.index = new ReceiverIndex(() => this.#randomWord())
+    this.roster = new Roster(this.identity.id, options.provider, this.validator, (event) => this.push(event))
+    this.roster.load(options.peers, options.invites, options.now.wall)
+  }
+
+  // ── randomness ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  randomBytes(length: number): Uint8Array {
+    return this.provider.random(new Uint8Array(length))
+  }
+
+  randomUnit(): number {
+    return this.#randomWord() / 0x1_0000_0000
+  }
+
+  /** One call into the provider fills a pool: jitter and indexes need few bytes, often. */
+  #randomWord(): number {
+    if (this.#poolAt + 4 > RANDOM_POOL) {
+      this.provider.random(this.#pool)
+      this.#poolAt = 0
+    }
+    const word = readU32(this.#pool, this.#poolAt)
+    this.#pool.fill(0, this.#poolAt, this.#poolAt + 4)
+    this.#poolAt += 4
+    return word
+  }
+
+  // ── links ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  openLink(id: LinkId, info: LinkInfo): void {
+    this.#links.set(id, { id, info, kind: info.kind, datagramMax: info.datagramMax, segmentsMax: info.segmentsMax, blocked: false })
+  }
+
+  closeLink(id: LinkId): void {
+    this.#links.delete(id)
+  }
+
+  setBlocked(id: LinkId, blocked: boolean): void {
+    const link = this.#links.get(id)
+    if (link !== undefined) link.blocked = blocked
+  }
+
+  link(id: LinkId): LinkFacts | undefined {
+    return this.#links.get(id)
+  }
+
+  linkBlocked(id: LinkId): boolean {
+    return this.#links.get(id)?.blocked === true
+  }
+
+  linksTo(address: Uint8Array): readonly LinkId[] {
+    const found: LinkId[] = []
+    const four = isIPv4(address)
+    for (const link of this.#links.values()) {
+      if (link.kind !== 'udp') continue
+      // A socket bound to the v6 wildcard is dual stack unless its driver says it is v4 only, by a v4 local address.
+      const localFour = isIPv4(link.info.local)
+      if (localFour ? four : !four || link.info.dualStack === true) found.push(link.id)
+    }
+    return found
+  }
+
+  // ── sessions ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  createSession(now: Now, peer: PeerEntry): Connection {
+    const slot = this.#freeSlots.pop() ?? this.sessions.length
+    peer.sidSelf ??= this.drawSid()
+    const connection = new Connection(new SessionState(this, slot, peer.handle, peer.lower, peer.sidSelf, now.mono))
+    this.sessions[slot] = connection
+    peer.connection = connection
+    return connection
+  }
+
+  /** Session ids are random and never zero, which means "none". */
+  drawSid(): Uint8Array {
+    for (;;) {
+      const sid = this.randomBytes(8)
+      if (sid.some((byte) => byte !== 0)) return sid
+    }
+  }
+
+  beginInitiation(now: Now, peer: PeerHandle, cookies: CookieJar): Initiation | undefined {
+    const entry = this.roster.get(peer)
+    return entry === undefined ? undefined : this.handshakes?.beginInitiation(now, entry, cookies)
+  }
+
+  endInitiation(initiation: Initiation): void {
+    this.handshakes?.endInitiation(initiation)
+  }
+
+  redial(now: Now, peer: PeerHandle, addresses: readonly Uint8Array[]): void {
+    const entry = this.roster.get(peer)
+    if (entry?.connection !== undefined && !this.shuttingDown) entry.connection.dial(now, [...addresses, ...entry.record.addresses])
+  }
+
+  dialGaveUp(now: Now, peer: PeerHandle): void {
+    const entry = this.roster.get(peer)
+    if (entry?.connection?.reachable === false) this.tellPeer(now, entry, 'unreachable', 'timeout')
+  }
+
+  sessionChanged(now: Now, peer: PeerHandle, reason: EndReason | undefined): void {
+    const entry = this.roster.get(peer)
+    if (entry !== undefined) this.tellPeer(now, entry, stateOf(entry), reason)
+  }
+
+  sessionEnded(now: Now, slot: number, reason: EndReason): void {
+    const connection = this.sessions[slot]
+    if (connection === undefined) return
+    const entry = this.roster.get(connection.state.peer)
+    this.counters.add('sessions_closed')
+    if (entry?.connection !== connection) return
+    entry.connection = undefined
+    entry.sidSelf = undefined
+    // The peer restarted: another session takes over at once, and says so itself.
+    if (reason === 'peer_restarted') return
+    if (reason === 'done' || reason === 'removed') this.roster.note(entry, { hadSession: false })
+    this.tellPeer(now, entry, 'offline', reason)
+    this.roster.release(entry)
+  }
+
+  sessionGone(slot: number): void {
+    this.sessions[slot] = undefined
+    this.deadlines.clear(slot)
+    this.#freeSlots.push(slot)
+  }
+
+  releaseKeys(now: Now, keys: Keys): void {
+    this.index.remove(now.mono, keys.localIndex, true)
+    this.provider.removeKey(keys.seal)
+    this.provider.removeKey(keys.open)
+  }
+
+  markReady(member: ReadyMember): void {
+    if (member.ready) return
+    const connection = this.sessions[member.slot]
+    if (connection !== member) return
+    member.ready = true
+    this.ready.push(connection)
+  }
+
+  /** The session's deadline may have moved. */
+  reschedule(connection: Connection): void {
+    if (this.sessions[connection.slot] === connection) this.deadlines.set(connection.slot, connection.nextTimeout())
+  }
+
+  // ── channels and memory ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  allocateChannel(slot: number, create: (handle: ChannelHandle) => Channel): Channel | undefined {
+    const connection = this.sessions[slot]
+    return connection === undefined ? undefined : this.channels.add(connection, create)
+  }
+
+  releaseChannel(channel: Channel): void {
+    this.memoryWaiters.delete(channel)
+    this.channels.remove(channel)
+  }
+
+  noteReleased(channel: Channel): void {
+    if (channel.releaseListed) return
+    channel.releaseListed = true
+    this.released.push(channel)
+  }
+
+  memoryShort(held: number): boolean {
+    const { free, capacity } = this.arena
+    return free < capacity * EMPTY_SHARE || (free < capacity * SHORT_SHARE && held >= SMALL_HOLDER)
+  }
+
+  waitForMemory(channel: Channel): void {
+    this.memoryWaiters.add(channel)
+  }
+
+  // ── what goes out ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  sendRaw(link: LinkId, address: Uint8Array, datagram: Uint8Array): void {
+    if (!this.raw.push({ link, address, datagram })) this.counters.add('drop_raw_queue_full')
+  }
+
+  emit(event: SessionEvent): void {
+    this.push(event)
+  }
+
+  push(event: EndpointEvent): void {
+    this.events.push(event)
+  }
+
+  tellPeer(now: Now, peer: PeerEntry, state: PeerState, reason: EndReason | undefined): void {
+    peer.stateSince = now.wall
+    this.push({ kind: 'peer', peer: peer.handle, state, reason })
+  }
+}
+
+export function stateOf(peer: PeerEntry): PeerState {
+  const connection = peer.connection
+  if (connection === undefined) return 'offline'
+  if (connection.reachable) return 'connected'
+  if (connection.state.phase === 'dialing') return connection.state.dial !== undefined && connection.state.dial.quiet > 0 ? 'unreachable' : 'dialing'
+  return 'unreachable'
+}
+
+export function earliest(...instants: readonly Instant[]): Instant {
+  return toInstant(Math.min(...instants))
+}

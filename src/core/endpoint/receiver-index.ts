@@ -1,0 +1,58 @@
+import { minute, type Duration, type Instant } from '../base/time.ts'
+import type { Connection } from '../connection/connection.ts'
+import type { Keys } from '../connection/keys.ts'
+import type { Initiation } from '../session/initiation.ts'
+import type { HalfOpen } from './half-open.ts'
+
+/** What a receiver index names. */
+export type IndexEntry =
+  | { readonly kind: 'keys'; readonly keys: Keys; readonly connection: Connection }
+  | { readonly kind: 'initiation'; readonly initiation: Initiation; readonly connection: Connection }
+  | HalfOpen
+
+/** WIRE.md §3.10: an index that was closed is not given out again so soon, and a RESET may be sent for it. */
+const TOMBSTONE_TIME: Duration = 10 * minute
+const TOMBSTONES_MAX = 65_536
+
+/** Receiver indexes: random u32 ≠ 0, new for every keypair, redrawn while in use, pending or tombstoned (WIRE.md §4). */
+export class ReceiverIndex {
+  readonly #entries = new Map<number, IndexEntry>()
+  /** Index → when it died, oldest first. BOUNDED: the oldest goes. */
+  readonly #tombstones = new Map<number, Instant>()
+  readonly #random: () => number
+
+  /** @param random a uniform u32 from the CSPRNG */
+  constructor(random: () => number) {
+    this.#random = random
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  get(index: number): IndexEntry | undefined {
+    return this.#entries.get(index)
+  }
+
+  /** A free index for an entry that is set next. */
+  draw(): number {
+    for (;;) {
+      const index = this.#random()
+      if (index !== 0 && !this.#entries.has(index) && !this.#tombstones.has(index)) return index
+    }
+  }
+
+  set(index: number, entry: IndexEntry): void {
+    this.#entries.set(index, entry)
+  }
+
+  /** Forgets an index. `buried`: it was in use, so it stays taken for a while. */
+  remove(now: Instant, index: number, buried: boolean): void {
+    if (!this.#entries.delete(index) || !buried) return
+    this.#tombstones.set(index, now)
+    for (const [oldest, at] of this.#tombstones) {
+      if (this.#tombstones.size <= TOMBSTONES_MAX && now - at < TOMBSTONE_TIME) break
+      this.#tombstones.delete(oldest)
+    }
+  }
+}

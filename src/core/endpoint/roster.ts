@@ -1,0 +1,247 @@
+import { compareBytes, equalBytes, toHex } from '../base/bytes.ts'
+import type { PeerHandle } from '../base/domain.ts'
+import type { Now, WallTime } from '../base/time.ts'
+import type { CryptoProvider, X25519PublicKey } from '../crypto/provider.ts'
+import type { Connection } from '../connection/connection.ts'
+import type { IdValidator } from '../session/identity.ts'
+import { inviteTokenId, verifyInviteProof } from '../session/macs.ts'
+import { compareStamps } from '../session/tai64n.ts'
+import { encodePeerId } from '../wire/peer-id.ts'
+import type { HandshakePayload } from '../wire/handshake-payload.ts'
+import type { EndpointEvent, InviteRecord, PeerRecord } from './contract.ts'
+
+/** Addresses remembered of a peer; the oldest goes. */
+const ADDRESSES_MAX = 16
+/** Peers outside the roster that may be known at once (dialed by id, admitted as strangers); beyond it new ones are refused. */
+const STRANGERS_MAX = 16_384
+const INVITES_MAX = 1024
+
+/** A peer this node knows: in the roster, or for as long as something goes on with it. */
+export class PeerEntry {
+  readonly handle: PeerHandle
+  readonly id: Uint8Array
+  /** The id as text: the key of tables and of the store. */
+  readonly key: string
+  /** X25519 form of the id. */
+  readonly staticKey: Uint8Array
+  readonly lower: boolean
+  /** Imported on first use: a KeyObject costs more than the rest of the entry. */
+  imported: X25519PublicKey | undefined
+  record: PeerRecord
+  inRoster: boolean
+  connection: Connection | undefined
+  /** Our session id towards this peer, drawn when it is first needed, redrawn after a session ended. */
+  sidSelf: Uint8Array | undefined
+  stateSince: WallTime
+
+  constructor(handle: PeerHandle, id: Uint8Array, staticKey: Uint8Array, lower: boolean, record: PeerRecord, inRoster: boolean, now: WallTime) {
+    this.handle = handle
+    this.id = id
+    this.key = encodePeerId(id)
+    this.staticKey = staticKey
+    this.lower = lower
+    this.record = record
+    this.inRoster = inRoster
+    this.stateSince = now
+  }
+}
+
+function emptyRecord(id: Uint8Array, wall: WallTime): PeerRecord {
+  return { id, name: undefined, addresses: [], addedAt: wall, connectedAt: undefined, hadSession: false, greatest: undefined, lastSent: undefined, invite: undefined }
+}
+
+/** The peers this node knows and the invites it gave. Changes of what must outlive the process are `persist` events. */
+export class Roster {
+  readonly #self: Uint8Array
+  readonly #provider: CryptoProvider
+  readonly #validator: IdValidator
+  readonly #emit: (event: EndpointEvent) => void
+  readonly #peers: (PeerEntry | undefined)[] = [undefined]
+  readonly #byId = new Map<string, PeerEntry>()
+  readonly #byStatic = new Map<string, PeerEntry>()
+  readonly #invites = new Map<string, InviteRecord>()
+  #strangers = 0
+  #sequence = 0
+
+  constructor(self: Uint8Array, provider: CryptoProvider, validator: IdValidator, emit: (event: EndpointEvent) => void) {
+    this.#self = self
+    this.#provider = provider
+    this.#validator = validator
+    this.#emit = emit
+  }
+
+  /** Takes over what was stored. */
+  load(peers: readonly PeerRecord[], invites: readonly InviteRecord[], wall: WallTime): void {
+    for (const record of peers) this.#create(record.id, record, true, wall)
+    for (const invite of invites) this.#invites.set(this.inviteKey(invite.token), invite)
+  }
+
+  get hasOpenInvites(): boolean {
+    return this.#invites.size > 0
+  }
+
+  handles(): PeerHandle[] {
+    const handles: PeerHandle[] = []
+    for (const peer of this.#byId.values()) handles.push(peer.handle)
+    return handles
+  }
+
+  entries(): IterableIterator<PeerEntry> {
+    return this.#byId.values()
+  }
+
+  get(handle: PeerHandle): PeerEntry | undefined {
+    return this.#peers[handle]
+  }
+
+  find(id: Uint8Array): PeerEntry | undefined {
+    return this.#byId.get(tableKey(id))
+  }
+
+  findByStatic(staticKey: Uint8Array): PeerEntry | undefined {
+    return this.#byStatic.get(tableKey(staticKey))
+  }
+
+  /** The entry of an id, made if need be; `undefined` for an id that is not valid, is our own, or finds no room. */
+  ensure(id: Uint8Array, wall: WallTime): PeerEntry | undefined {
+    const known = this.find(id)
+    if (known !== undefined) return known
+    if (this.#strangers >= STRANGERS_MAX) return undefined
+    return this.#create(id.slice(), emptyRecord(id.slice(), wall), false, wall)
+  }
+
+  /** A stranger with whom nothing goes on any more is forgotten. */
+  release(peer: PeerEntry): void {
+    if (peer.inRoster || peer.connection !== undefined) return
+    this.#byId.delete(tableKey(peer.id))
+    this.#byStatic.delete(tableKey(peer.staticKey))
+    this.#peers[peer.handle] = undefined
+    this.#strangers--
+  }
+
+  /** Puts a peer into the roster, or changes what is known of it. Written before its effect is told. */
+  add(peer: PeerEntry, change: Partial<Pick<PeerRecord, 'name' | 'invite'>>, addresses: readonly Uint8Array[]): void {
+    if (!peer.inRoster) {
+      peer.inRoster = true
+      this.#strangers--
+    }
+    peer.record = { ...peer.record, ...change, addresses: mergeAddresses(addresses, peer.record.addresses) }
+    this.persist(peer, true)
+  }
+
+  remove(peer: PeerEntry): void {
+    if (!peer.inRoster) return
+    peer.inRoster = false
+    this.#strangers++
+    peer.record = emptyRecord(peer.id, peer.record.addedAt)
+    this.#emit({ kind: 'persist', key: `peer/${peer.key}`, sequence: ++this.#sequence, value: undefined, barrier: true })
+  }
+
+  /** Remembers something of a peer that need not be on disk before it is told. */
+  note(peer: PeerEntry, change: Partial<PeerRecord>): void {
+    peer.record = { ...peer.record, ...change }
+    if (peer.inRoster) this.persist(peer, false)
+  }
+
+  noteAddress(peer: PeerEntry, address: Uint8Array): void {
+    const first = peer.record.addresses[0]
+    if (first !== undefined && equalBytes(first, address)) return
+    this.note(peer, { addresses: mergeAddresses([address], peer.record.addresses) })
+  }
+
+  persist(peer: PeerEntry, barrier: boolean): void {
+    this.#emit({ kind: 'persist', key: `peer/${peer.key}`, sequence: ++this.#sequence, value: { kind: 'peer', record: peer.record }, barrier })
+  }
+
+  /** Whether a stamp is newer than the greatest that was confirmed. */
+  isFresh(peer: PeerEntry, stamp: Uint8Array): boolean {
+    return peer.record.greatest === undefined || compareStamps(stamp, peer.record.greatest) > 0
+  }
+
+  // ── invites ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  inviteKey(token: Uint8Array): string {
+    return toHex(inviteTokenId(this.#provider, token))
+  }
+
+  invites(): InviteRecord[] {
+    return [...this.#invites.values()]
+  }
+
+  addInvite(invite: InviteRecord): boolean {
+    if (this.#invites.size >= INVITES_MAX) return false
+    const key = this.inviteKey(invite.token)
+    this.#invites.set(key, invite)
+    this.#persistInvite(key, invite)
+    return true
+  }
+
+  revokeInvite(token: Uint8Array): boolean {
+    const key = this.inviteKey(token)
+    if (!this.#invites.delete(key)) return false
+    this.#persistInvite(key, undefined)
+    return true
+  }
+
+  /** Forgets invites that have expired. */
+  expireInvites(now: Now): void {
+    for (const [key, invite] of this.#invites) {
+      if (invite.expires > now.wall) continue
+      this.#invites.delete(key)
+      this.#persistInvite(key, undefined)
+    }
+  }
+
+  /** The key of the invite that admits this id, if its proof is right and it is not spent by others. Spends nothing. */
+  admittingInvite(now: Now, payload: HandshakePayload): string | undefined {
+    if (payload.invite === undefined) return undefined
+    const key = toHex(payload.invite.tokenId)
+    const invite = this.#invites.get(key)
+    if (invite === undefined || invite.expires <= now.wall) return undefined
+    if (!verifyInviteProof(this.#provider, invite.token, payload.id, this.#self, payload.tai64n, payload.invite.proof)) return undefined
+    const spentByIt = invite.spentBy.some((id) => equalBytes(id, payload.id))
+    return spentByIt || invite.spentBy.length < invite.uses ? key : undefined
+  }
+
+  /** The handshake that an invite admitted was confirmed: the peer is in the roster now. Returns the invite, if it still was there. */
+  spendInvite(peer: PeerEntry, key: string): InviteRecord | undefined {
+    const invite = this.#invites.get(key)
+    if (invite === undefined) return undefined
+    if (!invite.spentBy.some((id) => equalBytes(id, peer.id))) {
+      if (invite.spentBy.length >= invite.uses) return undefined
+      const spent = { ...invite, spentBy: [...invite.spentBy, peer.id] }
+      this.#invites.set(key, spent)
+      this.#persistInvite(key, spent)
+    }
+    return invite
+  }
+
+  #persistInvite(key: string, invite: InviteRecord | undefined): void {
+    this.#emit({ kind: 'persist', key: `invite/${key}`, sequence: ++this.#sequence, value: invite === undefined ? undefined : { kind: 'invite', record: invite }, barrier: true })
+  }
+
+  #create(id: Uint8Array, record: PeerRecord, inRoster: boolean, wall: WallTime): PeerEntry | undefined {
+    if (equalBytes(id, this.#self)) return undefined
+    const staticKey = this.#validator.x25519Of(id)
+    if (staticKey === undefined) return undefined
+    const peer = new PeerEntry(this.#peers.length as PeerHandle, id, staticKey, compareBytes(this.#self, id) < 0, record, inRoster, wall)
+    this.#peers.push(peer)
+    this.#byId.set(tableKey(id), peer)
+    this.#byStatic.set(tableKey(staticKey), peer)
+    if (!inRoster) this.#strangers++
+    return peer
+  }
+}
+
+function mergeAddresses(first: readonly Uint8Array[], then: readonly Uint8Array[]): Uint8Array[] {
+  const merged: Uint8Array[] = []
+  for (const address of [...first, ...then]) {
+    if (merged.length < ADDRESSES_MAX && !merged.some((known) => equalBytes(known, address))) merged.push(address.slice())
+  }
+  return merged
+}
+
+/** 32 bytes as a short string: half the size of hexadecimal, and cheaper to hash. */
+function tableKey(bytes: Uint8Array): string {
+  return String.fromCharCode(...bytes)
+}

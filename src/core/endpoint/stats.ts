@@ -1,0 +1,37 @@
+import type { Channel } from '../connection/channel.ts'
+import type { Connection } from '../connection/connection.ts'
+import type { SessionPath } from '../connection/session-path.ts'
+import { sessionBinding } from '../session/session-binding.ts'
+import type { ChannelStats, PathStats, PeerStats } from './contract.ts'
+import { stateOf, type Node } from './node.ts'
+import type { PeerEntry } from './roster.ts'
+
+function pathStats(path: SessionPath, active: boolean): PathStats {
+  const { rtt, controller, inFlight, packetsSent, packetsLost } = path.recovery
+  return {
+    address: path.address, kind: path.kind, active, validated: path.validation.validated, rtt: rtt.hasSample ? rtt.smoothed : undefined,
+    congestionWindow: controller.window, bytesInFlight: inFlight, loss: packetsSent === 0 ? 0 : packetsLost / packetsSent,
+  }
+}
+
+export function peerStats(node: Node, peer: PeerEntry): PeerStats {
+  const state = peer.connection?.state
+  const paths: PathStats[] = []
+  for (const path of state?.paths ?? []) if (path !== undefined) paths.push(pathStats(path, path === state?.active))
+  return {
+    peer: peer.handle, id: peer.id, name: peer.record.name, state: stateOf(peer), since: peer.stateSince, inRoster: peer.inRoster, paths,
+    channels: state?.channels.size ?? 0,
+    binding: state?.sidPeer === undefined ? undefined
+      : sessionBinding(node.provider, { id: node.identity.id, sid: state.sidSelf }, { id: peer.id, sid: state.sidPeer }),
+  }
+}
+
+export function channelStats(channel: Channel, connection: Connection): ChannelStats {
+  const rtt = connection.state.active?.recovery.rtt
+  const dropped = channel.receiver.dropped
+  return {
+    sent: channel.queue.nextId, received: channel.received, delivered: channel.reliable ? channel.queue.base : 0,
+    dropped: dropped > 0 ? { ...channel.dropped, 'no-credit': dropped } : channel.dropped,
+    queued: channel.queue.messages, queuedBytes: channel.queue.bytes, rtt: rtt?.hasSample === true ? rtt.smoothed : undefined,
+  }
+}

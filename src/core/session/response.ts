@@ -1,0 +1,70 @@
+import { equalBytes } from '../base/bytes.ts'
+import type { CryptoProvider, X25519PublicKey } from '../crypto/provider.ts'
+import { MESSAGE_A, MESSAGE_B } from '../wire/handshake-fragment.ts'
+import { decodeHandshakePayload, encodeHandshakePayload, LIMITS_DEFAULT, type HandshakePayload } from '../wire/handshake-payload.ts'
+import { handshakeDatagram } from './handshake-datagrams.ts'
+import { messageDigest } from './fragment-slots.ts'
+import type { Identity, IdValidator } from './identity.ts'
+import { mac1Key } from './macs.ts'
+import { HandshakeState, type SplitKeys } from './noise.ts'
+import { encodePrologue } from './prologue.ts'
+import type { Suite } from './suites.ts'
+
+/** A message A that was read whole. Nothing in it may be acted on before the handshake is confirmed (WIRE.md §3.8). */
+export interface ReadInitiation {
+  readonly noise: HandshakeState
+  readonly payload: HandshakePayload
+  readonly remoteStatic: Uint8Array
+}
+
+export type InitiationFault = 'noise' | 'payload' | 'self' | 'stranger' | 'id'
+
+/**
+ * Reads A of an IK suite. `admitStatic` is asked for the initiator's static before the DH of `ss`: it returns false for a
+ * static that is neither known nor possibly invited, or the imported key when there is one.
+ */
+export function readInitiation(
+  provider: CryptoProvider, identity: Identity, validator: IdValidator, suite: Suite, message: Uint8Array, senderIndex: number,
+  admitStatic: (remoteStatic: Uint8Array) => X25519PublicKey | boolean,
+): ReadInitiation | InitiationFault {
+  const noise = new HandshakeState(provider, {
+    pattern: suite.pattern, protocolName: suite.name, role: 'responder',
+    prologue: encodePrologue({ suite, mode: 0, responderId: identity.id, sessionBinding: undefined }), s: identity.staticKeyPair,
+  })
+  const read = noise.readStatic(message)
+  if (read.kind === 'malformed') return 'noise'
+  if (equalBytes(read.remoteStatic, identity.staticKeyPair.publicKey)) return 'self'
+  const admitted = admitStatic(read.remoteStatic)
+  if (admitted === false) return 'stranger'
+  const rest = noise.readRest(admitted === true ? undefined : admitted)
+  if (rest.kind === 'malformed') return 'noise'
+  const decoded = decodeHandshakePayload(rest.payload, { message: MESSAGE_A, senderIndex, defaults: LIMITS_DEFAULT })
+  if (decoded.kind === 'malformed') return 'payload'
+  // The id travels because the map loses the sign; it must be valid and be the Noise static, byte for byte (WIRE.md §2).
+  const form = validator.x25519Of(decoded.payload.id)
+  if (form === undefined || !equalBytes(form, read.remoteStatic)) return 'id'
+  return { noise, payload: decoded.payload, remoteStatic: read.remoteStatic }
+}
+
+/** Message B, kept so that copies of A can be answered without computing anything. */
+export interface Response {
+  /** Fragment k answers fragment k of A. */
+  readonly datagrams: readonly Uint8Array[]
+  readonly keys: SplitKeys
+}
+
+/** Writes B. `undefined` when the initiator's ephemeral is of small order. The payload's status decides whether it is a refusal. */
+export function writeResponse(
+  provider: CryptoProvider, identity: Identity, suite: Suite, read: ReadInitiation, payload: Omit<HandshakePayload, 'id'>, senderIndex: number, count: number,
+): Response | undefined {
+  const macKey = mac1Key(provider, read.noise.getHandshakeHash())
+  const message = read.noise.writeMessage(encodeHandshakePayload({ ...payload, id: identity.id }, MESSAGE_B))
+  if (message === undefined) return undefined
+  const digest = messageDigest(provider, message)
+  const datagrams: Uint8Array[] = []
+  for (let number = 0; number < count; number++) {
+    const header = { suite: suite.number, message: MESSAGE_B, number, count, senderIndex: payload.index, receiverIndex: senderIndex, digest } as const
+    datagrams.push(handshakeDatagram(provider, header, message, macKey))
+  }
+  return { datagrams, keys: read.noise.split() }
+}

@@ -1,0 +1,133 @@
+import { formatAddress } from '../core/base/address.ts'
+import type { SeededRandom } from './random.ts'
+import type { Scheduler } from './scheduler.ts'
+
+/** What a wire in one direction does to datagrams. Times in microseconds, probabilities 0 … 1. */
+export interface WireConditions {
+  readonly delay: number
+  /** Added uniformly, so datagrams overtake one another when it is larger than their distance. */
+  readonly jitter: number
+  readonly loss: number
+  /** Gilbert-Elliott burst loss: chance per datagram to enter and to leave the bad state, where half of all are lost. */
+  readonly burstEnter: number
+  readonly burstLeave: number
+  readonly duplicate: number
+  /** Chance that a datagram is held back by `reorderDelay`. */
+  readonly reorder: number
+  readonly reorderDelay: number
+  /** Chance that one bit flips. */
+  readonly corrupt: number
+  /** Bytes per microsecond; 0 = unlimited. A queue of `queueBytes` stands before it, tail drop. */
+  readonly rate: number
+  readonly queueBytes: number
+  /** Larger UDP payloads vanish. */
+  readonly mtu: number
+}
+
+export const perfectWire: WireConditions = {
+  delay: 100, jitter: 0, loss: 0, burstEnter: 0, burstLeave: 1, duplicate: 0, reorder: 0, reorderDelay: 0, corrupt: 0, rate: 0, queueBytes: 0, mtu: 65_507,
+}
+
+const BURST_LOSS = 0.5
+
+/** One direction between two addresses. */
+class Wire {
+  conditions: WireConditions
+  cut = false
+  lost = 0
+  carried = 0
+  #bad = false
+  #freeAt = 0
+  readonly #random: SeededRandom
+  readonly #scheduler: Scheduler
+
+  constructor(conditions: WireConditions, random: SeededRandom, scheduler: Scheduler) {
+    this.conditions = conditions
+    this.#random = random
+    this.#scheduler = scheduler
+  }
+
+  send(datagram: Uint8Array, deliver: (datagram: Uint8Array) => void): void {
+    const c = this.conditions
+    const random = this.#random
+    this.#bad = this.#bad ? !random.chance(c.burstLeave) : random.chance(c.burstEnter)
+    if (this.cut || datagram.length > c.mtu || random.chance(c.loss) || (this.#bad && random.chance(BURST_LOSS))) {
+      this.lost++
+      return
+    }
+    const now = this.#scheduler.now
+    let departs: number = now
+    if (c.rate > 0) {
+      const start = Math.max(this.#freeAt, now)
+      if ((start - now) * c.rate + datagram.length > c.queueBytes) {
+        this.lost++
+        return
+      }
+      departs = start + datagram.length / c.rate
+      this.#freeAt = departs
+    }
+    this.carried++
+    const copies = random.chance(c.duplicate) ? 2 : 1
+    for (let copy = 0; copy < copies; copy++) {
+      const held = random.chance(c.reorder) ? c.reorderDelay : 0
+      const arrived = datagram.slice()
+      if (random.chance(c.corrupt)) arrived[random.below(arrived.length)]! ^= 1 << random.below(8)
+      this.#scheduler.at(departs + c.delay + random.unit() * c.jitter + held, () => { if (!this.cut) deliver(arrived) })
+    }
+  }
+}
+
+export type Receive = (from: Uint8Array, datagram: Uint8Array) => void
+
+/** A network of addresses (18 bytes) joined pairwise by wires, all from one seed. */
+export class SimNetwork {
+  readonly #scheduler: Scheduler
+  readonly #random: SeededRandom
+  readonly #receivers = new Map<string, Receive>()
+  readonly #wires = new Map<string, Wire>()
+  /** Conditions of wires that were not set apart. */
+  conditions: WireConditions = perfectWire
+  /** Sees every datagram as it is sent: for captures, and for attackers. Returning false takes it off the wire. */
+  tap: ((from: Uint8Array, to: Uint8Array, datagram: Uint8Array) => boolean) | undefined
+
+  constructor(scheduler: Scheduler, random: SeededRandom) {
+    this.#scheduler = scheduler
+    this.#random = random
+  }
+
+  bind(address: Uint8Array, receive: Receive): void {
+    this.#receivers.set(formatAddress(address), receive)
+  }
+
+  unbind(address: Uint8Array): void {
+    this.#receivers.delete(formatAddress(address))
+  }
+
+  send(from: Uint8Array, to: Uint8Array, datagram: Uint8Array): void {
+    if (this.tap !== undefined && !this.tap(from, to, datagram)) return
+    this.inject(from, to, datagram)
+  }
+
+  /** Puts a datagram on the wire past the tap: what an attacker does. */
+  inject(from: Uint8Array, to: Uint8Array, datagram: Uint8Array): void {
+    const source = from.slice()
+    const target = formatAddress(to)
+    this.wire(from, to).send(datagram, (arrived) => this.#receivers.get(target)?.(source, arrived))
+  }
+
+  wire(from: Uint8Array, to: Uint8Array): Wire {
+    const key = `${formatAddress(from)}>${formatAddress(to)}`
+    let wire = this.#wires.get(key)
+    if (wire === undefined) {
+      wire = new Wire(this.conditions, this.#random.fork(), this.#scheduler)
+      this.#wires.set(key, wire)
+    }
+    return wire
+  }
+
+  setConditions(conditions: WireConditions): void {
+    this.conditions = conditions
+    for (const wire of this.#wires.values()) wire.conditions = conditions
+  }
+}
+export type { Wire }
