@@ -82,7 +82,7 @@ function difference(way: UdpHopFigures['way'], size: number, before: readonly [R
     receivedPerSecond: received / ((receivedAfter.at - receivedBefore.at) / 1000),
     sendCpuNs: (sentAfter.cpuNs - sentBefore.cpuNs) / sent,
     receiveCpuNs: (receivedAfter.cpuNs - receivedBefore.cpuNs) / received,
-    batch: received / Math.max(1, receivedAfter.batches - receivedBefore.batches),
+    batch: way === 'plain' ? 1 : received / Math.max(1, receivedAfter.batches - receivedBefore.batches),
   }
 }
 

@@ -156,12 +156,10 @@ describe('bursts', () => {
       a.driver.send(a.batch, () => done++)
     }
     await until(() => done === 10)
-    await until(() => b.host.count > 0)
-    await new Promise((resolve) => setTimeout(resolve, 20))
+    const dropped = (): number | undefined => b.driver.stats()['udp_kernel_drops']
+    await until(() => (process.platform === 'linux' ? b.host.count + (dropped() ?? 0) === 640 : b.host.count > 0))
     expect(b.host.count).toBeLessThan(640)
     for (const { bytes: segment } of b.host.received_) expect(segment).toHaveLength(1181)
-    const dropped = b.driver.stats()['udp_kernel_drops']
-    if (process.platform === 'linux') expect(dropped).toBe(640 - b.host.count)
     const before = b.host.count
     a.batch.reset(a.slab, SLAB_SIZE)
     addRow(a, '127.0.0.1', b.driver.port, pattern(7, 7))
@@ -207,8 +205,8 @@ describe('rules of the slab', () => {
     }
     again()
     await new Promise((resolve) => setTimeout(resolve, 30))
+    await until(() => rounds > 10)
     running = false
-    expect(rounds).toBeGreaterThan(10)
     await turn()
   })
 
