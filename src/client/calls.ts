@@ -52,7 +52,7 @@ export class Calls {
             if (abandoned) options.undo?.(members)
             else resolve(options.take(members))
           } catch (error) {
-            reject(error)
+            reject(error instanceof Error ? error : new PosternError('protocol', 'The daemon\'s answer cannot be read.', { cause: error }))
           }
         },
         fail: (error) => {

@@ -72,7 +72,8 @@ export class ChannelSender {
   }
 
   trySend(bytes: Uint8Array, options: MessageOptions): SendResult {
-    const lane = this.#check(bytes, options)
+    const lane = this.#laneFor(bytes, options)
+    if (lane instanceof PosternError) throw lane
     if (this.#closed !== undefined) return 'closed'
     if (this.#credit <= 0 || this.#waiting.size > 0) return 'full'
     this.#put(lane, options.ttlMs ?? 0, bytes)
@@ -80,12 +81,8 @@ export class ChannelSender {
   }
 
   send(bytes: Uint8Array, options: SendOptions): Promise<void> {
-    let lane: number
-    try {
-      lane = this.#check(bytes, options)
-    } catch (error) {
-      return Promise.reject(error)
-    }
+    const lane = this.#laneFor(bytes, options)
+    if (lane instanceof PosternError) return Promise.reject(lane)
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
     if (this.#credit > 0 && this.#waiting.size === 0 && options.signal?.aborted !== true) {
       this.#put(lane, options.ttlMs ?? 0, bytes)
@@ -120,19 +117,19 @@ export class ChannelSender {
     this.#write(lane, ttlMs, bytes)
   }
 
-  /** The lane's number; throws for what no channel of this kind would ever take. */
-  #check(bytes: Uint8Array, options: MessageOptions): number {
+  /** The number of a message's lane, or an error for what no channel of this kind would ever take. */
+  #laneFor(bytes: Uint8Array, options: MessageOptions): number | PosternError {
     if (bytes.length > this.#maxMessage && this.#maxMessage > 0) {
-      throw new PosternError('limit', `A message of ${bytes.length} bytes is larger than this channel's ${this.#maxMessage}.`, {
+      return new PosternError('limit', `A message of ${bytes.length} bytes is larger than this channel's ${this.#maxMessage}.`, {
         details: { limit: 'message', max: this.#maxMessage },
       })
     }
     const { lane, ttlMs } = options
     if (ttlMs !== undefined && !(Number.isInteger(ttlMs) && ttlMs >= 0 && ttlMs <= TTL_MAX)) {
-      throw new PosternError('params', 'ttlMs is a whole number of milliseconds.', { details: { member: 'ttlMs' } })
+      return new PosternError('params', 'ttlMs is a whole number of milliseconds.', { details: { member: 'ttlMs' } })
     }
     if (lane === undefined) return LANE_OF_CHANNEL
-    if (this.#mode === 'reliable-ordered') throw new PosternError('params', 'On an ordered channel all messages go by the channel\'s lane.', { details: { member: 'lane' } })
+    if (this.#mode === 'reliable-ordered') return new PosternError('params', 'On an ordered channel all messages go by the channel\'s lane.', { details: { member: 'lane' } })
     return ipcLanes.indexOf(lane)
   }
 }

@@ -22,6 +22,15 @@ export interface MessageTally {
 /** What became of a frame: `blocked` = the router has no room, offer it again; `malformed` ends the connection. */
 export type FrameOutcome = 'taken' | 'blocked' | 'malformed'
 
+export interface ClientChannelsOptions {
+  readonly handler: IpcHandler
+  readonly outbox: IpcOutbox
+  /** Called after anything was put into `outbox`. */
+  readonly queued: () => void
+  readonly tally: MessageTally
+  readonly counters: Counters<IpcCounterName>
+}
+
 class MessageView implements IncomingMessage {
   channel = 0
   context = 0
@@ -40,17 +49,19 @@ export class ClientChannels {
   readonly #client: IpcClient
   readonly #handler: IpcHandler
   readonly #outbox: IpcOutbox
+  readonly #queued: () => void
   readonly #tally: MessageTally
   readonly #counters: Counters<IpcCounterName>
   readonly #head = new MessageHead()
   readonly #message = new MessageView()
 
-  constructor(client: IpcClient, handler: IpcHandler, outbox: IpcOutbox, tally: MessageTally, counters: Counters<IpcCounterName>) {
+  constructor(client: IpcClient, options: ClientChannelsOptions) {
     this.#client = client
-    this.#handler = handler
-    this.#outbox = outbox
-    this.#tally = tally
-    this.#counters = counters
+    this.#handler = options.handler
+    this.#outbox = options.outbox
+    this.#queued = options.queued
+    this.#tally = options.tally
+    this.#counters = options.counters
   }
 
   add(channel: NewChannel): number | undefined {
@@ -69,6 +80,7 @@ export class ClientChannels {
   announce(row: ChannelRow): void {
     for (const frame of row.held) this.#outbox.appendFrame(frame)
     row.held = []
+    this.#queued()
   }
 
   close(channel: number, end: ChannelEnd): void {
@@ -93,6 +105,7 @@ export class ClientChannels {
       row.held.push(frame)
     } else {
       this.#outbox.appendMessage(channel, flags, lane, row.handle, id, bytes, offset, length)
+      this.#queued()
     }
     return 'queued'
   }
@@ -102,6 +115,7 @@ export class ClientChannels {
     if (row === undefined || add <= 0) return
     row.sendBalance += add
     this.#outbox.appendCredit(channel, add)
+    this.#queued()
   }
 
   /** A message frame of the client, body at `offset`. */
@@ -162,6 +176,7 @@ export class ClientChannels {
 
   #event<N extends IpcEventName>(name: N, params: IpcEvents[N]): void {
     this.#outbox.appendJson(utf8(encodeEvent(name, params)), true)
+    this.#queued()
   }
 }
 

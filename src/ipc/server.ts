@@ -16,7 +16,7 @@ import { ipcCounterNames, type IpcCounterName } from './counters.ts'
 import type { IpcHandler } from './handler.ts'
 import { CLIENTS_MAX, CLOSE_LINGER, REFUSED_MAX } from './limits.ts'
 import type { SessionShared } from './session.ts'
-import { openSocket } from './socket-path.ts'
+import { openSocket, type OpenSocket } from './socket-path.ts'
 import { systemTimers, type IpcTimers } from './timers.ts'
 
 export interface IpcServerOptions {
@@ -33,9 +33,9 @@ export interface IpcServerOptions {
  * directory can be made, `permission` when one belongs to somebody else, `config` when the path is too long.
  */
 export async function startIpcServer(options: IpcServerOptions): Promise<IpcServer> {
-  const server = createServer({ pauseOnConnect: false })
-  const path = await openSocket(server, options.paths)
-  return new IpcServer(server, path, options)
+  const server = createServer()
+  const socket = await openSocket(server, options.paths)
+  return new IpcServer(server, socket, options)
 }
 
 /** The daemon's side of the local IPC: at most 256 clients on one socket of mode 0600. */
@@ -44,6 +44,7 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
   readonly path: string
   readonly timers: IpcTimers
   readonly #server: Server
+  readonly #socket: OpenSocket
   readonly #shared: SessionShared
   readonly #counters = new Counters<IpcCounterName>(ipcCounterNames)
   readonly #tally: MessageTally = { messagesIn: 0, messagesOut: 0, bytesIn: 0, bytesOut: 0 }
@@ -59,8 +60,9 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
   #closing: Promise<void> | undefined
   #onEmpty: (() => void) | undefined
 
-  constructor(server: Server, path: string, options: IpcServerOptions) {
-    this.path = path
+  constructor(server: Server, socket: OpenSocket, options: IpcServerOptions) {
+    this.path = socket.path
+    this.#socket = socket
     this.timers = options.timers ?? systemTimers
     this.#server = server
     this.#shared = {
@@ -175,6 +177,7 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
   }
 
   async #close(code: ErrorCode, reason: string, retryMs: number): Promise<void> {
+    this.#socket.release()
     this.#server.close()
     for (const connection of this.#connections) connection?.session.close(code, reason, retryMs)
     for (const socket of this.#refused) socket.destroy()

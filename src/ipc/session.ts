@@ -79,7 +79,9 @@ export class IpcSession implements IpcClient {
     this.#state = { kind: 'greeting', deadline: after(now, HELLO_TIMEOUT) }
     this.#outbox = new ClientOutbox(shared.pool)
     this.#intake = new FrameIntake({ json: HELLO_BODY_MAX, message: HELLO_BODY_MAX - MESSAGE_HEADER_SIZE })
-    this.#channels = new ClientChannels(this, shared.handler, this.#outbox.frames, shared.tally, shared.counters)
+    this.#channels = new ClientChannels(this, {
+      handler: shared.handler, outbox: this.#outbox.frames, queued: () => this.#queued(), tally: shared.tally, counters: shared.counters,
+    })
     this.#requests = new ClientRequests({
       client: this, handler: shared.handler, channels: this.#channels.table,
       isOpen: () => this.#state.kind === 'open',
@@ -119,10 +121,7 @@ export class IpcSession implements IpcClient {
   }
 
   offerChannel(channel: OfferedChannel): number | undefined {
-    if (this.#state.kind !== 'open') return undefined
-    const number = this.#channels.offer(channel)
-    this.#queued()
-    return number
+    return this.#state.kind === 'open' ? this.#channels.offer(channel) : undefined
   }
 
   channelContext(channel: number): number | undefined {
@@ -130,16 +129,11 @@ export class IpcSession implements IpcClient {
   }
 
   closeChannel(channel: number, end: ChannelEnd): void {
-    if (this.#state.kind !== 'open') return
-    this.#channels.close(channel, end)
-    this.#queued()
+    if (this.#state.kind === 'open') this.#channels.close(channel, end)
   }
 
   sendMessage(channel: number, flags: number, bytes: Uint8Array, offset: number, length: number, lane: number = LANE_OF_CHANNEL): DeliverResult {
-    if (this.#state.kind !== 'open') return 'closed'
-    const result = this.#channels.send(channel, flags, bytes, offset, length, lane)
-    this.#queued()
-    return result
+    return this.#state.kind === 'open' ? this.#channels.send(channel, flags, bytes, offset, length, lane) : 'closed'
   }
 
   deliveryCredit(channel: number): number {
@@ -147,9 +141,7 @@ export class IpcSession implements IpcClient {
   }
 
   sendCredit(channel: number, add: number): void {
-    if (this.#state.kind !== 'open') return
-    this.#channels.grant(channel, add)
-    this.#queued()
+    if (this.#state.kind === 'open') this.#channels.grant(channel, add)
   }
 
   notify<N extends IpcEventName>(name: N, params: IpcEvents[N]): void {

@@ -1,27 +1,30 @@
-import { chmodSync, linkSync, lstatSync, mkdirSync, renameSync, unlinkSync, type Stats } from 'node:fs'
+import { chmodSync, linkSync, lstatSync, mkdirSync, renameSync, rmSync, unlinkSync, type Stats } from 'node:fs'
 import { connect, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { PosternError } from '../core/base/errors.ts'
 import { checkSocketPath, type IpcPath } from '../core/wire/ipc-path.ts'
 
-const BIND_ATTEMPTS = 3
+const PLACE_ATTEMPTS = 3
 const BACKLOG = 256
 
+/** A socket that listens. */
+export interface OpenSocket {
+  /** Where clients find it. */
+  readonly path: string
+  /** Takes the file away, if it is still this socket's. */
+  release(): void
+}
+
 /**
- * Makes the server listen at the first place that can be had, and returns its path. Directory 0700, socket 0600; the socket
- * of a dead daemon is replaced, a living one is `already_running`.
+ * Makes the server listen at the first place that can be had. Directory 0700, socket 0600; the socket of a dead daemon is
+ * replaced, a living one is `already_running`.
  */
-export async function openSocket(server: Server, paths: readonly IpcPath[]): Promise<string> {
+export async function openSocket(server: Server, paths: readonly IpcPath[]): Promise<OpenSocket> {
   let failure = new PosternError('config', 'No place for the daemon\'s socket was named.')
   for (const path of paths) {
     const refused = checkSocketPath(path, process.platform) ?? (process.platform === 'win32' ? undefined : prepareDirectory(path))
-    if (refused !== undefined) {
-      failure = refused
-      continue
-    }
-    await bind(server, path.socket)
-    if (process.platform !== 'win32') chmodSync(path.socket, 0o600)
-    return path.socket
+    if (refused === undefined) return process.platform === 'win32' ? await openPipe(server, path.socket) : await openAt(server, path.socket)
+    failure = refused
   }
   throw failure
 }
@@ -64,15 +67,64 @@ function isOurs(stats: Stats): boolean {
   return process.getuid === undefined || stats.uid === process.getuid()
 }
 
-async function bind(server: Server, path: string): Promise<void> {
+async function openPipe(server: Server, name: string): Promise<OpenSocket> {
+  try {
+    await listen(server, name)
+  } catch (error) {
+    throw codeOf(error) === 'EADDRINUSE' ? alreadyRunning(name) : startError(name, error)
+  }
+  return { path: name, release: () => undefined }
+}
+
+/**
+ * The socket is made under a name of its own, gets its mode there, and is then linked to its place: linking fails when something is
+ * there, so of two daemons that start at once exactly one wins, and nobody ever sees a socket with another mode.
+ */
+async function openAt(server: Server, path: string): Promise<OpenSocket> {
+  const own = ownName(path)
+  try {
+    await listen(server, own)
+    chmodSync(own, 0o600)
+    await linkInto(own, path)
+    const { ino, dev } = lstatSync(path)
+    const release = (): void => {
+      const stats = lstatSync(path, { throwIfNoEntry: false })
+      if (stats?.ino === ino && stats.dev === dev) unlinkSync(path)
+    }
+    return { path, release }
+  } catch (error) {
+    server.close()
+    throw error instanceof PosternError ? error : startError(path, error)
+  } finally {
+    rmSync(own, { force: true })
+  }
+}
+
+let ownNames = 0
+
+/** A name beside `path`, for this process alone; not longer than our own socket's, so that it can be bound and connected to. */
+function ownName(path: string): string {
+  const name = join(dirname(path), `s${process.pid}.${ownNames++ % 10}`)
+  rmSync(name, { force: true }) // Left by a process that had our number and died.
+  return name
+}
+
+async function linkInto(own: string, path: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
-      await listen(server, path)
+      linkSync(own, path)
       return
     } catch (error) {
-      if (codeOf(error) !== 'EADDRINUSE' || attempt === BIND_ATTEMPTS) throw startError(path, error)
+      const code = codeOf(error)
+      // A file system without links for sockets: the check before must do.
+      if (code === 'EPERM' || code === 'ENOTSUP' || code === 'EOPNOTSUPP') {
+        if (await answers(path)) throw alreadyRunning(path)
+        renameSync(own, path)
+        return
+      }
+      if (code !== 'EEXIST' || attempt === PLACE_ATTEMPTS) throw startError(path, error)
     }
-    if (process.platform === 'win32' || (await answers(path))) throw alreadyRunning(path)
+    if (await answers(path)) throw alreadyRunning(path)
     await removeStale(path)
   }
 }
@@ -114,8 +166,7 @@ async function removeStale(path: string): Promise<void> {
   if (!stats.isSocket()) {
     throw new PosternError('start', `${path} is in the way and not a socket.`, { hint: 'Remove it, if nothing needs it.', details: { path } })
   }
-  // Not longer than our own name, so that it can be connected to as well.
-  const aside = join(dirname(path), `s.${process.pid}`)
+  const aside = ownName(path)
   try {
     renameSync(path, aside)
   } catch (error) {
@@ -124,7 +175,7 @@ async function removeStale(path: string): Promise<void> {
   }
   const living = await answers(aside)
   if (living) putBack(aside, path)
-  unlinkSync(aside)
+  rmSync(aside, { force: true })
   if (living) throw alreadyRunning(path)
 }
 
