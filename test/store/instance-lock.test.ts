@@ -4,8 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { acquireInstanceLock, LOCK_FILE, type InstanceLockOptions } from '../../src/store/instance-lock.ts'
 import { decodeHolder, describeSelf, encodeHolder, isAlive } from '../../src/store/lock-holder.ts'
-import { lockBySocket } from '../../src/store/socket-lock.ts'
-import { expectRefusal, seeded, temporaryDirectory } from './helpers.ts'
+import { expectRefusal, temporaryDirectory } from './helpers.ts'
 import { Child } from './process.ts'
 
 const hasFlock = spawnSync('flock', ['--version']).status === 0
@@ -101,32 +100,6 @@ for (const kind of kinds) {
     })
   })
 }
-
-describe('socket lock', () => {
-  it('goes to exactly one of many in every interleaving that comes up, over a dead one or none', async () => {
-    const random = seeded(11)
-    for (let round = 0; round < 150; round++) {
-      await using directory = await temporaryDirectory()
-      let terms = 0
-      if (round % 2 === 1) {
-        const past = await lockBySocket(directory.path, () => Promise.resolve(undefined), () => Promise.resolve())
-        if (past !== 'held') await past()
-        terms = 1
-      }
-      let named = 0
-      const taken = await Promise.all(Array.from({ length: 6 }, async () => {
-        for (let turns = Math.floor(random() * 5); turns > 0; turns--) await new Promise(setImmediate)
-        return lockBySocket(directory.path, () => Promise.resolve(undefined), async () => {
-          named++
-          await new Promise(setImmediate)
-        })
-      }))
-      expect([taken.filter((answer) => answer !== 'held').length, named]).toEqual([1, 1])
-      expect(await readdir(directory.path)).toEqual([`lock-${terms + 1}.sock`])
-      for (const release of taken) if (release !== 'held') await release()
-    }
-  })
-})
 
 describe('instance lock without a flock program', () => {
   it('falls back to the socket', async () => {

@@ -1,10 +1,12 @@
-import { createHash } from 'node:crypto'
+import { createHash, createSecretKey, type KeyObject } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 import { concat, readU32, readU64, utf8, writeU16 } from '../../src/core/base/bytes.ts'
 import type { ErrorCode } from '../../src/core/base/errors.ts'
-import type { KeySource } from '../../src/store/keys.ts'
+import { wrapDataKey, type KeySource } from '../../src/store/keys.ts'
+import { deriveFileKeys, encodeHeader } from '../../src/store/sealed-file.ts'
 import { BACKLOG_SIZE_MAX } from '../../src/store/sealed-file-store.ts'
+import { createSealer } from '../../src/store/sealing.ts'
 import { VALUE_SIZE_MAX } from '../../src/store/store.ts'
 import { FaultFs } from './fault-fs.ts'
 import { contentOf, expectRefusal, filesOf, openSim, passphrase, refusal, simKeys, statePath } from './helpers.ts'
@@ -91,6 +93,24 @@ describe('a damaged state file', () => {
     expect(cut.hint).toBe('Restore it from a backup. To start anew, with a new identity, move it away: mv /sim/state.sealed /sim/state.sealed.damaged')
     const newer = await refusal(openSim(new SimFs({ ...files, [statePath]: forge(files[statePath]!, (copy) => writeU16(copy, 8, 9)) })))
     expect(newer.message).toContain('a newer version of posternd (format 9)')
+  })
+})
+
+describe('a header', () => {
+  it('is refused when it was not committed to with the data key, even if the content verifies', async () => {
+    const fs = new SimFs()
+    const dataKey = new Uint8Array(32).fill(1)
+    const storeId = new Uint8Array(16).fill(2)
+    const slots = await wrapDataKey(fs, simKeys, { storeId, dataKeyVersion: 1 }, dataKey)
+    const header = { storeId, generation: 1, bodySize: 0, dataKeyVersion: 1, salt: new Uint8Array(32), nonce: new Uint8Array(12), slots }
+    const { fileKey, commitKey } = deriveFileKeys(createSecretKey(dataKey), header)
+    const build = (committedWith: KeyObject): Record<string, Uint8Array> => {
+      const bytes = encodeHeader(header, committedWith)
+      return { ...fs.files(), [statePath]: concat(bytes, createSealer(fileKey, header.nonce, bytes).final()) }
+    }
+    await using store = await openSim(new SimFs(build(commitKey)))
+    expect(await contentOf(store)).toEqual({})
+    await expectRefusal(openSim(new SimFs(build(fileKey))), 'state_corrupt', /header was put together/)
   })
 })
 
@@ -286,6 +306,13 @@ describe('a failing disk', () => {
       expect(disk.openFiles).toBe(0)
     })
   }
+
+  it('refuses the start when a new state cannot be written', async () => {
+    const disk = new SimFs({ '/sim/state.key': new Uint8Array(32) })
+    await expectRefusal(openSim(new FaultFs(disk, { at: (call) => (call === 'write' ? 'EDQUOT' : undefined) })), 'disk', /the disk is full/)
+    await expectRefusal(openSim(new FaultFs(disk, { at: (call) => (call === 'open' ? 'EACCES' : undefined) })), 'unwritable', /is not allowed to/)
+    expect([Object.keys(disk.files()), disk.openFiles]).toEqual([['/sim/state.key'], 0])
+  })
 
   it('goes on after the disk was full, as soon as there is room', async () => {
     let isFull = false
