@@ -4,7 +4,7 @@
  */
 import {
   createCipheriv, createDecipheriv, createHash, createHmac, createPrivateKey, createPublicKey, createSecretKey, diffieHellman,
-  generateKeyPairSync, hash, randomFillSync, sign, verify, type KeyObject,
+  generateKeyPairSync, hash, randomFillSync, sign, verify, type JsonWebKey, type KeyObject,
 } from 'node:crypto'
 import { assert } from '../core/base/assert.ts'
 import { isAllZero, wipe, writeU64 } from '../core/base/bytes.ts'
@@ -93,8 +93,8 @@ export class NodeCryptoProvider implements CryptoProvider {
   }
 
   x25519Generate(): X25519KeyPair {
-    const { privateKey, publicKey } = generateKeyPairSync('x25519')
-    return { privateKey: privateKey as unknown as X25519PrivateKey, publicKey: exportPublic(publicKey) }
+    const { privateKey, publicKey } = generatePair('x25519', PUBLIC_AS_JWK)
+    return { privateKey: privateKey as unknown as X25519PrivateKey, publicKey: fromJwk(publicKey) }
   }
 
   x25519FromPrivate(secret: Uint8Array): X25519KeyPair {
@@ -256,10 +256,26 @@ function importPrivate(curve: 'X25519' | 'Ed25519', secret: Uint8Array): KeyObje
   return createPrivateKey({ key: { kty: 'OKP', crv: curve, x: '', d: base64url(secret) }, format: 'jwk' })
 }
 
-/** 0.7 µs and the text, where exporting DER takes 58 µs. A copy: a short Buffer lies in a pool shared with others. */
+/** 0.7 µs and the text, where exporting DER takes 58 µs. Never for a key of {@link generatePair}, see there. */
 function exportPublic(key: KeyObject): Uint8Array {
-  return new Uint8Array(Buffer.from(key.export({ format: 'jwk' }).x!, 'base64url'))
+  return fromJwk(key.export({ format: 'jwk' }))
 }
+
+/** A copy: a short Buffer lies in a pool shared with others. */
+function fromJwk(key: JsonWebKey): Uint8Array {
+  return new Uint8Array(Buffer.from(key.x!, 'base64url'))
+}
+
+const PUBLIC_AS_JWK = { publicKeyEncoding: { format: 'jwk' } } as const
+
+/**
+ * Lets the generating job write the public key itself. Exporting it afterwards hangs the process (Node 20.20, within 1000 keys
+ * in a small heap): `export` holds the key's mutex while it allocates, a collection in that moment destroys the finished job
+ * of the same key, and the job's destructor (`~KeyPairGenConfig`) waits for that mutex, in the same thread, for ever. While
+ * the job runs it cannot be collected, and all we do with the private key later is `diffieHellman`, which takes no mutex.
+ * Node documents the `jwk` encoding, its types do not know it.
+ */
+const generatePair = generateKeyPairSync as unknown as (type: 'x25519', options: typeof PUBLIC_AS_JWK) => { readonly publicKey: JsonWebKey; readonly privateKey: KeyObject }
 
 /** Median microseconds of each operation over a few runs, about 10 ms together; the first run of each only warms the engine up. */
 function measureCosts(provider: NodeCryptoProvider): OperationCosts {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
 import { NodeCryptoProvider } from '../../src/platform/node-crypto-provider.ts'
 
@@ -20,5 +21,21 @@ describe('NodeCryptoProvider', () => {
     const target = new Uint8Array(32)
     expect(new NodeCryptoProvider().random(target)).toBe(target)
     expect(target).not.toEqual(new Uint8Array(32))
+  })
+
+  it('generates keys for ever: none of them hangs in a garbage collection', () => {
+    // In a process of its own, because what this guards against (see generatePair) blocks the thread beyond any test timeout.
+    const script = `
+      import { NodeCryptoProvider } from ${JSON.stringify(new URL('../../dist/platform/node-crypto-provider.js', import.meta.url).href)}
+      const provider = new NodeCryptoProvider()
+      const peer = provider.x25519Import(provider.x25519Generate().publicKey)
+      for (let i = 0; i < 20000; i++) {
+        const pair = provider.x25519Generate()
+        if (i % 8 === 0) provider.x25519(pair.privateKey, peer)
+        if (i % 64 === 0) provider.x25519FromPrivate(pair.publicKey)
+      }
+      console.log('done')`
+    const child = spawnSync(process.execPath, ['--max-semi-space-size=1', '--input-type=module', '--eval', script], { timeout: 25_000, encoding: 'utf8' })
+    expect([child.stderr, child.stdout, child.signal]).toEqual(['', 'done\n', null])
   })
 })
