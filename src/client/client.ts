@@ -145,7 +145,8 @@ export class Client implements AsyncDisposable {
         next: typeof result['next'] === 'string' ? result['next'] : undefined,
       }))
       peers.push(...page.peers)
-      after = page.next
+      // Pages are in order of id: one that does not go on would never end.
+      after = page.next !== after ? page.next : undefined
     } while (after !== undefined)
     return peers
   }
@@ -278,8 +279,11 @@ export class Client implements AsyncDisposable {
   async #unlisten(listener: ClientListener): Promise<void> {
     if (this.#listeners.get(listener.app) !== listener) return
     this.#listeners.delete(listener.app)
-    // Without a connection there is nothing to take back: the daemon forgot.
-    await this.#keeper.current?.call('unlisten', { app: listener.app }, { take: ignore })
+    try {
+      await this.#keeper.current?.call('unlisten', { app: listener.app }, { take: ignore })
+    } catch {
+      // The connection was lost: the daemon has forgotten the listener with it.
+    }
   }
 
   #abandonListen(link: Link, app: string): void {

@@ -110,7 +110,7 @@ export interface IpcClient {
   /** The client may write `add` more on a channel, in cost. The first credit is `sendCredit` in the answer to open or accept. */
   sendCredit(channel: number, add: number): void
   notify<N extends Exclude<IpcEventName, 'event.channel.incoming' | 'event.channel.closed' | 'event.bye'>>(name: N, params: IpcEvents[N]): void
-  /** Takes nothing more from the client until {@link resume}. */
+  /** Takes nothing more from the client until {@link resume}; not even that it left is noticed, nor the credit it gives. */
   pause(): void
   resume(): void
   /** `event.bye`, then the connection closes, at the latest after a second. */
@@ -136,7 +136,8 @@ export interface IpcHandler {
   onClientClosed(client: IpcClient, end: ClientEnd): void
   /**
    * Whether the message was taken. `false` = no room: reading from the client pauses as by {@link IpcClient.pause}, and after
-   * {@link IpcClient.resume} the same message is offered again.
+   * {@link IpcClient.resume}, called later, the same message is offered again. For room that does not depend on this client alone:
+   * its credit comes by the same socket.
    */
   onMessage(client: IpcClient, message: IncomingMessage): boolean
   /** The client took messages of this cost. Never more than it was sent. */
