@@ -1,7 +1,7 @@
 /** Integers on the wire are little-endian unless a layout says otherwise. Offsets are the caller's proof: reads are not bounds-checked. */
 
 const encoder = new TextEncoder()
-const decoder = new TextDecoder('utf-8', { fatal: true })
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 export function readU16(bytes: Uint8Array, offset: number): number {
   return bytes[offset]! | (bytes[offset + 1]! << 8)

@@ -1,0 +1,106 @@
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { connect } from '../client/client.ts'
+import { PosternError, type ErrorCode } from '../core/base/errors.ts'
+import { ago, bytesText, table, type Globals, type Output } from './output.ts'
+import { withClient } from './session.ts'
+
+export interface UpOptions {
+  readonly config?: string
+  readonly port?: string
+  readonly logLevel?: string
+  readonly set?: readonly string[]
+}
+
+/** After this the daemon has drained what it would. */
+const DOWN_TIMEOUT_MS = 20_000
+
+interface Ready { readonly peerId: string; readonly udpPort: number; readonly socket: string; readonly pid: number; readonly log: string }
+
+/** Starts posternd in the background. Fails with what posternd says. */
+export async function up(globals: Globals, options: UpOptions, output: Output): Promise<void> {
+  const args = ['--background']
+  if (globals.dir !== undefined) args.push('--dir', globals.dir)
+  if (options.config !== undefined) args.push('--config', options.config)
+  if (options.port !== undefined) args.push('--port', options.port)
+  if (options.logLevel !== undefined) args.push('--log-level', options.logLevel)
+  for (const set of options.set ?? []) args.push('--set', set)
+  output.progress('starting posternd …')
+  const ready = await runPosternd(args)
+  output.result(ready, () => [
+    'posternd is running in the background.',
+    table([['  peer id', ready.peerId], ['  UDP port', String(ready.udpPort)], ['  socket', ready.socket], ['  log', ready.log]]),
+    '',
+    'To let somebody in:      postern invite',
+    'To join somebody:        postern join <link>',
+    'To stop it:              postern down',
+  ].join('\n'))
+}
+
+function runPosternd(args: readonly string[]): Promise<Ready> {
+  const program = fileURLToPath(new URL('../daemon/main.js', import.meta.url))
+  const child = spawn(process.execPath, [program, ...args], { stdio: ['inherit', 'pipe', 'pipe'] })
+  let out = ''
+  let err = ''
+  child.stdout.on('data', (chunk: Buffer) => { out += chunk.toString() })
+  child.stderr.on('data', (chunk: Buffer) => {
+    err += chunk.toString()
+    // A passphrase is asked for there, without a line's end.
+    if (!err.includes('posternd:')) process.stderr.write(chunk)
+  })
+  return new Promise((resolve, reject) => {
+    child.on('error', (cause) => reject(new PosternError('start', 'posternd could not be started.', { cause })))
+    child.on('close', (status) => {
+      if (status === 0) {
+        resolve(JSON.parse(out) as Ready)
+        return
+      }
+      const match = /^posternd: (.*) \[([a-z_]+)\]\n(?: {2}(.*)\n)?/m.exec(err)
+      if (match === null) reject(new PosternError('start', `posternd ended with status ${status ?? 'unknown'}: ${err.trim()}`))
+      else reject(new PosternError(match[2] as ErrorCode, match[1]!, match[3] === undefined ? {} : { hint: match[3] }))
+    })
+  })
+}
+
+/** Asks the daemon to end and waits until it is gone. */
+export async function down(globals: Globals, output: Output): Promise<void> {
+  let gone: () => void = () => undefined
+  const ended = new Promise<void>((resolve) => { gone = resolve })
+  const client = await connect({
+    name: 'postern down', reconnect: false, ...(globals.dir === undefined ? {} : { dir: globals.dir }),
+    onState: (state) => { if (state === 'closed') gone() },
+  })
+  output.progress('stopping posternd …')
+  await client.shutdown()
+  const timer = setTimeout(gone, DOWN_TIMEOUT_MS)
+  await ended
+  clearTimeout(timer)
+  await client.close()
+  output.result({ stopped: true }, () => 'posternd has stopped.')
+}
+
+export async function status(globals: Globals, output: Output): Promise<void> {
+  const state = await withClient(globals, (client) => client.status())
+  output.result(state, () => {
+    const { counters, paths } = state
+    const dropped = Object.entries(counters).filter(([name, count]) => name.startsWith('drop_') && count > 0)
+    const carried = Object.entries(paths).filter(([, count]) => count > 0).map(([kind, count]) => `${count} ${kind}`)
+    return table([
+      ['peer id', state.peerId],
+      ['version', state.version],
+      ['up', ago(state.uptimeMs)],
+      ['sessions', `${state.sessions}${carried.length > 0 ? ` (${carried.join(', ')})` : ''}`],
+      ['reachable at', state.addresses.length === 0 ? 'nowhere yet' : state.addresses.join(', ')],
+      ['messages', `${counters['messages_received'] ?? 0} received, ${counters['messages_sent'] ?? 0} sent`],
+      ['datagrams', `${counters['datagrams_received'] ?? 0} in (${bytesText(counters['bytes_received'] ?? 0)}), ${counters['datagrams_sent'] ?? 0} out (${bytesText(counters['bytes_sent'] ?? 0)})`],
+      ['lost on the way', String(counters['packets_lost'] ?? 0)],
+      ['dropped', dropped.length === 0 ? 'nothing' : dropped.map(([name, count]) => `${name.slice(5)} ${count}`).join(', ')],
+      ['memory', `${bytesText(counters['memory_used'] ?? 0)} of ${bytesText(counters['memory_capacity'] ?? 0)}`],
+    ])
+  })
+}
+
+export async function id(globals: Globals, output: Output): Promise<void> {
+  const peerId = await withClient(globals, (client) => Promise.resolve(client.peerId))
+  output.result({ peerId }, () => peerId)
+}

@@ -1,0 +1,50 @@
+import { fromUtf8, utf8 } from '../core/base/bytes.ts'
+import type { IncomingChannel } from '../client/client.ts'
+import type { Globals, Output } from './output.ts'
+import { interruption, resolvePeer, withClient } from './session.ts'
+
+/** App of `send` and `listen` when none is named. */
+export const TEXT_APP = 'postern/text'
+
+/** Sends one message and waits until the peer's daemon has handed it over or the channel says why not. */
+export async function send(globals: Globals, who: string, text: string, options: { readonly app?: string }, output: Output): Promise<void> {
+  const app = options.app ?? TEXT_APP
+  await withClient(globals, async (client) => {
+    const peer = await resolvePeer(client, who)
+    const channel = await client.openChannel(peer, { app, mode: 'reliable-ordered' })
+    const bytes = utf8(text)
+    await channel.send(bytes)
+    await channel.close()
+    output.result({ peer, app, bytes: bytes.length }, () => `Sent ${bytes.length} bytes to ${app} of ${peer.slice(0, 8)}.`)
+  })
+}
+
+/** Prints what peers send to an app, a line each, until Ctrl-C (or `--count` messages). */
+export async function listen(globals: Globals, options: { readonly app?: string; readonly count?: string }, output: Output): Promise<void> {
+  const app = options.app ?? TEXT_APP
+  const left = { count: options.count === undefined ? Infinity : Number(options.count) }
+  const signal = interruption()
+  await withClient(globals, async (client) => {
+    const listener = await client.listen(app)
+    output.progress(`listening for ${app}; Ctrl-C ends it`)
+    const stop = new AbortController()
+    signal.addEventListener('abort', () => stop.abort(), { once: true })
+    const ended = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
+    const reading = (async () => {
+      for await (const incoming of listener) void print(incoming, left, stop, output)
+    })()
+    await Promise.race([ended, reading])
+    await listener.close()
+  })
+}
+
+async function print(incoming: IncomingChannel, left: { count: number }, stop: AbortController, output: Output): Promise<void> {
+  const channel = await incoming.accept()
+  for await (const message of channel) {
+    const text = fromUtf8(message.bytes)
+    output.result({ peer: channel.peer, app: channel.app, ...(text === undefined ? { base64: Buffer.from(message.bytes).toString('base64') } : { text }) }, () =>
+      `${channel.peer.slice(0, 8)}: ${text ?? `(${message.bytes.length} bytes)`}`)
+    left.count--
+    if (left.count <= 0) stop.abort()
+  }
+}

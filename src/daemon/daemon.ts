@@ -1,0 +1,375 @@
+import { randomBytes } from 'node:crypto'
+import { formatAddress } from '../core/base/address.ts'
+import { Arena } from '../core/base/arena.ts'
+import { toHex, wipe } from '../core/base/bytes.ts'
+import type { LinkState } from '../core/base/domain.ts'
+import { PosternError } from '../core/base/errors.ts'
+import { after, millisecond } from '../core/base/time.ts'
+import type { EndpointEvent, LinkId, MessageBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
+import { Endpoint } from '../core/endpoint/endpoint.ts'
+import type { HelloRequest, Nothing, StatusResult } from '../core/wire/ipc-methods.ts'
+import { encodePeerId } from '../core/wire/peer-id.ts'
+import type { ClientEnd, IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../ipc/handler.ts'
+import { startIpcServer, type IpcServer } from '../ipc/server.ts'
+import { UdpDriver } from '../net/udp.ts'
+import { Clock } from '../platform/clock.ts'
+import { NodeCryptoProvider } from '../platform/node-crypto-provider.ts'
+import type { KeySource } from '../store/keys.ts'
+import { StateDirectory } from '../store/state-directory.ts'
+import { coreConfigOf } from './config-core.ts'
+import type { Config } from './config-schema.ts'
+import { localAddresses } from './local-addresses.ts'
+import type { Log } from './log.ts'
+import { NodeRuntime, type RuntimeSink } from './node-runtime.ts'
+import { loadNodeState, storeUdpPort, type NodeState } from './node-state.ts'
+import type { Paths } from './paths.ts'
+import { PeerService } from './peer-service.ts'
+import { Persister } from './persister.ts'
+import { Router } from './router.ts'
+import { version } from '../platform/version.ts'
+
+/** Pause before a failed link is opened again, doubling. */
+const REOPEN_FIRST_MS = 250
+const REOPEN_MAX_MS = 15_000
+/** Peers that had a session when the daemon ended are dialed at this rate (WIRE.md §3.9). */
+const DIALS_PER_SECOND = 50
+
+export interface DaemonOptions {
+  readonly config: Config
+  readonly paths: Paths
+  readonly log: Log
+  /** What opens the store. */
+  readonly keys: readonly KeySource[] | undefined
+  /** Something that the process cannot go on from: the store refuses to write. */
+  readonly onFatal: (error: PosternError) => void
+  /** A client asked for the end. */
+  readonly onShutdown: () => void
+}
+
+/** A running node: state, endpoint, drivers and IPC, opened in the order that makes it safe and closed in reverse. */
+export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
+  readonly methods: IpcMethodTable
+  readonly #config: Config
+  readonly #log: Log
+  readonly #options: DaemonOptions
+  readonly #state: StateDirectory
+  readonly #runtime: NodeRuntime
+  readonly #udp: UdpDriver
+  readonly #router: Router
+  readonly #peers: PeerService
+  readonly #persister: Persister
+  readonly #startedAt = performance.now()
+  readonly #instance: string = toHex(randomBytes(8))
+  #ipc: IpcServer | undefined
+  /** Events behind a change that is not on disk yet; told to nobody until it is (DESIGN §3). */
+  readonly #held: EndpointEvent[] = []
+  #barriers = 0
+  #reopenMs = REOPEN_FIRST_MS
+  #dialTimer: NodeJS.Timeout | undefined
+  #stopping: Promise<void> | undefined
+  #onDrained: (() => void) | undefined
+
+  private constructor(options: DaemonOptions, state: StateDirectory, node: NodeState) {
+    const { config, log } = options
+    this.#options = options
+    this.#config = config
+    this.#log = log
+    this.#state = state
+    const provider = new NodeCryptoProvider()
+    const clock = new Clock()
+    const endpoint = new Endpoint({
+      provider, seed: node.seed, arena: new Arena(config.limits.memory), config: coreConfigOf(config), peers: node.peers, invites: node.invites,
+      resetKey: node.resetKey, now: clock.now(),
+    })
+    wipe(node.seed)
+    this.#runtime = new NodeRuntime(endpoint, clock, this)
+    this.#udp = new UdpDriver(this.#runtime, {
+      port: config.udp.port === 0 ? node.udpPort : config.udp.port, bind: config.udp.bind, receiveBuffer: config.udp.receiveBuffer, sendBuffer: config.udp.receiveBuffer,
+    })
+    this.#runtime.add(this.#udp)
+    this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
+    this.#peers = new PeerService(this.#runtime, { provider, addresses: () => this.#addresses(), persisted: () => this.#persister.flush() })
+    this.#router = new Router(this.#runtime, {
+      apps: config.access.apps, messageMax: config.limits.message, sessionWith: (peer, signal) => this.#peers.session(peer, undefined, signal),
+    })
+    this.methods = this.#methodTable()
+  }
+
+  /** Starts everything, or nothing: what was opened is closed again before it rejects with a {@link PosternError}. */
+  static async start(options: DaemonOptions): Promise<Daemon> {
+    const state = await StateDirectory.open({ path: options.paths.state, ...(options.keys === undefined ? {} : { keys: options.keys }) })
+    let daemon: Daemon | undefined
+    try {
+      const node = await loadNodeState(state.store)
+      if (node.fresh) options.log.info('made a new identity', { state: state.path })
+      daemon = new Daemon(options, state, node)
+      await daemon.#open(node)
+      return daemon
+    } catch (error) {
+      if (daemon === undefined) await state.close()
+      else await daemon.#close()
+      throw error
+    }
+  }
+
+  async #open(node: NodeState): Promise<void> {
+    await this.#udp.start()
+    if (this.#config.udp.port === 0 && this.#udp.port !== node.udpPort) await storeUdpPort(this.#state.store, this.#udp.port)
+    this.#ipc = await startIpcServer({ handler: this, paths: this.#options.paths.sockets, messageMax: this.#config.limits.message })
+    this.#dial(node.peers.filter((peer) => peer.hadSession).map((peer) => peer.id))
+    this.#runtime.pump.run()
+  }
+
+  get peerId(): string {
+    return encodePeerId(this.#runtime.endpoint.id)
+  }
+
+  get port(): number {
+    return this.#udp.port
+  }
+
+  get socket(): string {
+    return this.#ipc?.path ?? ''
+  }
+
+  get stateDirectory(): string {
+    return this.#state.path
+  }
+
+  #addresses(): Uint8Array[] {
+    return localAddresses(this.#udp.port, this.#config.udp.advertise, this.#config.udp.bind)
+  }
+
+  // ── stopping ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Delivers what is queued for at most the configured time, says goodbye to peers and clients, and closes. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop()
+    return this.#stopping
+  }
+
+  async #stop(): Promise<void> {
+    const { endpoint } = this.#runtime
+    clearTimeout(this.#dialTimer)
+    const now = this.#runtime.now()
+    const drain = Math.max(this.#config.shutdown.drain, 100 * millisecond)
+    const drained = new Promise<void>((resolve) => {
+      this.#onDrained = resolve
+    })
+    endpoint.shutdown(now, after(now.mono, drain))
+    this.#runtime.pump.run()
+    await drained
+    await this.#close()
+  }
+
+  async #close(): Promise<void> {
+    clearTimeout(this.#dialTimer)
+    await this.#ipc?.close()
+    await this.#persister.flush().catch(() => undefined)
+    await this.#runtime.close()
+    await this.#state.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop()
+  }
+
+  #storeFailed(error: unknown): void {
+    const cause = error instanceof PosternError ? error : new PosternError('disk', 'The state cannot be written.', { cause: error })
+    this.#log.error('the state cannot be written', { code: cause.code, error: cause.message })
+    this.#options.onFatal(cause)
+  }
+
+  /** After a start, peers learn of our new session by our own dial, a few at a time. */
+  #dial(ids: Uint8Array[]): void {
+    const { endpoint } = this.#runtime
+    const next = (): void => {
+      for (const id of ids.splice(0, DIALS_PER_SECOND / 10)) endpoint.connect(this.#runtime.now(), id, { addresses: [], now: true })
+      this.#runtime.schedule()
+      if (ids.length > 0) this.#dialTimer = setTimeout(next, 100)
+    }
+    next()
+  }
+
+  // ── the endpoint's output ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  onMessages(batch: MessageBatch): void {
+    this.#router.onMessages(batch)
+  }
+
+  onReleases(batch: ReleaseBatch): void {
+    this.#router.onReleases(batch)
+  }
+
+  onEvent(event: EndpointEvent): void {
+    if (this.#barriers > 0 && event.kind !== 'persist' && event.kind !== 'drained') {
+      this.#held.push(event)
+      return
+    }
+    this.#handle(event)
+  }
+
+  #handle(event: EndpointEvent): void {
+    switch (event.kind) {
+      case 'persist':
+        this.#persist(event)
+        return
+      case 'peer':
+        this.#log.info('peer', { id: this.#idOf(event.peer), state: event.state, ...(event.reason === undefined ? {} : { reason: event.reason }) })
+        this.#peers.onEvent(event)
+        return
+      case 'peer-joined':
+        this.#log.info('a peer joined by an invite', { id: this.#idOf(event.peer) })
+        return
+      case 'path':
+        this.#log.info('path', { id: this.#idOf(event.peer), to: event.to === undefined ? 'none' : formatAddress(event.to), rule: event.rule })
+        return
+      case 'observed-address':
+        this.#log.debug('a peer sees us', { id: this.#idOf(event.peer), as: formatAddress(event.address) })
+        return
+      case 'pong':
+        this.#peers.onEvent(event)
+        return
+      case 'channel-incoming':
+      case 'channel-open':
+      case 'channel-closed':
+      case 'writable':
+        this.#router.onEvent(event)
+        return
+      case 'delivered':
+      case 'dropped':
+        return
+      case 'drained':
+        this.#onDrained?.()
+    }
+  }
+
+  #persist(event: Extract<EndpointEvent, { readonly kind: 'persist' }>): void {
+    const written = this.#persister.add(event)
+    if (written === undefined) return
+    this.#barriers++
+    // A disk that refuses is told of by `#storeFailed`; what waited goes on, since the process is about to end.
+    written.catch(() => undefined).finally(() => {
+      this.#barriers--
+      if (this.#barriers > 0) return
+      for (const held of this.#held.splice(0)) this.onEvent(held)
+      this.#runtime.schedule()
+    })
+  }
+
+  #idOf(peer: Parameters<Endpoint['peerStats']>[0]): string {
+    const id = this.#runtime.endpoint.peerStats(peer)?.id
+    return id === undefined ? '' : encodePeerId(id)
+  }
+
+  flush(): void {
+    this.#ipc?.flush()
+  }
+
+  onLink(_link: LinkId, state: LinkState, cause: PosternError | undefined): void {
+    if (state !== 'failed' || this.#stopping !== undefined) return
+    this.#log.warn('the UDP socket failed; opening it again', { code: cause?.code ?? 'unknown', error: cause?.message ?? '' })
+    setTimeout(() => void this.#reopen(), this.#reopenMs)
+    this.#reopenMs = Math.min(2 * this.#reopenMs, REOPEN_MAX_MS)
+  }
+
+  async #reopen(): Promise<void> {
+    if (this.#stopping !== undefined) return
+    try {
+      await this.#udp.start()
+      this.#reopenMs = REOPEN_FIRST_MS
+    } catch (error) {
+      this.#log.warn('the UDP socket could not be opened', { error: error instanceof Error ? error.message : String(error) })
+      setTimeout(() => void this.#reopen(), this.#reopenMs)
+      this.#reopenMs = Math.min(2 * this.#reopenMs, REOPEN_MAX_MS)
+    }
+  }
+
+  // ── clients ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  onClientOpen(client: IpcClient, _hello: HelloRequest): IpcGreeting {
+    if (this.#stopping !== undefined) throw new PosternError('shutting_down', 'The daemon is shutting down.')
+    this.#router.clientOpened(client)
+    this.#log.debug('client connected', { client: client.name, number: client.id })
+    return { peerId: this.peerId, daemon: version, instance: this.#instance, scopes: this.#config.ipc.uidScopes }
+  }
+
+  onClientClosed(client: IpcClient, end: ClientEnd): void {
+    this.#router.clientClosed(client, end)
+    this.#log.debug('client gone', { client: client.name, number: client.id, code: end.code })
+  }
+
+  onMessage(client: IpcClient, message: IncomingMessage): boolean {
+    return this.#router.onMessage(client, message)
+  }
+
+  onCredit(_client: IpcClient, _channel: number, context: number, cost: number): void {
+    this.#router.onCredit(context, cost)
+  }
+
+  onChannelBroken(_client: IpcClient, _channel: number, context: number): void {
+    this.#router.onBroken(context)
+  }
+
+  onWritable(client: IpcClient): void {
+    this.#router.onWritable(client)
+  }
+
+  onFault(error: unknown, during: string): void {
+    this.#log.error('a mistake of ours', { during, error: error instanceof Error ? error.stack ?? error.message : String(error) })
+  }
+
+  #methodTable(): IpcMethodTable {
+    const router = this.#router
+    const peers = this.#peers
+    return {
+      'status': () => this.#status(),
+      'peers': (client, request) => peers.list(client, request),
+      'peer.add': (_client, request) => peers.add(request),
+      'peer.remove': (_client, request) => peers.remove(request.id),
+      'peer.connect': (client, request, signal) => peers.connect(client, request, signal),
+      'peer.disconnect': (_client, request) => peers.disconnect(request.id),
+      'peer.ping': (_client, request, signal) => peers.ping(request.id, signal),
+      'listen': (client, request) => router.listen(client, request),
+      'unlisten': (client, request) => router.unlisten(client, request.app),
+      'channel.open': (client, request, signal) => router.open(client, request, signal),
+      'channel.accept': (client, request) => router.accept(client, request),
+      'channel.reject': (client, request) => router.reject(client, request),
+      'channel.close': (client, request, signal) => router.close(client, request, signal),
+      'channel.stats': (client, request) => router.stats(client, request.channel),
+      'invite.create': (_client, request) => peers.createInvite(request),
+      'invite.join': (_client, request) => peers.join(request.link),
+      'invite.list': () => peers.listInvites(),
+      'invite.revoke': (_client, request) => peers.revokeInvite(request.id),
+      'shutdown': () => this.#shutdown(),
+    }
+  }
+
+  /** Answered first: the stop begins when the answer had its turn. */
+  #shutdown(): Nothing {
+    setImmediate(() => this.#options.onShutdown())
+    return {}
+  }
+
+  #status(): StatusResult {
+    const { endpoint } = this.#runtime
+    const paths = { direct: 0, tcp: 0, relay: 0, turn: 0, ble: 0 }
+    let sessions = 0
+    for (const handle of endpoint.peers()) {
+      const active = endpoint.peerStats(handle)?.paths.find((path) => path.active)
+      if (active === undefined) continue
+      sessions++
+      paths[active.kind === 'udp' ? 'direct' : active.kind]++
+    }
+    const drivers = Object.assign({}, ...this.#runtime.drivers.map((driver) => driver.stats())) as Record<string, number>
+    const buffers = this.#udp.links()[0]
+    return {
+      peerId: this.peerId, version, uptimeMs: Math.round(performance.now() - this.#startedAt), sessions, paths,
+      addresses: this.#addresses().map((address) => formatAddress(address)),
+      counters: {
+        ...endpoint.counters(), ...drivers, ...(this.#ipc?.counters() ?? {}),
+        memory_used: endpoint.arena.used, memory_capacity: endpoint.arena.capacity, udp_receive_buffer: buffers?.receiveBuffer ?? 0,
+      },
+    }
+  }
+}

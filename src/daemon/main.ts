@@ -1,0 +1,117 @@
+#!/usr/bin/env node
+import { Command } from 'commander'
+import { fromUtf8, wipe } from '../core/base/bytes.ts'
+import { PosternError } from '../core/base/errors.ts'
+import type { KeySource } from '../store/keys.ts'
+import { resolveStart, type DaemonArguments, type ResolvedStart } from './command-line.ts'
+import { report, startInBackground } from './background.ts'
+import { readPassphrase, type Terminal } from './config-passphrase.ts'
+import { Daemon } from './daemon.ts'
+import { exitStatus } from '../core/base/exit-status.ts'
+import { DaemonLog } from './log.ts'
+import { version } from '../platform/version.ts'
+
+/** `posternd`: the daemon in the foreground, until a signal or a client ends it. */
+async function main(): Promise<void> {
+  const program = new Command('posternd')
+    .description('Postern, the daemon: one encrypted line from programs on this machine to programs on others.')
+    .version(version)
+    .option('--dir <path>', 'put configuration, state and socket of this instance under one directory (also POSTERN_DIR)')
+    .option('--config <file>', 'read this configuration file')
+    .option('--port <number>', 'UDP port; 0 draws one at the first start and keeps it')
+    .option('--log-level <level>', 'trace, debug, info, warn or error')
+    .option('--set <section.key=value...>', 'one configuration key, before the file; may be given several times')
+    .option('--background', 'start in the background, and return when the daemon is ready')
+    .addHelpText('after', '\nIt stays in the foreground and stops on Ctrl-C. In the background: postern up (or --background)\nEvery configuration key, with comments: config/postern.toml')
+    .allowExcessArguments(false)
+  program.parse()
+  const args = program.opts<DaemonArguments & { readonly background?: true }>()
+  const start = resolveStart(args)
+  if (args.background === true) {
+    await goToBackground(start)
+    return
+  }
+  const { level, format, file } = start.loaded.config.log
+  const log = new DaemonLog({ level, format, file })
+  const stopReopening = log.reopenOnHangup()
+  for (const warning of start.loaded.warnings) log.warn(warning)
+  const status = await runDaemon(start, log)
+  stopReopening()
+  await log.close()
+  process.exitCode = status
+}
+
+/** The same command line once more, without `--background`; what must be asked on this terminal is asked now. */
+async function goToBackground(start: ResolvedStart): Promise<void> {
+  const { store, log } = start.loaded.config
+  const passphrase = store.key === 'passphrase' && store.passphraseFile === undefined ? fromUtf8(await readPassphrase({ env: process.env, file: undefined, terminal: terminalOf() })) : undefined
+  const args = [...process.argv.slice(2).filter((arg) => arg !== '--background')]
+  const ready = await startInBackground(args, start.paths.state, log.file, passphrase)
+  process.stdout.write(`${JSON.stringify(ready)}\n`)
+}
+
+/** Runs until the end; the exit status. */
+async function runDaemon(start: ResolvedStart, log: DaemonLog): Promise<number> {
+  const { config } = start.loaded
+  let status = 0
+  let end: (reason: string) => void = () => undefined
+  const ended = new Promise<string>((resolve) => {
+    end = resolve
+  })
+  const daemon = await Daemon.start({
+    config, paths: start.paths, log, keys: keySources(start, log),
+    onFatal: (error) => {
+      status = exitStatus(error.code)
+      end(error.message)
+    },
+    onShutdown: () => end('a client asked for it'),
+  })
+  log.info('ready', { peerId: daemon.peerId, version, udpPort: daemon.port, socket: daemon.socket, state: daemon.stateDirectory, config: start.loaded.file ?? 'defaults', pid: process.pid })
+  report({ kind: 'ready', peerId: daemon.peerId, udpPort: daemon.port, socket: daemon.socket, pid: process.pid, log: config.log.file ?? '' })
+  let signals = 0
+  const onSignal = (signal: NodeJS.Signals): void => {
+    signals++
+    // The second time somebody means it: what is queued is lost, what is stored is not.
+    if (signals > 1) process.exit(130)
+    end(signal)
+  }
+  process.on('SIGINT', onSignal)
+  process.on('SIGTERM', onSignal)
+  const reason = await ended
+  log.info('stopping', { reason, drainS: config.shutdown.drain / 1_000_000 })
+  await daemon.stop()
+  log.info('stopped')
+  process.off('SIGINT', onSignal)
+  process.off('SIGTERM', onSignal)
+  return status
+}
+
+function keySources({ loaded }: ResolvedStart, log: DaemonLog): readonly KeySource[] | undefined {
+  const { key, passphraseFile } = loaded.config.store
+  if (key === 'file') return undefined
+  const terminal = terminalOf()
+  const ask = async (request: { readonly purpose: 'create' | 'open'; readonly attempt: number }): Promise<string | undefined> => {
+    // Only a person can try again: the environment and a file say the same each time.
+    if (request.attempt > 1 && terminal === undefined) return undefined
+    const sources = request.attempt > 1 ? { env: {}, file: undefined, terminal } : { env: process.env, file: passphraseFile, terminal }
+    const bytes = await readPassphrase(sources, request.purpose === 'create' ? 'New passphrase: ' : request.attempt > 1 ? 'Wrong. Passphrase: ' : 'Passphrase: ')
+    const text = fromUtf8(bytes)
+    wipe(bytes)
+    if (text === undefined) throw new PosternError('passphrase', 'The passphrase is not UTF-8 text.', { hint: 'Save it as UTF-8.' })
+    log.hide(text)
+    return text
+  }
+  return [{ kind: 'passphrase', ask }]
+}
+
+function terminalOf(): Terminal | undefined {
+  return process.stdin.isTTY && process.stderr.isTTY ? { input: process.stdin, output: process.stderr } : undefined
+}
+
+main().catch((error: unknown) => {
+  const known = error instanceof PosternError ? error : new PosternError('internal', error instanceof Error ? error.stack ?? error.message : String(error))
+  report({ kind: 'failed', code: known.code, message: known.message, hint: known.hint })
+  process.stderr.write(`posternd: ${known.message} [${known.code}]\n`)
+  if (known.hint !== undefined) process.stderr.write(`  ${known.hint}\n`)
+  process.exitCode = exitStatus(known.code)
+})

@@ -1,0 +1,144 @@
+import type { LinkId, LinkInfo, ReceiveBatch, TransmitBatch, EndpointAction, EndpointEvent, MessageBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
+import type { Endpoint } from '../core/endpoint/endpoint.ts'
+import { Pump, type PumpHost } from '../core/endpoint/pump.ts'
+import { never, toInstant, type Instant, type Now } from '../core/base/time.ts'
+import type { PosternError } from '../core/base/errors.ts'
+import type { LinkState } from '../core/base/domain.ts'
+import type { Driver, DriverHost } from '../net/driver.ts'
+import type { Clock } from '../platform/clock.ts'
+import { Timer } from '../platform/timer.ts'
+
+/** Deadlines beyond this are "never" for a timer: some tables say "not before the end of numbers". */
+const FAR: Instant = toInstant(1e300)
+
+/** Where the endpoint's output goes; the router, in the daemon. */
+export interface RuntimeSink {
+  onMessages(batch: MessageBatch): void
+  onReleases(batch: ReleaseBatch): void
+  onEvent(event: EndpointEvent): void
+  /** The turn is over: write what was gathered. */
+  flush(): void
+  onLink(link: LinkId, state: LinkState, cause: PosternError | undefined): void
+}
+
+/** The endpoint on real time and real drivers: one clock, one timer, one pump, and the drivers as its links. */
+export class NodeRuntime implements PumpHost, DriverHost {
+  readonly endpoint: Endpoint
+  readonly pump: Pump
+  readonly clock: Clock
+  readonly #timer: Timer
+  readonly #sink: RuntimeSink
+  readonly #drivers: Driver[] = []
+  #nextLink = 1
+  #scheduled = false
+  #closed = false
+
+  constructor(endpoint: Endpoint, clock: Clock, sink: RuntimeSink) {
+    this.endpoint = endpoint
+    this.clock = clock
+    this.#sink = sink
+    this.pump = new Pump(endpoint, this)
+    this.#timer = new Timer(clock, (now) => {
+      endpoint.handleTimeout(now)
+      this.pump.run()
+    })
+  }
+
+  get arena(): Endpoint['arena'] {
+    return this.endpoint.arena
+  }
+
+  get drivers(): readonly Driver[] {
+    return this.#drivers
+  }
+
+  add(driver: Driver): void {
+    this.#drivers.push(driver)
+  }
+
+  /** Drains the endpoint at the end of this turn: many calls of one turn cost one drain. */
+  schedule(): void {
+    if (this.#scheduled || this.#closed) return
+    this.#scheduled = true
+    queueMicrotask(() => {
+      this.#scheduled = false
+      if (!this.#closed) this.pump.run()
+    })
+  }
+
+  // ── driver host ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  opened(info: LinkInfo): LinkId {
+    const link = this.#nextLink++ as LinkId
+    this.endpoint.handleLink(this.now(), link, 'opened', info)
+    this.schedule()
+    return link
+  }
+
+  changed(link: LinkId, state: Exclude<LinkState, 'opened'>, cause: PosternError | undefined): void {
+    if (this.#closed) return
+    this.endpoint.handleLink(this.now(), link, state)
+    this.#sink.onLink(link, state, cause)
+    this.pump.run()
+  }
+
+  received(batch: ReceiveBatch): void {
+    if (this.#closed) return
+    this.endpoint.handleDatagrams(this.now(), batch)
+    this.pump.run()
+  }
+
+  // ── pump host ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  now(): Now {
+    return this.clock.now()
+  }
+
+  onMessages(batch: MessageBatch): void {
+    this.#sink.onMessages(batch)
+  }
+
+  onReleases(batch: ReleaseBatch): void {
+    this.#sink.onReleases(batch)
+  }
+
+  onEvent(event: EndpointEvent): void {
+    this.#sink.onEvent(event)
+  }
+
+  onAction(_action: EndpointAction): void {
+    // The drivers that are built have nothing to dial; TCP and Bluetooth bring actions with them.
+  }
+
+  /** Every driver takes the rows of its own links; the slab is free when the last one is done with it. */
+  transmit(batch: TransmitBatch, done: () => void): void {
+    let left = this.#drivers.length
+    const one = (): void => {
+      left--
+      if (left === 0) done()
+    }
+    if (left === 0) done()
+    for (const driver of this.#drivers) driver.send(batch, one)
+  }
+
+  arm(deadline: Instant): void {
+    if (!this.#closed) this.#timer.arm(deadline > FAR ? never : deadline)
+  }
+
+  wake(): void {
+    setImmediate(() => {
+      if (!this.#closed) this.pump.run()
+    })
+  }
+
+  flush(): void {
+    this.#sink.flush()
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#timer.stop()
+    for (const driver of this.#drivers) await driver.close()
+    this.pump.close()
+  }
+}

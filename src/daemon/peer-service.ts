@@ -1,0 +1,231 @@
+import { randomBytes } from 'node:crypto'
+import { formatAddress } from '../core/base/address.ts'
+import { toHex } from '../core/base/bytes.ts'
+import { PosternError } from '../core/base/errors.ts'
+import { millisecond, toWallTime } from '../core/base/time.ts'
+import type { EndpointEvent, InviteRecord, PeerHandle, PeerState, PeerStats } from '../core/endpoint/contract.ts'
+import { decodeInviteLink, encodeInviteLink, INVITE_TOKEN_SIZE } from '../core/wire/invite-link.ts'
+import {
+  PEERS_PAGE, type InviteCreateRequest, type InviteCreateResult, type InviteInfo, type InviteJoinResult, type InviteListResult, type IpcPeerState, type Nothing,
+  type PeerAddRequest, type PeerConnectRequest, type PeerConnectResult, type PeerInfo, type PeerPingResult, type PeersResult,
+} from '../core/wire/ipc-methods.ts'
+import { encodePeerId } from '../core/wire/peer-id.ts'
+import { builtSuiteMask } from '../core/session/suites.ts'
+import { WIRE_VERSION } from '../core/wire/datagram.ts'
+import { inviteTokenId } from '../core/session/macs.ts'
+import type { CryptoProvider } from '../core/crypto/provider.ts'
+import type { IpcClient } from '../ipc/handler.ts'
+import { idBytes } from './router.ts'
+import type { NodeRuntime } from './node-runtime.ts'
+import { Waiters } from './waiters.ts'
+
+const PING_TIMEOUT_MS = 10_000
+const SESSION_TIMEOUT_MS = 10_000
+const NOTHING: Nothing = {}
+
+export interface PeerServiceOptions {
+  readonly provider: CryptoProvider
+  /** Where peers can reach this node, 18 bytes each, best first. */
+  readonly addresses: () => readonly Uint8Array[]
+  /** Everything noted so far is on disk. */
+  readonly persisted: () => Promise<void>
+}
+
+type PeerEvent = Extract<EndpointEvent, { readonly kind: 'peer' }>
+
+/** Peers, invites and what one asks about them: the methods of the IPC that are not about channels. */
+export class PeerService {
+  readonly #runtime: NodeRuntime
+  readonly #options: PeerServiceOptions
+  readonly #changes = new Waiters<PeerHandle, PeerEvent>()
+  readonly #pongs = new Waiters<number, number | undefined>()
+
+  constructor(runtime: NodeRuntime, options: PeerServiceOptions) {
+    this.#runtime = runtime
+    this.#options = options
+  }
+
+  onEvent(event: Extract<EndpointEvent, { readonly kind: 'peer' | 'pong' }>): void {
+    if (event.kind === 'pong') this.#pongs.settle(event.token, event.rtt)
+    else this.#changes.settle(event.peer, event)
+  }
+
+  // ── peers ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  list(client: IpcClient, request: { readonly state: IpcPeerState | undefined; readonly after: string | undefined }): PeersResult {
+    const found: { readonly id: string; readonly stats: PeerStats }[] = []
+    for (const handle of this.#runtime.endpoint.peers()) {
+      const stats = this.#runtime.endpoint.peerStats(handle)
+      if (stats === undefined || (request.state !== undefined && stats.state !== request.state)) continue
+      const id = encodePeerId(stats.id)
+      if (request.after === undefined || id > request.after) found.push({ id, stats })
+    }
+    found.sort((a, b) => (a.id < b.id ? -1 : 1))
+    const page = found.slice(0, PEERS_PAGE)
+    const peers = page.map(({ id, stats }) => peerInfo(client, id, stats))
+    const last = page.at(-1)
+    return found.length > page.length && last !== undefined ? { peers, next: last.id } : { peers }
+  }
+
+  async add(request: PeerAddRequest): Promise<Nothing> {
+    const added = this.#runtime.endpoint.addPeer(this.#runtime.now(), idBytes(request.id), { name: request.name, addresses: request.candidates, invite: undefined })
+    if (added === undefined) throw new PosternError('bad_peer_id', `${request.id} is not the id of another node.`, { hint: 'Copy it from `postern id` on the other machine.' })
+    await this.#durable()
+    return NOTHING
+  }
+
+  async remove(id: string): Promise<Nothing> {
+    if (!this.#runtime.endpoint.removePeer(this.#runtime.now(), idBytes(id))) throw unknownPeer(id)
+    await this.#durable()
+    return NOTHING
+  }
+
+  async connect(client: IpcClient, request: PeerConnectRequest, signal: AbortSignal): Promise<PeerConnectResult> {
+    const peer = await this.session(request.id, request.timeoutMs, signal)
+    return { handle: client.peerHandle(request.id), state: this.#runtime.endpoint.peerStats(peer)?.state ?? 'offline' }
+  }
+
+  /** A session with this peer, dialed if there is none. Rejects with `unreachable`, `refused`, `policy`, `timeout` or `bad_peer_id`. */
+  async session(id: string, timeoutMs: number = SESSION_TIMEOUT_MS, signal?: AbortSignal): Promise<PeerHandle> {
+    const { endpoint } = this.#runtime
+    const peer = endpoint.connect(this.#runtime.now(), idBytes(id), { addresses: [], now: true })
+    if (peer === undefined) throw new PosternError('bad_peer_id', `${id} is not the id of another node.`, { hint: 'Copy it from `postern id` on the other machine.' })
+    const deadline = performance.now() + timeoutMs
+    while (endpoint.peerStats(peer)?.state !== 'connected') {
+      const changed = this.#changes.wait(peer, Math.max(1, deadline - performance.now()), signal, `Connecting to ${id}`)
+      this.#runtime.schedule()
+      const event = await changed.catch((error: unknown) => {
+        throw error instanceof PosternError && error.code === 'timeout' ? this.#unreached(id, timeoutMs) : error
+      })
+      if (event.state === 'offline' || (event.state === 'unreachable' && event.reason !== undefined)) throw connectError(id, event.state, event.reason)
+    }
+    return peer
+  }
+
+  #unreached(id: string, timeoutMs: number): PosternError {
+    return new PosternError('unreachable', `${id} did not answer within ${timeoutMs / 1000} s.`, {
+      hint: 'Is posternd running there, and do its addresses still hold? The daemon goes on trying; look at: postern peers',
+    })
+  }
+
+  disconnect(id: string): Nothing {
+    const peer = this.#runtime.endpoint.findPeer(idBytes(id))
+    if (peer === undefined) throw unknownPeer(id)
+    this.#runtime.endpoint.disconnect(this.#runtime.now(), peer)
+    this.#runtime.schedule()
+    return NOTHING
+  }
+
+  async ping(id: string, signal: AbortSignal): Promise<PeerPingResult> {
+    const peer = await this.session(id, SESSION_TIMEOUT_MS, signal)
+    const { endpoint } = this.#runtime
+    const token = endpoint.ping(this.#runtime.now(), peer)
+    if (token === undefined) throw new PosternError('limit', 'Too many pings to this peer wait for their answer.', { details: { limit: 'pings' } })
+    const pong = this.#pongs.wait(token, PING_TIMEOUT_MS, signal, 'The ping')
+    this.#runtime.schedule()
+    const rtt = await pong
+    if (rtt === undefined) throw new PosternError('unreachable', 'The session ended before the ping was answered.')
+    return { rttMs: [rtt / millisecond], path: pathOf(endpoint.peerStats(peer)) ?? '' }
+  }
+
+  // ── invites ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async createInvite(request: InviteCreateRequest): Promise<InviteCreateResult> {
+    const token = new Uint8Array(randomBytes(INVITE_TOKEN_SIZE))
+    // Unix seconds in the link: rounded up, so that the link never outlives the record by a second.
+    const expires = Math.floor(Date.now() / 1000) + request.expiresS
+    const invite: InviteRecord = { token, expires: toWallTime(expires * 1000), name: request.name, spentBy: [], uses: request.uses }
+    if (!this.#runtime.endpoint.addInvite(this.#runtime.now(), invite)) {
+      throw new PosternError('limit', 'There are as many open invites as there may be.', { hint: 'Revoke some: postern invite --list', details: { limit: 'invites' } })
+    }
+    await this.#durable()
+    const link = encodeInviteLink({ id: this.#runtime.endpoint.id, token, expires, versions: 1 << WIRE_VERSION, suites: builtSuiteMask, addresses: this.#options.addresses().slice(0, 16) })
+    return { link, id: this.#inviteId(token) }
+  }
+
+  /** Puts the inviter into the roster and dials it; the answer does not wait for the session. */
+  async join(link: string): Promise<InviteJoinResult> {
+    const read = decodeInviteLink(link.trim(), this.#options.provider)
+    if (read.kind === 'malformed') {
+      throw new PosternError('params', `This is not an invite link of this version (${read.where}).`, { hint: 'Copy the whole link, from postern: to its end.', details: { where: read.where } })
+    }
+    const { id, token, expires, addresses } = read.link
+    if (expires * 1000 <= Date.now()) throw new PosternError('params', 'This invite has expired.', { hint: 'Ask for a new one: postern invite', details: { where: 'expired' } })
+    const { endpoint } = this.#runtime
+    const now = this.#runtime.now()
+    const peer = endpoint.addPeer(now, id, { name: undefined, addresses, invite: { token, expires: toWallTime(expires * 1000) } })
+    if (peer === undefined) throw new PosternError('params', 'This invite was made by this very node.', { hint: 'Use it on the other machine: postern join <link>' })
+    await this.#durable()
+    endpoint.connect(this.#runtime.now(), id, { addresses, now: true })
+    this.#runtime.schedule()
+    return { peer: encodePeerId(id) }
+  }
+
+  listInvites(): InviteListResult {
+    const invites = this.#runtime.endpoint.invites().map((invite): InviteInfo => {
+      const base = { id: this.#inviteId(invite.token), uses: invite.uses, spentBy: invite.spentBy.map(encodePeerId), expires: invite.expires }
+      return invite.name === undefined ? base : { ...base, name: invite.name }
+    })
+    return { invites }
+  }
+
+  async revokeInvite(id: string): Promise<Nothing> {
+    const invite = this.#runtime.endpoint.invites().find((candidate) => this.#inviteId(candidate.token) === id)
+    if (invite === undefined || !this.#runtime.endpoint.revokeInvite(this.#runtime.now(), invite.token)) {
+      throw new PosternError('params', `There is no invite ${id}.`, { hint: 'List them: postern invite --list' })
+    }
+    await this.#durable()
+    return NOTHING
+  }
+
+  /** An invite's own name, by which it is listed and revoked: it does not show the token. */
+  #inviteId(token: Uint8Array): string {
+    return toHex(inviteTokenId(this.#options.provider, token))
+  }
+
+  /** What was changed is taken over by the router and on disk. */
+  async #durable(): Promise<void> {
+    this.#runtime.pump.run()
+    await this.#options.persisted()
+  }
+}
+
+function unknownPeer(id: string): PosternError {
+  return new PosternError('unknown_peer', `There is no peer ${id}.`, { hint: 'List them: postern peers' })
+}
+
+function connectError(id: string, state: PeerState, reason: string | undefined): PosternError {
+  switch (reason) {
+    case 'not_admitted':
+    case 'refused':
+    case 'revoked':
+      return new PosternError('refused', `${id} refuses sessions with this node.`, { hint: 'Ask there for a new invite: postern invite' })
+    case 'no_address':
+      return new PosternError('unreachable', `No address of ${id} is known.`, { hint: 'Join by an invite of that node, or add an address to it.' })
+    case 'downgrade':
+    case 'suite':
+      return new PosternError('downgrade', `${id} speaks no common cipher suite.`, { hint: 'Bring both nodes to the same version.' })
+    case 'shutting_down':
+      return new PosternError('unreachable', `${id} is shutting down.`)
+    default:
+      return new PosternError('unreachable', `${id} is ${state}${reason === undefined ? '' : ` (${reason})`}.`, { hint: 'Look at: postern peers' })
+  }
+}
+
+/** `udp 192.0.2.1:7000` of the path in use. */
+export function pathOf(stats: PeerStats | undefined): string | undefined {
+  const active = stats?.paths.find((path) => path.active)
+  return active === undefined ? undefined : `${active.kind} ${formatAddress(active.address)}`
+}
+
+function peerInfo(client: IpcClient, id: string, stats: PeerStats): PeerInfo {
+  const active = stats.paths.find((path) => path.active)
+  const path = pathOf(stats)
+  return {
+    id, handle: client.peerHandle(id), state: stats.state, since: stats.since,
+    ...(stats.name === undefined ? {} : { name: stats.name }),
+    ...(path === undefined ? {} : { path }),
+    ...(active?.rtt === undefined ? {} : { rttMs: active.rtt / millisecond }),
+    ...(active === undefined ? {} : { loss: active.loss }),
+  }
+}

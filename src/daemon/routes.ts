@@ -1,0 +1,66 @@
+import { channelSlot } from '../core/base/domain.ts'
+import type { ChannelHandle } from '../core/endpoint/contract.ts'
+import type { IpcClient } from '../ipc/handler.ts'
+
+/** A message that found no room in the endpoint's queue: the client had credit for it, so it waits here, in order. */
+export interface Parked {
+  readonly bytes: Uint8Array
+  readonly lane: number
+  readonly tag: number
+  readonly confirm: boolean
+  readonly ttlMs: number
+}
+
+/** One channel between a client and the endpoint. */
+export class Route {
+  readonly channel: ChannelHandle
+  readonly owner: RoutedClient
+  readonly peer: string
+  /** The client's number; 0 until it has one. */
+  number = 0
+  readonly parked: Parked[] = []
+  /** What is to be done once nothing is parked any more. */
+  afterParked: (() => void) | undefined
+  /** Cost that left the endpoint's queue and was not given back to the client yet. */
+  owed = 0
+
+  constructor(channel: ChannelHandle, owner: RoutedClient, peer: string) {
+    this.channel = channel
+    this.owner = owner
+    this.peer = peer
+  }
+}
+
+/** What the router keeps of a client. */
+export class RoutedClient {
+  readonly client: IpcClient
+  readonly routes: Set<Route> = new Set()
+  readonly apps: Set<string> = new Set()
+  /** Its socket is full: its channels deliver nothing until it is writable. */
+  held = false
+  parkedBytes = 0
+  /** Reading from it was refused because too much is parked. */
+  paused = false
+
+  constructor(client: IpcClient) {
+    this.client = client
+  }
+}
+
+/** Routes by the dense slot of their core channel, so that a message costs one array look-up. */
+export class RouteTable {
+  readonly #routes: (Route | undefined)[] = []
+
+  add(route: Route): void {
+    this.#routes[channelSlot(route.channel)] = route
+  }
+
+  get(channel: ChannelHandle): Route | undefined {
+    const route = this.#routes[channelSlot(channel)]
+    return route?.channel === channel ? route : undefined
+  }
+
+  remove(route: Route): void {
+    if (this.get(route.channel) === route) this.#routes[channelSlot(route.channel)] = undefined
+  }
+}
