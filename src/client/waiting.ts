@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { PosternError } from '../core/base/errors.ts'
 
 /** What a wait that was called off by its signal ends with. */
@@ -13,6 +14,8 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 /** Calls back once when the signal aborts; the returned function takes that back. Without a signal it does nothing. */
 export function onAbort(signal: AbortSignal | undefined, callback: (error: PosternError) => void): () => void {
   if (signal === undefined) return nothing
+  // One signal may serve hundreds of waits, each of which takes its listener back: more than ten are no leak here.
+  setMaxListeners(0, signal)
   const listener = (): void => callback(abortedError(signal))
   signal.addEventListener('abort', listener, { once: true })
   return () => signal.removeEventListener('abort', listener)
