@@ -1,3 +1,4 @@
+import { PosternError } from '../core/base/errors.ts'
 import { fromUtf8, utf8 } from '../core/base/bytes.ts'
 import type { IncomingChannel } from '../client/client.ts'
 import type { Globals, Output } from './output.ts'
@@ -31,7 +32,12 @@ export async function listen(globals: Globals, options: { readonly app?: string;
     signal.addEventListener('abort', () => stop.abort(), { once: true })
     const ended = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
     const reading = (async () => {
-      for await (const incoming of listener) void print(incoming, left, stop, output)
+      for await (const incoming of listener) {
+        print(incoming, left, stop, output).catch((error: unknown) => {
+          // A channel that ends is not the end of listening; when we stop ourselves it is no news.
+          if (!stop.signal.aborted && error instanceof PosternError) output.progress(`${incoming.peer.slice(0, 8)}: ${error.message} [${error.code}]`)
+        })
+      }
     })()
     await Promise.race([ended, reading])
     await listener.close()
