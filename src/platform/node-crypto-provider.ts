@@ -269,8 +269,8 @@ function fromJwk(key: JsonWebKey): Uint8Array {
 const PUBLIC_AS_JWK = { publicKeyEncoding: { format: 'jwk' } } as const
 
 /**
- * Lets the generating job write the public key itself. Exporting it afterwards hangs the process (Node 20.20, within 1000 keys
- * in a small heap): `export` holds the key's mutex while it allocates, a collection in that moment destroys the finished job
+ * Lets the generating job write the public key itself. Exporting it afterwards hangs the process (Node 20.20, within some
+ * thousand keys): `export` holds the key's mutex while it allocates, a collection in that moment destroys the finished job
  * of the same key, and the job's destructor (`~KeyPairGenConfig`) waits for that mutex, in the same thread, for ever. While
  * the job runs it cannot be collected, and all we do with the private key later is `diffieHellman`, which takes no mutex.
  * Node documents the `jwk` encoding, its types do not know it.
