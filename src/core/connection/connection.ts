@@ -34,6 +34,8 @@ export interface HandshakeSource {
   /** The handshake used this one address only, or its mac2 verified there. */
   readonly validated: boolean
   readonly rtt: Duration | undefined
+  /** Where else this handshake went or came from: used if this address turns out to be nobody's. */
+  readonly others: readonly { readonly link: LinkId; readonly address: Uint8Array }[]
 }
 
 /**
@@ -71,8 +73,8 @@ export class Connection implements ReadyMember {
     return beginDial(this.state, now, addresses, false)
   }
 
-  /** A handshake was confirmed: its keys are used from now on. */
-  install(now: Now, keys: Keys, sidPeer: Uint8Array, limits: PeerLimits, source: HandshakeSource): void {
+  /** A handshake was confirmed: its keys are used from now on. `reason` says why a new session took an old one's place. */
+  install(now: Now, keys: Keys, sidPeer: Uint8Array, limits: PeerLimits, source: HandshakeSource, reason: EndReason | undefined): void {
     const state = this.state
     const first = state.phase === 'dialing'
     if (first) {
@@ -87,7 +89,7 @@ export class Connection implements ReadyMember {
     this.#useSource(now, source)
     state.lastReceivedAt = now.mono
     if (keys.initiator) state.pingWanted = true
-    if (first) state.host.sessionChanged(now, state.peer, undefined)
+    if (first) state.host.sessionChanged(now, state.peer, reason)
     this.update(now)
   }
 
@@ -97,6 +99,7 @@ export class Connection implements ReadyMember {
     if (path === undefined) return
     if (source.rtt !== undefined && !path.recovery.rtt.hasSample) path.recovery.rtt.update(source.rtt, 0)
     if (source.validated) path.validation.validate()
+    else for (const { link, address } of source.others) if (findPath(state, link, address, 0) === undefined) addPath(state, link, address, 0)
     // Both sides challenge in their first datagram: a raced copy from a false address never answers.
     if (!path.validation.pending) path.validation.begin()
     if (state.active === undefined) {
@@ -112,6 +115,7 @@ export class Connection implements ReadyMember {
   onDatagram(now: Now, keys: Keys, counter: number, newest: boolean, link: LinkId, address: Uint8Array, addressOffset: number, offset: number, end: number): void {
     const state = this.state
     if (state.phase !== 'open') {
+      state.host.counters.add('drop_closed')
       if (state.phase === 'closing') this.#repeatClose(now)
       return
     }

@@ -16,6 +16,8 @@ export const TARGETS_MAX = 16
 const COPIES_WITHOUT_ANSWER = 5
 /** After a COOKIE the same A goes again at once, at most this often per address. */
 const COOKIE_RESEND: Duration = second
+/** Other addresses of a handshake that are kept as paths to try. */
+const OTHERS_MAX = 4
 /** A dial that gave way to the peer's own waits this long for it (WIRE.md §3.9). */
 const SUSPEND_TIME: Duration = 10 * second
 
@@ -137,6 +139,11 @@ export function dialRtt(dial: Dial, now: Instant, address: Uint8Array): Duration
 /** Whether this attempt was sent to one address only: its answer then validates that address (WIRE.md §6). */
 export function dialedOnly(dial: Dial, address: Uint8Array): boolean {
   return dial.targets.every((target) => target.copiesNow === 0 || equalAddress(target.address, 0, address, 0))
+}
+
+/** Where else this attempt was sent: one of them may be the peer when `address` is only somebody who copied its answer. */
+export function dialedOthers(dial: Dial, address: Uint8Array): readonly DialTarget[] {
+  return dial.targets.filter((target) => target.copiesNow > 0 && !equalAddress(target.address, 0, address, 0)).slice(0, OTHERS_MAX)
 }
 
 export function endDial(state: SessionState): void {

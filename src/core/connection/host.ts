@@ -11,18 +11,18 @@ import type { Keys } from './keys.ts'
 
 /** Everything that is counted in the core. Documented in docs/counters.md. */
 export const counterNames = [
-  'datagrams_received', 'datagrams_sent', 'bytes_received', 'bytes_sent', 'handshakes_completed',
+  'datagrams_received', 'datagrams_sent', 'bytes_received', 'bytes_sent', 'handshakes_completed', 'handshakes_refused',
   'messages_sent', 'messages_received', 'packets_lost', 'frames_retransmitted', 'probes_sent', 'acks_sent',
   // Dropped on arrival, by reason
   'drop_unknown_type', 'drop_stun', 'drop_turn', 'drop_bad_size', 'drop_version', 'drop_malformed_handshake', 'drop_mac1', 'drop_mac2',
   'drop_rate_limited', 'drop_suite', 'drop_replayed_handshake', 'drop_stale_handshake', 'drop_handshake_noise', 'drop_handshake_payload',
   'drop_handshake_queue', 'drop_reassembly', 'drop_not_admitted', 'drop_self', 'drop_cookie', 'drop_hint', 'drop_reset',
   'drop_unknown_index', 'drop_no_keys', 'drop_replay', 'drop_authentication', 'drop_wiped', 'drop_no_room', 'drop_closed',
-  'drop_path_limit', 'drop_raw_queue_full', 'drop_challenge_limit',
+  'drop_path_limit', 'drop_link_unknown',
   // Done
   'cookies_sent', 'resets_sent', 'sessions_opened', 'sessions_closed', 'sessions_restarted', 'paths_migrated', 'paths_validated', 'paths_failed',
   'messages_dropped_no_credit', 'messages_dropped_reassembly', 'sends_blocked', 'channels_refused', 'channels_timed_out',
-  'link_unknown', 'grease_skipped', 'extensions_skipped',
+  'raw_queue_full', 'challenges_ignored', 'observations_ignored', 'grease_skipped', 'extensions_skipped',
   'close_protocol', 'close_frame_encoding', 'close_flow_control', 'close_limit',
 ] as const
 export type CounterName = (typeof counterNames)[number]
@@ -64,6 +64,8 @@ export interface ConnectionHost {
   sendRaw(link: LinkId, address: Uint8Array, datagram: Uint8Array): void
   /** All paths are gone: dial the peer wherever it may be; `addresses` worked until now. */
   redial(now: Now, peer: PeerHandle, addresses: readonly Uint8Array[]): void
+  /** The peer proved that it is at this address. */
+  pathValidated(peer: PeerHandle, address: Uint8Array): void
   /** Nobody answered for as long as a dial tries loudly. */
   dialGaveUp(now: Now, peer: PeerHandle): void
 

@@ -55,7 +55,7 @@ function freeSlot(state: SessionState): number {
 export function onPathChallenge(state: SessionState, path: SessionPath, data: Uint8Array): void {
   if (data.length !== 8) return
   if (path.responses.length >= RESPONSES_OWED_MAX || state.responseTokens < 1) {
-    state.host.counters.add('drop_challenge_limit')
+    state.host.counters.add('challenges_ignored')
     return
   }
   state.responseTokens--
@@ -73,7 +73,10 @@ export function onPathResponse(state: SessionState, now: Now, path: SessionPath,
   if (data.length !== 8) return
   const before = path.validation.validated
   if (!path.validation.respond(data)) return
-  if (!before) state.host.counters.add('paths_validated')
+  if (!before) {
+    state.host.counters.add('paths_validated')
+    state.host.pathValidated(state.peer, path.address)
+  }
   if (state.active === undefined) switchTo(state, now, path, 'only')
   else considerMigration(state, now)
 }

@@ -3,6 +3,7 @@ import type { LinkId, LinkKind } from '../base/domain.ts'
 import type { Now } from '../base/time.ts'
 import { AeadBatch } from '../crypto/aead-batch.ts'
 import type { Connection } from '../connection/connection.ts'
+import { REKEY_MESSAGES } from '../connection/keys.ts'
 import { classify, datagramKind, readTransportCounter, readTransportIndex, TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD } from '../wire/datagram.ts'
 import { decodeHandshakeFragment, MESSAGE_A } from '../wire/handshake-fragment.ts'
 import type { ReceiveBatch } from './contract.ts'
@@ -68,7 +69,7 @@ export class BatchReader {
     const link = batch.link[row]! as LinkId
     const facts = node.link(link)
     if (facts === undefined) {
-      node.counters.add('link_unknown')
+      node.counters.add('drop_link_unknown')
       return
     }
     switch (kind) {
@@ -107,9 +108,9 @@ export class BatchReader {
     if (fragment.kind === 'malformed') {
       this.#node.counters.add('drop_malformed_handshake')
     } else if (fragment.message === MESSAGE_A) {
-      this.#responder.onInitiation(now, fragment, link, kind, address, addressOffset, bytes, offset, length)
+      this.#responder.onInitiation(now, fragment, { link, kind, address: address.slice(addressOffset, addressOffset + ADDRESS_SIZE) }, bytes, offset, length)
     } else {
-      this.#handshakes.onAnswer(now, link, address.slice(addressOffset, addressOffset + ADDRESS_SIZE), bytes, offset, length)
+      this.#handshakes.onAnswer(now, fragment, link, address.slice(addressOffset, addressOffset + ADDRESS_SIZE), bytes, offset, length)
     }
   }
 
@@ -130,7 +131,8 @@ export class BatchReader {
       this.#lastIndex = index
     }
     const counter = readTransportCounter(bytes, offset)
-    if (counter >= 2 ** 48 || !entry.keys.replay.check(counter)) {
+    // Negative: beyond 2^53, where a double could not tell it from its neighbours.
+    if (counter < 0 || counter >= REKEY_MESSAGES || !entry.keys.replay.check(counter)) {
       node.counters.add('drop_replay')
       return
     }
@@ -149,6 +151,8 @@ export class BatchReader {
     for (let i = 0; i < count; i++) this.#opened(now, batch, i)
     opens.count = 0
     this.#entries.length = 0
+    // What was read may have wiped these keys: their slot is free, or somebody else's.
+    this.#lastEntry = undefined
   }
 
   #opened(now: Now, batch: ReceiveBatch, i: number): void {
@@ -187,12 +191,18 @@ export class BatchReader {
   #confirm(now: Now, entry: Extract<Openable, { kind: 'half-open' }>, batch: ReceiveBatch, row: number, link: LinkId): Connection | undefined {
     // The index may have been confirmed by a datagram earlier in this batch.
     const current = this.#node.index.get(entry.keys.localIndex)
-    if (current?.kind === 'keys') return current.connection
-    if (current !== entry) return undefined
+    if (current?.kind === 'keys' && current.keys === entry.keys) return current.connection
+    if (current !== entry) {
+      this.#node.counters.add('drop_closed')
+      return undefined
+    }
     const connection = this.#handshakes.confirm(now, entry, link, batch.address, row * ADDRESS_SIZE)
-    if (connection === undefined) this.#responder.drop(entry)
-    else this.#responder.take(entry)
-    this.#lastEntry = undefined
+    if (connection === undefined) {
+      this.#node.counters.add('drop_not_admitted')
+      this.#responder.drop(entry)
+    } else {
+      this.#responder.take(entry)
+    }
     return connection
   }
 }

@@ -206,8 +206,8 @@ export type PersistValue =
 export type EndpointEvent =
   | SessionEvent
   | { readonly kind: 'peer'; readonly peer: PeerHandle; readonly state: PeerState; readonly reason: EndReason | undefined }
-  /** Somebody joined by an invite of ours and is in the roster now. */
-  | { readonly kind: 'peer-joined'; readonly peer: PeerHandle; readonly inviteToken: Uint8Array }
+  /** Somebody joined by an invite of ours and is in the roster now; `invite` is the id of its token, 8 bytes. */
+  | { readonly kind: 'peer-joined'; readonly peer: PeerHandle; readonly invite: Uint8Array }
   /** Numbered by key, the last value wins. With `barrier`, later events may be told to nobody before this is written. */
   | { readonly kind: 'persist'; readonly key: string; readonly sequence: number; readonly value: PersistValue | undefined; readonly barrier: boolean }
   | { readonly kind: 'drained' }

@@ -18,6 +18,8 @@ export interface HalfOpen {
   readonly payload: HandshakePayload
   readonly remoteStatic: Uint8Array
   readonly sidSelf: Uint8Array
+  /** Stamp of our B: later ones of ours must be greater. */
+  readonly stamp: Uint8Array
   /** The id as a table key. */
   readonly peerKey: string
   readonly link: LinkId
@@ -27,7 +29,8 @@ export interface HalfOpen {
   readonly validated: boolean
   /** All copies of A came from this one address. */
   single: boolean
-  readonly digestKey: string
+  /** Of the A that it answers. */
+  readonly digest: Uint8Array
   readonly datagrams: readonly Uint8Array[]
   readonly createdAt: Instant
   /** Invite that admits it, to be spent at confirmation. */
@@ -99,6 +102,11 @@ export class HalfOpenTable {
   drop(entry: HalfOpen): void {
     this.take(entry)
     this.#onRemove(entry)
+  }
+
+  /** The session with this peer ended: what was begun beside it may not bring it back. */
+  dropPeer(peerKey: string): void {
+    for (const entry of [...this.#byPeer.get(peerKey) ?? []]) this.drop(entry)
   }
 
   expire(now: Instant): void {

@@ -1,23 +1,25 @@
 import { equalBytes, readU32, toHex } from '../base/bytes.ts'
 import { ADDRESS_SIZE } from '../base/address.ts'
-import type { LinkId } from '../base/domain.ts'
+import type { EndReason, LinkId } from '../base/domain.ts'
 import { millisecond, type Instant, type Now } from '../base/time.ts'
 import type { PeerLimits } from '../connection/config.ts'
 import type { Connection, HandshakeSource } from '../connection/connection.ts'
-import { dialedOnly, dialRtt, onCookie, quietDial } from '../connection/dial.ts'
+import { dialedOnly, dialedOthers, dialRtt, onCookie, quietDial } from '../connection/dial.ts'
 import { Keys } from '../connection/keys.ts'
 import { Initiation, type CookieJar } from '../session/initiation.ts'
 import { inviteProof, inviteTokenId, resetToken } from '../session/macs.ts'
 import type { SplitKeys } from '../session/noise.ts'
 import { builtSuiteMask, strongerInBoth, suiteOf, type Suite } from '../session/suites.ts'
-import { nextStamp } from '../session/tai64n.ts'
-import { decodeHandshakeFragment } from '../wire/handshake-fragment.ts'
+import { laterStamp } from '../session/tai64n.ts'
+import { MESSAGE_B, type HandshakeFragment } from '../wire/handshake-fragment.ts'
 import { LIMITS_DEFAULT, type HandshakePayload, type InviteProof, type Limits } from '../wire/handshake-payload.ts'
 import type { HalfOpen } from './half-open.ts'
 import type { HandshakeService, Node } from './node.ts'
 import type { PeerEntry } from './roster.ts'
 
 const NO_SID = new Uint8Array(8)
+/** A peer's max_ack_delay counts up to this: it stretches our probe timeouts, and with them how long a closed session is kept. */
+const ACK_DELAY_MAX_MS = 1000
 const SUITE: Suite = suiteOf(1)!
 
 /** What we tell a peer we will take. */
@@ -31,14 +33,14 @@ export function ownLimits(node: Node): Limits {
 
 export function peerLimits(limits: Limits): PeerLimits {
   const { maxData, maxChannelData, maxMessage, maxChannels, maxDatagram } = limits
-  return { maxData, maxChannelData, maxMessage, maxChannels, maxDatagram, maxAckDelay: limits.maxAckDelayMs * millisecond }
+  return { maxData, maxChannelData, maxMessage, maxChannels, maxDatagram, maxAckDelay: Math.min(limits.maxAckDelayMs, ACK_DELAY_MAX_MS) * millisecond }
 }
 
 /** The initiator's half of handshakes, and what both halves share: turning a finished handshake into keys of a session. */
 export class Handshakes implements HandshakeService {
   readonly #node: Node
-  /** Told when a session comes up by a handshake that a stashed A was waiting for. */
-  onEstablished: ((peer: PeerEntry) => void) | undefined
+  /** The responder's half: it forgets what it prepared when a session came up another way, or ended. */
+  responder: { established(peer: PeerEntry): void; ended(peer: PeerEntry): void } | undefined
 
   constructor(node: Node) {
     this.#node = node
@@ -48,7 +50,7 @@ export class Handshakes implements HandshakeService {
     const node = this.#node
     const connection = peer.connection
     if (connection === undefined || node.shuttingDown) return undefined
-    const stamp = nextStamp(now.wall, peer.record.lastSent)
+    const stamp = node.roster.nextStamp(peer, now.wall)
     node.roster.note(peer, { lastSent: stamp })
     peer.imported ??= node.provider.x25519Import(peer.staticKey)
     const index = node.index.draw()
@@ -65,6 +67,10 @@ export class Handshakes implements HandshakeService {
     const entry = this.#node.index.get(initiation.localIndex)
     // After success the index names the keys: it stays.
     if (entry?.kind === 'initiation') this.#node.index.remove(0 as Instant, initiation.localIndex, false)
+  }
+
+  sessionEnded(peer: PeerEntry): void {
+    this.responder?.ended(peer)
   }
 
   /** The payload of A or B, without an invite. */
@@ -84,16 +90,11 @@ export class Handshakes implements HandshakeService {
     return { tokenId: inviteTokenId(provider, held.token), proof: inviteProof(provider, held.token, identity.id, peer.id, stamp) }
   }
 
-  /** A HANDSHAKE datagram that is no A: B for one of our initiations, or C, which no suite built so far has. */
-  onAnswer(now: Now, link: LinkId, address: Uint8Array, bytes: Uint8Array, offset: number, length: number): void {
+  /** A fragment that is no A: of a B for one of our initiations, or of a C, which no suite built so far has. */
+  onAnswer(now: Now, fragment: HandshakeFragment, link: LinkId, address: Uint8Array, bytes: Uint8Array, offset: number, length: number): void {
     const node = this.#node
-    const fragment = decodeHandshakeFragment(bytes, offset, length)
-    if (fragment.kind === 'malformed') {
-      node.counters.add('drop_malformed_handshake')
-      return
-    }
     const entry = node.index.get(fragment.receiverIndex)
-    if (entry?.kind !== 'initiation' || fragment.message !== 1 || fragment.suite !== entry.initiation.suite.number) {
+    if (entry?.kind !== 'initiation' || fragment.message !== MESSAGE_B || fragment.suite !== entry.initiation.suite.number) {
       node.counters.add('drop_unknown_index')
       return
     }
@@ -107,18 +108,10 @@ export class Handshakes implements HandshakeService {
         return
       case 'incomplete':
         return
-      case 'mac1':
-        node.counters.add('drop_mac1')
-        return
-      case 'digest':
-        node.counters.add('drop_malformed_handshake')
-        return
-      case 'noise':
-        node.counters.add('drop_handshake_noise')
-        return
-      case 'payload':
-        node.counters.add('drop_handshake_payload')
-        return
+      default: {
+        const counter = { duplicate: 'drop_reassembly', mac1: 'drop_mac1', digest: 'drop_malformed_handshake', noise: 'drop_handshake_noise' } as const
+        node.counters.add(counter[result.kind])
+      }
     }
   }
 
@@ -129,9 +122,11 @@ export class Handshakes implements HandshakeService {
     else node.reschedule(entry.connection)
   }
 
+  /** B is authentic, but it refuses or contradicts its A: the attempt is over. */
   #onRefused(now: Now, connection: Connection, status: number): void {
     const node = this.#node
     const peer = node.roster.get(connection.state.peer)
+    node.counters.add('handshakes_refused')
     quietDial(connection.state, now)
     node.reschedule(connection)
     if (peer !== undefined && !connection.reachable) node.tellPeer(now, peer, 'unreachable', status === 2 ? 'not_admitted' : status === 1 ? 'busy' : status === 3 ? 'suite' : 'refused')
@@ -149,11 +144,13 @@ export class Handshakes implements HandshakeService {
       this.#onRefused(now, dialing, 3)
       return
     }
-    const source: HandshakeSource = { link, address, validated: dialedOnly(dial, address), rtt: dialRtt(dial, now.mono, address) }
+    const source: HandshakeSource = { link, address, validated: dialedOnly(dial, address), rtt: dialRtt(dial, now.mono, address), others: dialedOthers(dial, address) }
     const keys = this.makeKeys(now, initiation.localIndex, remoteIndex, split, true, peer.lower, payload.resetToken)
-    const connection = this.#continueOrRestart(now, peer, dialing, payload.sidSelf)
+    const same = dialing.state.sidPeer === undefined || equalBytes(dialing.state.sidPeer, payload.sidSelf)
+    const connection = same ? dialing : this.#succeed(now, peer, dialing, dialing.state.sidSelf)
+    node.roster.note(peer, { greatest: laterStamp(peer.record.greatest, payload.tai64n) })
     node.index.set(initiation.localIndex, { kind: 'keys', keys, connection })
-    this.#install(now, peer, connection, keys, payload, source)
+    this.#install(now, peer, connection, keys, payload, source, same ? undefined : 'peer_restarted')
   }
 
   /** The keys of a finished handshake, in the provider's slots. */
@@ -172,43 +169,63 @@ export class Handshakes implements HandshakeService {
   /** The first datagram under a half-open's keys authenticated: only now is A acted on (WIRE.md §3.8). Undefined when it may not be any more. */
   confirm(now: Now, half: HalfOpen, link: LinkId, address: Uint8Array, addressOffset: number): Connection | undefined {
     const node = this.#node
-    const peer = node.roster.ensure(half.payload.id, now.wall)
-    if (peer === undefined || node.shuttingDown) return undefined
-    if (!node.roster.isFresh(peer, half.payload.tai64n)) return undefined
-    const invite = half.inviteKey === undefined || peer.inRoster ? undefined : node.roster.spendInvite(peer, half.inviteKey)
-    if (!peer.inRoster && invite === undefined && !node.config.admitStrangers) {
+    const peer = node.shuttingDown ? undefined : node.roster.ensure(half.payload.id, now.wall)
+    if (peer === undefined) return undefined
+    const existing = peer.connection
+    const live = existing?.state.sidPeer
+    const same = existing !== undefined && live !== undefined && equalBytes(live, half.payload.sidSelf) && equalBytes(existing.state.sidSelf, half.sidSelf)
+    // A late confirmation of the live session only brings older keys, but one of another session would end the live one.
+    if (!same && !node.roster.isFresh(peer, half.payload.tai64n)) return undefined
+    if (!this.#admit(peer, half)) {
       node.roster.release(peer)
       return undefined
     }
-    if (invite !== undefined) {
-      node.roster.add(peer, { name: invite.name }, [])
-      node.push({ kind: 'peer-joined', peer: peer.handle, inviteToken: invite.token })
-    }
-    node.roster.note(peer, { greatest: half.payload.tai64n })
-    const from = address.slice(addressOffset, addressOffset + ADDRESS_SIZE)
-    const sameSource = half.link === link && equalBytes(half.address, from)
-    const source: HandshakeSource = { link, address: from, validated: sameSource && (half.single || half.validated), rtt: now.mono - half.createdAt }
-    const existing = peer.connection
-    const connection = existing === undefined ? node.createSession(now, peer) : this.#continueOrRestart(now, peer, existing, half.payload.sidSelf)
+    node.roster.note(peer, { greatest: laterStamp(peer.record.greatest, half.payload.tai64n), lastSent: laterStamp(peer.record.lastSent, half.stamp) })
+    const connection = existing === undefined ? this.#begin(now, peer, half.sidSelf)
+      : same || live === undefined ? existing : this.#succeed(now, peer, existing, half.sidSelf)
+    // A session that was only being dialed takes the name under which the peer was answered.
     connection.state.sidSelf = half.sidSelf
     peer.sidSelf = half.sidSelf
     node.index.set(half.keys.localIndex, { kind: 'keys', keys: half.keys, connection })
-    this.#install(now, peer, connection, half.keys, half.payload, source)
+    this.#install(now, peer, connection, half.keys, half.payload, this.#sourceOf(now, half, link, address, addressOffset), connection === existing || existing === undefined ? undefined : 'peer_restarted')
     return connection
   }
 
-  /** Same session ids, or none confirmed yet: it goes on. Others: the peer is a new session, and the old one ends. */
-  #continueOrRestart(now: Now, peer: PeerEntry, connection: Connection, sidPeer: Uint8Array): Connection {
-    const known = connection.state.sidPeer
-    if (connection.state.phase !== 'closing' && (known === undefined || equalBytes(known, sidPeer))) return connection
-    const sidSelf = peer.sidSelf
-    this.#node.counters.add('sessions_restarted')
-    connection.replace(now, 'peer_restarted')
+  /** Roster peers and strangers where they are welcome come in; others spend the invite that admitted them, once more checked. */
+  #admit(peer: PeerEntry, half: HalfOpen): boolean {
+    const node = this.#node
+    if (peer.inRoster) return true
+    const invite = half.inviteKey === undefined ? undefined : node.roster.spendInvite(peer, half.inviteKey)
+    if (invite === undefined) return node.config.admitStrangers || peer.connection !== undefined
+    node.roster.add(peer, { name: invite.name }, [])
+    node.push({ kind: 'peer-joined', peer: peer.handle, invite: inviteTokenId(node.provider, invite.token) })
+    return true
+  }
+
+  #sourceOf(now: Now, half: HalfOpen, link: LinkId, address: Uint8Array, addressOffset: number): HandshakeSource {
+    const from = address.slice(addressOffset, addressOffset + ADDRESS_SIZE)
+    const sameSource = half.link === link && equalBytes(half.address, from)
+    return {
+      link, address: from, validated: sameSource && (half.single || half.validated),
+      // With B sent more than once it is unknown which copy was answered (Karn).
+      rtt: half.answers <= half.datagrams.length ? now.mono - half.createdAt : undefined,
+      others: sameSource ? [] : [{ link: half.link, address: half.address }],
+    }
+  }
+
+  #begin(now: Now, peer: PeerEntry, sidSelf: Uint8Array): Connection {
     peer.sidSelf = sidSelf
     return this.#node.createSession(now, peer)
   }
 
-  #install(now: Now, peer: PeerEntry, connection: Connection, keys: Keys, payload: HandshakePayload, source: HandshakeSource): void {
+  /** Other session ids than those of the live pair: the peer has begun a new session, and the old one ends. */
+  #succeed(now: Now, peer: PeerEntry, connection: Connection, sidSelf: Uint8Array): Connection {
+    this.#node.counters.add('sessions_restarted')
+    connection.replace(now, 'peer_restarted')
+    return this.#begin(now, peer, sidSelf)
+  }
+
+  #install(now: Now, peer: PeerEntry, connection: Connection, keys: Keys, payload: HandshakePayload, source: HandshakeSource, reason: EndReason | undefined): void {
     const node = this.#node
     const first = connection.state.sidPeer === undefined
     node.counters.add('handshakes_completed')
@@ -216,10 +233,11 @@ export class Handshakes implements HandshakeService {
       node.counters.add('sessions_opened')
       if (peer.inRoster) node.roster.note(peer, { connectedAt: now.wall, hadSession: true })
     }
-    node.roster.noteAddress(peer, source.address)
-    connection.install(now, keys, payload.sidSelf, peerLimits(payload.limits), source)
+    // An address that proved nothing may be a racer's: it is remembered when it is validated.
+    if (source.validated) node.roster.noteAddress(peer, source.address)
+    connection.install(now, keys, payload.sidSelf, peerLimits(payload.limits), source, reason)
     node.reschedule(connection)
-    this.onEstablished?.(peer)
+    this.responder?.established(peer)
   }
 }
 

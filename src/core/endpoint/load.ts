@@ -24,8 +24,11 @@ export class LoadMeter {
   #fragments = 0
   #spent: Duration = 0
   #spentBefore: Duration = 0
+  readonly #random: () => number
 
-  constructor(now: Instant, share: number) {
+  /** @param random 0 ≤ x < 1 */
+  constructor(now: Instant, share: number, random: () => number) {
+    this.#random = random
     this.#share = share
     this.#budget = SHARE_WINDOW * share
     this.#refilledAt = now
@@ -50,10 +53,15 @@ export class LoadMeter {
   take(now: Instant, cost: Duration): boolean {
     this.#refill(now)
     if (this.#budget <= 0) return false
+    this.spend(now, cost)
+    return true
+  }
+
+  /** Work that turned out to be due after {@link take} said yes. */
+  spend(now: Instant, cost: Duration): void {
     this.#budget -= cost
     this.#roll(now)
     this.#spent += cost
-    return true
   }
 
   /** When {@link take} says yes again. */
@@ -61,9 +69,14 @@ export class LoadMeter {
     return this.#budget > 0 ? now : toInstant(this.#refilledAt + (1 - this.#budget) / this.#share)
   }
 
+  /**
+   * Takes the cost of a COOKIE. With half of the share used up it is a random choice, the less likely the less is left: who
+   * comes at the right moment gains nothing, and an honest peer gets its part of whatever is sent.
+   */
   takeCookie(now: Instant, cost: Duration): boolean {
     this.#refill(now)
-    if (this.#cookieBudget < cost) return false
+    const left = this.#cookieBudget / (SHARE_WINDOW * COOKIE_SHARE)
+    if (this.#cookieBudget < cost || left < this.#random() / 2) return false
     this.#cookieBudget -= cost
     return true
   }

@@ -61,6 +61,8 @@ interface Link extends LinkFacts {
 export interface HandshakeService {
   beginInitiation(now: Now, peer: PeerEntry, cookies: CookieJar): Initiation | undefined
   endInitiation(initiation: Initiation): void
+  /** The session with this peer is over, and no other took its place. */
+  sessionEnded(peer: PeerEntry): void
 }
 
 /** The tables of one local node, and the host of its sessions. `Endpoint` decides, `Handshakes` answers, this keeps. */
@@ -99,7 +101,7 @@ export class Node implements ConnectionHost {
     this.identity = new Identity(options.provider, options.seed)
     this.validator = new IdValidator(options.provider)
     this.index = new ReceiverIndex(() => this.#randomWord())
-    this.roster = new Roster(this.identity.id, options.provider, this.validator, (event) => this.push(event))
+    this.roster = new Roster(this.identity, options.provider, this.validator, (event) => this.push(event))
     this.roster.load(options.peers, options.invites, options.now.wall)
   }
 
@@ -213,6 +215,7 @@ export class Node implements ConnectionHost {
     entry.sidSelf = undefined
     // The peer restarted: another session takes over at once, and says so itself.
     if (reason === 'peer_restarted') return
+    this.handshakes?.sessionEnded(entry)
     if (reason === 'done' || reason === 'removed') this.roster.note(entry, { hadSession: false })
     this.tellPeer(now, entry, 'offline', reason)
     this.roster.release(entry)
@@ -222,6 +225,11 @@ export class Node implements ConnectionHost {
     this.sessions[slot] = undefined
     this.deadlines.clear(slot)
     this.#freeSlots.push(slot)
+  }
+
+  pathValidated(peer: PeerHandle, address: Uint8Array): void {
+    const entry = this.roster.get(peer)
+    if (entry !== undefined) this.roster.noteAddress(entry, address)
   }
 
   releaseKeys(now: Now, keys: Keys): void {
@@ -273,7 +281,7 @@ export class Node implements ConnectionHost {
   // ── what goes out ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   sendRaw(link: LinkId, address: Uint8Array, datagram: Uint8Array): void {
-    if (!this.raw.push({ link, address, datagram })) this.counters.add('drop_raw_queue_full')
+    if (!this.raw.push({ link, address, datagram })) this.counters.add('raw_queue_full')
   }
 
   emit(event: SessionEvent): void {

@@ -1,8 +1,8 @@
 import { isIPv4 } from '../base/address.ts'
 import { toHex } from '../base/bytes.ts'
 import { second, toInstant, never, type Duration, type Instant } from '../base/time.ts'
-import { FragmentSlots } from '../session/fragment-slots.ts'
-import type { HandshakeFragment } from '../wire/handshake-fragment.ts'
+import { FragmentSlots, type SlotResult } from '../session/fragment-slots.ts'
+import { NOISE_MESSAGE_MAX, type HandshakeFragment } from '../wire/handshake-fragment.ts'
 
 /** WIRE.md §3.5: entries in all, per source prefix, per prefix under load; 5 s from the first fragment, never extended. */
 const ENTRIES_MAX = 1024
@@ -19,8 +19,8 @@ interface Entry {
 }
 
 /** v4 /32 and v6 /64 of an 18-byte address, as a table key. */
-export function prefixKey(address: Uint8Array, offset = 0): string {
-  return toHex(isIPv4(address, offset) ? address.subarray(offset + 12, offset + 16) : address.subarray(offset, offset + 8))
+export function prefixKey(address: Uint8Array): string {
+  return toHex(isIPv4(address) ? address.subarray(12, 16) : address.subarray(0, 8))
 }
 
 /**
@@ -40,15 +40,15 @@ export class ReassemblyTable {
     return this.#entries.size
   }
 
-  /** Adds a fragment; the whole message once its last piece came. */
-  add(now: Instant, kind: string, address: Uint8Array, offset: number, fragment: HandshakeFragment, validated: boolean, loaded: boolean): Uint8Array | undefined {
-    if (fragment.count === 1) return fragment.body.slice()
-    const source = toHex(address.subarray(offset, offset + 18))
-    const key = `${kind}/${source}/${fragment.senderIndex}/${toHex(fragment.digest)}/${fragment.suite}/${fragment.count}`
-    const entry = this.#entries.get(key) ?? this.#begin(now, key, prefixKey(address, offset), fragment, validated, loaded)
-    const message = entry.slots.add(fragment.number, fragment.body)
-    if (message !== undefined) this.#remove(entry)
-    return message
+  /** Adds a fragment from `address` (18 bytes); the whole message once its last piece came. */
+  add(now: Instant, kind: string, address: Uint8Array, fragment: HandshakeFragment, validated: boolean, loaded: boolean): SlotResult {
+    if (fragment.count === 1) return fragment.body.length <= NOISE_MESSAGE_MAX ? fragment.body.slice() : 'malformed'
+    this.expire(now)
+    const key = `${kind}/${toHex(address)}/${fragment.senderIndex}/${toHex(fragment.digest)}/${fragment.suite}/${fragment.count}`
+    const entry = this.#entries.get(key) ?? this.#begin(now, key, prefixKey(address), fragment, validated, loaded)
+    const result = entry.slots.add(fragment.number, fragment.body)
+    if (result !== 'incomplete' && result !== 'duplicate') this.#remove(entry)
+    return result
   }
 
   expire(now: Instant): void {
@@ -64,9 +64,9 @@ export class ReassemblyTable {
   }
 
   #begin(now: Instant, key: string, prefix: string, fragment: HandshakeFragment, validated: boolean, loaded: boolean): Entry {
-    const ofPrefix = this.#byPrefix.get(prefix)
-    if (ofPrefix !== undefined && ofPrefix.size >= (loaded ? PER_PREFIX_LOADED : PER_PREFIX)) this.#remove(oldest(ofPrefix))
-    else if (this.#entries.size >= ENTRIES_MAX) this.#evict()
+    const most = loaded ? PER_PREFIX_LOADED : PER_PREFIX
+    for (let ofPrefix = this.#byPrefix.get(prefix); ofPrefix !== undefined && ofPrefix.size >= most; ofPrefix = this.#byPrefix.get(prefix)) this.#remove(oldest(ofPrefix))
+    if (this.#entries.size >= ENTRIES_MAX) this.#evict()
     const entry: Entry = { key, prefix, slots: new FragmentSlots(fragment.digest, fragment.count), startedAt: now, validated }
     this.#entries.set(key, entry)
     if (!validated) this.#unvalidated++

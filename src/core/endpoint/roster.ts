@@ -3,9 +3,9 @@ import type { PeerHandle } from '../base/domain.ts'
 import type { Now, WallTime } from '../base/time.ts'
 import type { CryptoProvider, X25519PublicKey } from '../crypto/provider.ts'
 import type { Connection } from '../connection/connection.ts'
-import type { IdValidator } from '../session/identity.ts'
+import type { Identity, IdValidator } from '../session/identity.ts'
 import { inviteTokenId, verifyInviteProof } from '../session/macs.ts'
-import { compareStamps } from '../session/tai64n.ts'
+import { compareStamps, nextStamp } from '../session/tai64n.ts'
 import { encodePeerId } from '../wire/peer-id.ts'
 import type { HandshakePayload } from '../wire/handshake-payload.ts'
 import type { EndpointEvent, InviteRecord, PeerRecord } from './contract.ts'
@@ -53,6 +53,8 @@ function emptyRecord(id: Uint8Array, wall: WallTime): PeerRecord {
 /** The peers this node knows and the invites it gave. Changes of what must outlive the process are `persist` events. */
 export class Roster {
   readonly #self: Uint8Array
+  /** Own X25519 form: our id with the other sign is ourselves too. */
+  readonly #selfStatic: Uint8Array
   readonly #provider: CryptoProvider
   readonly #validator: IdValidator
   readonly #emit: (event: EndpointEvent) => void
@@ -63,16 +65,20 @@ export class Roster {
   #strangers = 0
   #sequence = 0
 
-  constructor(self: Uint8Array, provider: CryptoProvider, validator: IdValidator, emit: (event: EndpointEvent) => void) {
-    this.#self = self
+  constructor(self: Identity, provider: CryptoProvider, validator: IdValidator, emit: (event: EndpointEvent) => void) {
+    this.#self = self.id
+    this.#selfStatic = self.staticKeyPair.publicKey
     this.#provider = provider
     this.#validator = validator
     this.#emit = emit
   }
 
-  /** Takes over what was stored. */
+  /** Takes over what was stored. Ids were validated when they came in, and the store is sealed: only their form is computed. */
   load(peers: readonly PeerRecord[], invites: readonly InviteRecord[], wall: WallTime): void {
-    for (const record of peers) this.#create(record.id, record, true, wall)
+    for (const record of peers) {
+      const staticKey = storedForm(this.#provider, record.id)
+      if (staticKey !== undefined) this.#create(record.id, staticKey, record, true, wall)
+    }
     for (const invite of invites) this.#invites.set(this.inviteKey(invite.token), invite)
   }
 
@@ -107,14 +113,20 @@ export class Roster {
     const known = this.find(id)
     if (known !== undefined) return known
     if (this.#strangers >= STRANGERS_MAX) return undefined
-    return this.#create(id.slice(), emptyRecord(id.slice(), wall), false, wall)
+    const staticKey = this.#validator.x25519Of(id)
+    return staticKey === undefined ? undefined : this.#create(id.slice(), staticKey, emptyRecord(id.slice(), wall), false, wall)
   }
 
   /** A stranger with whom nothing goes on any more is forgotten. */
   release(peer: PeerEntry): void {
     if (peer.inRoster || peer.connection !== undefined) return
+    const key = tableKey(peer.staticKey)
     this.#byId.delete(tableKey(peer.id))
-    this.#byStatic.delete(tableKey(peer.staticKey))
+    if (this.#byStatic.get(key) === peer) {
+      const alias = this.#byId.get(aliasKey(peer.id))
+      if (alias === undefined) this.#byStatic.delete(key)
+      else this.#byStatic.set(key, alias)
+    }
     this.#peers[peer.handle] = undefined
     this.#strangers--
   }
@@ -129,8 +141,13 @@ export class Roster {
     this.persist(peer, true)
   }
 
+  /**
+   * Takes a peer out. The invites it came by are revoked first: it holds their tokens, and a spent invite stays good for its
+   * spender, so it could walk in again, after a crash between the two writes as well.
+   */
   remove(peer: PeerEntry): void {
     if (!peer.inRoster) return
+    for (const invite of this.invites()) if (isSpender(invite, peer.id)) this.revokeInvite(invite.token)
     peer.inRoster = false
     this.#strangers++
     peer.record = emptyRecord(peer.id, peer.record.addedAt)
@@ -151,6 +168,16 @@ export class Roster {
 
   persist(peer: PeerEntry, barrier: boolean): void {
     this.#emit({ kind: 'persist', key: `peer/${peer.key}`, sequence: ++this.#sequence, value: { kind: 'peer', record: peer.record }, barrier })
+  }
+
+  /**
+   * The stamp of the next A or B to this peer (WIRE.md §3.7): the clock, or just above the last one. Noted in memory; the
+   * caller sees to it that it is stored.
+   */
+  nextStamp(peer: PeerEntry, wall: WallTime): Uint8Array {
+    const stamp = nextStamp(wall, peer.record.lastSent)
+    peer.record = { ...peer.record, lastSent: stamp }
+    return stamp
   }
 
   /** Whether a stamp is newer than the greatest that was confirmed. */
@@ -199,15 +226,14 @@ export class Roster {
     const invite = this.#invites.get(key)
     if (invite === undefined || invite.expires <= now.wall) return undefined
     if (!verifyInviteProof(this.#provider, invite.token, payload.id, this.#self, payload.tai64n, payload.invite.proof)) return undefined
-    const spentByIt = invite.spentBy.some((id) => equalBytes(id, payload.id))
-    return spentByIt || invite.spentBy.length < invite.uses ? key : undefined
+    return isSpender(invite, payload.id) || invite.spentBy.length < invite.uses ? key : undefined
   }
 
   /** The handshake that an invite admitted was confirmed: the peer is in the roster now. Returns the invite, if it still was there. */
   spendInvite(peer: PeerEntry, key: string): InviteRecord | undefined {
     const invite = this.#invites.get(key)
     if (invite === undefined) return undefined
-    if (!invite.spentBy.some((id) => equalBytes(id, peer.id))) {
+    if (!isSpender(invite, peer.id)) {
       if (invite.spentBy.length >= invite.uses) return undefined
       const spent = { ...invite, spentBy: [...invite.spentBy, peer.id] }
       this.#invites.set(key, spent)
@@ -220,14 +246,12 @@ export class Roster {
     this.#emit({ kind: 'persist', key: `invite/${key}`, sequence: ++this.#sequence, value: invite === undefined ? undefined : { kind: 'invite', record: invite }, barrier: true })
   }
 
-  #create(id: Uint8Array, record: PeerRecord, inRoster: boolean, wall: WallTime): PeerEntry | undefined {
-    if (equalBytes(id, this.#self)) return undefined
-    const staticKey = this.#validator.x25519Of(id)
-    if (staticKey === undefined) return undefined
+  #create(id: Uint8Array, staticKey: Uint8Array, record: PeerRecord, inRoster: boolean, wall: WallTime): PeerEntry | undefined {
+    if (equalBytes(staticKey, this.#selfStatic)) return undefined
     const peer = new PeerEntry(this.#peers.length as PeerHandle, id, staticKey, compareBytes(this.#self, id) < 0, record, inRoster, wall)
     this.#peers.push(peer)
     this.#byId.set(tableKey(id), peer)
-    this.#byStatic.set(tableKey(staticKey), peer)
+    if (!this.#byStatic.has(tableKey(staticKey))) this.#byStatic.set(tableKey(staticKey), peer)
     if (!inRoster) this.#strangers++
     return peer
   }
@@ -239,6 +263,26 @@ function mergeAddresses(first: readonly Uint8Array[], then: readonly Uint8Array[
     if (merged.length < ADDRESSES_MAX && !merged.some((known) => equalBytes(known, address))) merged.push(address.slice())
   }
   return merged
+}
+
+/** The X25519 form of an id from the store, `undefined` for what is no point. */
+function storedForm(provider: CryptoProvider, id: Uint8Array): Uint8Array | undefined {
+  try {
+    return provider.idToX25519(id)
+  } catch {
+    return undefined
+  }
+}
+
+function isSpender(invite: InviteRecord, id: Uint8Array): boolean {
+  return invite.spentBy.some((spender) => equalBytes(spender, id))
+}
+
+/** Table key of the other id with the same X25519 form: the map loses the sign (WIRE.md §2). */
+function aliasKey(id: Uint8Array): string {
+  const alias = id.slice()
+  alias[31]! ^= 0x80
+  return tableKey(alias)
 }
 
 /** 32 bytes as a short string: half the size of hexadecimal, and cheaper to hash. */

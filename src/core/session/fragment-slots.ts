@@ -1,11 +1,15 @@
 import { concat, equalConstantTime } from '../base/bytes.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
-import { DIGEST_SIZE, NOISE_MESSAGE_MAX } from '../wire/handshake-fragment.ts'
+import { DIGEST_SIZE, fragmentBodySize, NOISE_MESSAGE_MAX } from '../wire/handshake-fragment.ts'
+
+/** The whole message, or why there is none: a slot was filled before, or the pieces do not make a message as WIRE.md §3.4 cuts it. */
+export type SlotResult = Uint8Array | 'incomplete' | 'duplicate' | 'malformed'
 
 /** The pieces of one Noise message, 1 … 4 slots. A slot filled is not overwritten: whoever comes first is right or spoils only his own digest. */
 export class FragmentSlots {
   readonly digest: Uint8Array
   readonly #parts: (Uint8Array | undefined)[]
+  #size = 0
 
   constructor(digest: Uint8Array, count: number) {
     this.digest = digest.slice()
@@ -16,13 +20,21 @@ export class FragmentSlots {
     return this.#parts.length
   }
 
-  /** Keeps a copy of a piece. Returns the whole message once all pieces are there. */
-  add(number: number, body: Uint8Array): Uint8Array | undefined {
-    if (number >= this.#parts.length) return undefined
-    this.#parts[number] ??= body.slice()
-    if (this.#parts.some((part) => part === undefined)) return undefined
-    const whole = concat(...(this.#parts as Uint8Array[]))
-    return whole.length <= NOISE_MESSAGE_MAX ? whole : undefined
+  /** Keeps a copy of a piece. After `'malformed'` the entry is of no use. */
+  add(number: number, body: Uint8Array): SlotResult {
+    const parts = this.#parts
+    if (number >= parts.length) return 'malformed'
+    if (parts[number] !== undefined) return 'duplicate'
+    this.#size += body.length
+    if (this.#size > NOISE_MESSAGE_MAX) return 'malformed'
+    parts[number] = body.slice()
+    if (parts.some((part) => part === undefined)) return 'incomplete'
+    return this.#isCutEvenly() ? concat(...(parts as Uint8Array[])) : 'malformed'
+  }
+
+  /** Pieces of other lengths could be shorter than the pieces of B that answer them, and so amplify. */
+  #isCutEvenly(): boolean {
+    return this.#parts.every((part, number) => part!.length === fragmentBodySize(this.#size, number, this.#parts.length))
   }
 }
 

@@ -2,10 +2,10 @@ import { formatAddress } from '../base/address.ts'
 import { equalBytes } from '../base/bytes.ts'
 import { second, type Duration, type Instant } from '../base/time.ts'
 import type { CryptoProvider, X25519PublicKey } from '../crypto/provider.ts'
-import { COOKIE_SIZE, decodeCookieDatagram } from '../wire/datagram.ts'
-import { fragmentCount, MAC_SIZE, MESSAGE_A, MESSAGE_B, type HandshakeFragment } from '../wire/handshake-fragment.ts'
+import { COOKIE_SIZE, decodeCookieDatagram, HANDSHAKE_SIZE_MAX } from '../wire/datagram.ts'
+import { fragmentCount, FRAGMENTS_MAX, MAC_SIZE, MESSAGE_A, MESSAGE_B, type HandshakeFragment } from '../wire/handshake-fragment.ts'
 import { decodeHandshakePayload, encodeHandshakePayload, LIMITS_DEFAULT, type HandshakePayload } from '../wire/handshake-payload.ts'
-import { FragmentSlots, digestMatches, messageDigest } from './fragment-slots.ts'
+import { FragmentSlots, digestMatches, messageDigest, type SlotResult } from './fragment-slots.ts'
 import { handshakeDatagram } from './handshake-datagrams.ts'
 import type { Identity } from './identity.ts'
 import { cookieKey, mac1Key, openCookie, verifyMac1 } from './macs.ts'
@@ -40,7 +40,7 @@ export type ResponseResult =
   | { readonly kind: 'accepted'; readonly keys: SplitKeys; readonly payload: HandshakePayload; readonly remoteIndex: number }
   /** Authenticated, but a refusal or a contradiction: the attempt is over. */
   | { readonly kind: 'refused'; readonly status: number }
-  | { readonly kind: 'incomplete' | 'mac1' | 'digest' | 'noise' | 'payload' }
+  | { readonly kind: 'incomplete' | 'duplicate' | 'mac1' | 'digest' | 'noise' }
 
 /** The initiator's side of one attempt: message A, its datagrams per address, and the reading of B. */
 export class Initiation {
@@ -59,7 +59,6 @@ export class Initiation {
   readonly #cookies: CookieJar
   readonly #recentMacs = new Map<string, Uint8Array[]>()
   readonly #responses: FragmentSlots[] = []
-  #count = 1
 
   constructor(options: InitiationOptions) {
     const { provider, identity, suite, payload } = options
@@ -88,10 +87,10 @@ export class Initiation {
     const key = formatAddress(address)
     const held = this.#cookies.get(key)
     const cookie = held !== undefined && now - held.at < COOKIE_USE ? held.cookie : undefined
-    this.#count = fragmentCount(MESSAGE_A, this.#message.length, Math.min(datagramMax, 1200)) ?? 4
+    const count = fragmentCount(MESSAGE_A, this.#message.length, Math.min(datagramMax, HANDSHAKE_SIZE_MAX)) ?? FRAGMENTS_MAX
     const datagrams: Uint8Array[] = []
-    for (let number = 0; number < this.#count; number++) {
-      const header = { suite: this.suite.number, message: MESSAGE_A, number, count: this.#count, senderIndex: this.localIndex, receiverIndex: 0, digest: this.#digest } as const
+    for (let number = 0; number < count; number++) {
+      const header = { suite: this.suite.number, message: MESSAGE_A, number, count, senderIndex: this.localIndex, receiverIndex: 0, digest: this.#digest } as const
       const datagram = handshakeDatagram(this.#provider, header, this.#message, this.#macKey, cookie)
       this.#rememberMac(key, datagram.slice(datagram.length - 2 * MAC_SIZE, datagram.length - MAC_SIZE))
       datagrams.push(datagram)
@@ -119,8 +118,8 @@ export class Initiation {
   readResponse(fragment: HandshakeFragment, bytes: Uint8Array, offset: number, length: number): ResponseResult {
     if (!verifyMac1(this.#provider, bytes, offset, length, MESSAGE_B, this.#responseMacKey)) return { kind: 'mac1' }
     const message = this.#assemble(fragment)
-    if (message === undefined) return { kind: 'incomplete' }
-    if (!digestMatches(this.#provider, message, fragment.digest) || !isNoiseMessageSize(this.suite, MESSAGE_B, message.length)) return { kind: 'digest' }
+    if (message === 'incomplete' || message === 'duplicate') return { kind: message }
+    if (message === 'malformed' || !digestMatches(this.#provider, message, fragment.digest) || !isNoiseMessageSize(this.suite, MESSAGE_B, message.length)) return { kind: 'digest' }
     const read = this.#noise.readMessage(message)
     if (read.kind === 'malformed') return { kind: 'noise' }
     const decoded = decodeHandshakePayload(read.payload, { message: MESSAGE_B, senderIndex: fragment.senderIndex, defaults: LIMITS_DEFAULT })
@@ -135,16 +134,16 @@ export class Initiation {
     this.#noise.wipe()
   }
 
-  #assemble(fragment: HandshakeFragment): Uint8Array | undefined {
+  #assemble(fragment: HandshakeFragment): SlotResult {
     let slots = this.#responses.find((candidate) => equalBytes(candidate.digest, fragment.digest) && candidate.count === fragment.count)
     if (slots === undefined) {
       slots = new FragmentSlots(fragment.digest, fragment.count)
       if (this.#responses.length === RESPONSES_MAX) this.#responses.shift()
       this.#responses.push(slots)
     }
-    const message = slots.add(fragment.number, fragment.body)
-    if (message !== undefined) this.#responses.splice(this.#responses.indexOf(slots), 1)
-    return message
+    const result = slots.add(fragment.number, fragment.body)
+    if (result !== 'incomplete' && result !== 'duplicate') this.#responses.splice(this.#responses.indexOf(slots), 1)
+    return result
   }
 
   #rememberMac(key: string, mac1: Uint8Array): void {

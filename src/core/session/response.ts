@@ -4,7 +4,7 @@ import { MESSAGE_A, MESSAGE_B } from '../wire/handshake-fragment.ts'
 import { decodeHandshakePayload, encodeHandshakePayload, LIMITS_DEFAULT, type HandshakePayload } from '../wire/handshake-payload.ts'
 import { handshakeDatagram } from './handshake-datagrams.ts'
 import { messageDigest } from './fragment-slots.ts'
-import type { Identity, IdValidator } from './identity.ts'
+import type { Identity } from './identity.ts'
 import { mac1Key } from './macs.ts'
 import { HandshakeState, type SplitKeys } from './noise.ts'
 import { encodePrologue } from './prologue.ts'
@@ -19,31 +19,42 @@ export interface ReadInitiation {
 
 export type InitiationFault = 'noise' | 'payload' | 'self' | 'stranger' | 'id'
 
-/**
- * Reads A of an IK suite. `admitStatic` is asked for the initiator's static before the DH of `ss`: it returns false for a
- * static that is neither known nor possibly invited, or the imported key when there is one.
- */
-export function readInitiation(
-  provider: CryptoProvider, identity: Identity, validator: IdValidator, suite: Suite, message: Uint8Array, senderIndex: number,
-  admitStatic: (remoteStatic: Uint8Array) => X25519PublicKey | boolean,
-): ReadInitiation | InitiationFault {
+/** What a responder asks its tables while it reads A, cheapest question first. Nothing is changed by asking. */
+export interface Admission {
+  /** Before the DH of `ss`: false for a static that is neither known nor possibly invited, the imported key where there is one. */
+  admitStatic(remoteStatic: Uint8Array): X25519PublicKey | boolean
+  /** Whether this payload's id may come in at all: known, or its invite's proof is right. Before an unknown id is validated, which costs a millisecond. */
+  admitPayload(payload: HandshakePayload): boolean
+  /** The X25519 form of a valid id, `undefined` for one that is not. */
+  x25519Of(id: Uint8Array): Uint8Array | undefined
+}
+
+/** Reads A of an IK suite. On a fault everything secret of it is wiped. */
+export function readInitiation(provider: CryptoProvider, identity: Identity, admission: Admission, suite: Suite, message: Uint8Array, senderIndex: number): ReadInitiation | InitiationFault {
   const noise = new HandshakeState(provider, {
     pattern: suite.pattern, protocolName: suite.name, role: 'responder',
     prologue: encodePrologue({ suite, mode: 0, responderId: identity.id, sessionBinding: undefined }), s: identity.staticKeyPair,
   })
-  const read = noise.readStatic(message)
-  if (read.kind === 'malformed') return 'noise'
-  if (equalBytes(read.remoteStatic, identity.staticKeyPair.publicKey)) return 'self'
-  const admitted = admitStatic(read.remoteStatic)
+  const read = readAdmitted(noise, identity, admission, message, senderIndex)
+  if (typeof read === 'string') noise.wipe()
+  return read
+}
+
+function readAdmitted(noise: HandshakeState, identity: Identity, admission: Admission, message: Uint8Array, senderIndex: number): ReadInitiation | InitiationFault {
+  const staged = noise.readStatic(message)
+  if (staged.kind === 'malformed') return 'noise'
+  if (equalBytes(staged.remoteStatic, identity.staticKeyPair.publicKey)) return 'self'
+  const admitted = admission.admitStatic(staged.remoteStatic)
   if (admitted === false) return 'stranger'
-  const rest = noise.readRest(admitted === true ? undefined : admitted)
-  if (rest.kind === 'malformed') return 'noise'
-  const decoded = decodeHandshakePayload(rest.payload, { message: MESSAGE_A, senderIndex, defaults: LIMITS_DEFAULT })
+  const read = noise.readRest(admitted === true ? undefined : admitted)
+  if (read.kind === 'malformed') return 'noise'
+  const decoded = decodeHandshakePayload(read.payload, { message: MESSAGE_A, senderIndex, defaults: LIMITS_DEFAULT })
   if (decoded.kind === 'malformed') return 'payload'
+  if (!admission.admitPayload(decoded.payload)) return 'stranger'
   // The id travels because the map loses the sign; it must be valid and be the Noise static, byte for byte (WIRE.md §2).
-  const form = validator.x25519Of(decoded.payload.id)
-  if (form === undefined || !equalBytes(form, read.remoteStatic)) return 'id'
-  return { noise, payload: decoded.payload, remoteStatic: read.remoteStatic }
+  const form = admission.x25519Of(decoded.payload.id)
+  if (form === undefined || !equalBytes(form, staged.remoteStatic)) return 'id'
+  return { noise, payload: decoded.payload, remoteStatic: staged.remoteStatic }
 }
 
 /** Message B, kept so that copies of A can be answered without computing anything. */
@@ -59,7 +70,10 @@ export function writeResponse(
 ): Response | undefined {
   const macKey = mac1Key(provider, read.noise.getHandshakeHash())
   const message = read.noise.writeMessage(encodeHandshakePayload({ ...payload, id: identity.id }, MESSAGE_B))
-  if (message === undefined) return undefined
+  if (message === undefined) {
+    read.noise.wipe()
+    return undefined
+  }
   const digest = messageDigest(provider, message)
   const datagrams: Uint8Array[] = []
   for (let number = 0; number < count; number++) {

@@ -3,7 +3,7 @@
  * another number. Only {@link Suite.built} ones can be run; the others are here so that sizes, strength and the downgrade
  * check already know them.
  */
-import { MESSAGE_A, type HandshakeMessage } from '../wire/handshake-fragment.ts'
+import { FRAGMENT_BODY_MIN, fragmentBodySize, MESSAGE_A, MESSAGE_B, type HandshakeMessage } from '../wire/handshake-fragment.ts'
 import type { HandshakePattern } from './noise.ts'
 
 export type SuiteNumber = 1 | 2 | 3 | 4
@@ -79,4 +79,13 @@ export function isNoiseMessageSize(suite: Suite, message: HandshakeMessage, size
   const payload = size - overhead
   if (suite.family === 'IK' && message === MESSAGE_A) return payload >= usual && payload <= 512 && (payload - usual) % 64 === 0
   return payload === usual
+}
+
+/**
+ * Whether B of this suite can be cut into as many pieces as its A came in: each must have the least body a fragment may have.
+ * A suite 1 B (240 bytes) makes at most three.
+ */
+export function isAnswerable(suite: Suite, count: number): boolean {
+  const size = suite.overhead[MESSAGE_B]! + suite.payloadSize[MESSAGE_B]!
+  return fragmentBodySize(size, count - 1, count) >= FRAGMENT_BODY_MIN
 }

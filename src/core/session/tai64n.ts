@@ -34,6 +34,11 @@ export function compareStamps(one: Uint8Array, other: Uint8Array): number {
   return compareBytes(one, other)
 }
 
+/** The greater of two stamps, of which the first may be missing. */
+export function laterStamp(one: Uint8Array | undefined, other: Uint8Array): Uint8Array {
+  return one !== undefined && compareStamps(one, other) > 0 ? one : other
+}
+
 function encodeStamp(seconds: number, nanoseconds: number): Uint8Array {
   const stamp = new Uint8Array(STAMP_SIZE)
   const view = new DataView(stamp.buffer)

@@ -62,7 +62,13 @@ export function fragmentCount(message: HandshakeMessage, size: number, datagramM
   return datagramMax > fragmentOverhead(message) && count <= FRAGMENTS_MAX ? count : undefined
 }
 
-/** Piece `number` of `count` of a Noise message, as a view: all pieces but the last are equally long. */
+/** Bytes of piece `number` of `count` of a Noise message of `size` bytes: all pieces but the last are equally long. */
+export function fragmentBodySize(size: number, number: number, count: number): number {
+  const piece = Math.ceil(size / count)
+  return Math.max(0, Math.min(piece, size - number * piece))
+}
+
+/** Piece `number` of `count` of a Noise message, as a view. */
 export function fragmentBody(noiseMessage: Uint8Array, number: number, count: number): Uint8Array {
   const size = Math.ceil(noiseMessage.length / count)
   return noiseMessage.subarray(number * size, (number + 1) * size)
