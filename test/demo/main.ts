@@ -1,0 +1,173 @@
+/**
+ * `npm run demo`: two daemons, a bad network between them, and two game clients that play dice over it.
+ *
+ *     ann's game client ── IPC ── ann's posternd ── UDP ── proxy ── UDP ── bob's posternd ── IPC ── bob's game client
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect } from 'postern/client'
+import { Cleanup } from './cleanup.ts'
+import type { Player, Roll } from './dice.ts'
+import { LossyProxy } from './lossy-proxy.ts'
+import type { PlayerFigures, Report } from './messages.ts'
+import { parseOptions, usage, UsageError, type DemoOptions } from './options.ts'
+import { DemoDaemon, PlayerProcess } from './processes.ts'
+import { judge, type DemoResult } from './result.ts'
+import { names, Screen } from './screen.ts'
+
+/** The demo never takes longer: a line that hangs is a failure. */
+const DEADLINE_MS = 55_000
+/** Rounds come no quicker than one can read, and all of them fit well below the deadline. */
+const PACE_MS = 250
+const ALL_ROUNDS_MS = 25_000
+const REORDER = 0.1
+const DELAY_MS = 4
+const JITTER_MS = 2
+/** A datagram held back so long is overtaken by the next update at 60 Hz. */
+const HELD_MS = [18, 30] as const
+
+async function demo(options: DemoOptions, screen: Screen, signal: AbortSignal): Promise<DemoResult> {
+  const started = performance.now()
+  await using resources = new Cleanup()
+  const base = mkdtempSync(join(tmpdir(), 'postern-demo-'))
+  resources.defer(() => rmSync(base, { recursive: true, force: true }))
+  const proxy = resources.use(await LossyProxy.open({ seed: options.seed, loss: options.loss, reorder: REORDER, delayMs: DELAY_MS, jitterMs: JITTER_MS, heldMs: HELD_MS }))
+  const daemons = {
+    host: resources.use(DemoDaemon.start(names.host, join(base, names.host), [proxy.address])),
+    guest: resources.use(DemoDaemon.start(names.guest, join(base, names.guest), [])),
+  }
+  const mishap = Promise.race([aborted(signal), ...[daemons.host, daemons.guest].map((daemon) => daemon.ended().then((how) => Promise.reject(new Error(how))))])
+  mishap.catch(() => undefined)
+  const orMishap = <T>(work: Promise<T>): Promise<T> => Promise.race([work, mishap])
+
+  const [hostPort] = await orMishap(Promise.all([daemons.host.ready(), daemons.guest.ready()]))
+  proxy.forwardTo(hostPort)
+  screen.step(`two daemons run, each with its own identity and encrypted state (${seconds(started)})`)
+  const host = resources.use(await orMishap(connect({ dir: daemons.host.dir, name: 'demo' })))
+  const guest = resources.use(await orMishap(connect({ dir: daemons.guest.dir, name: 'demo' })))
+  const { link } = await orMishap(host.invites.create({ name: names.guest, expiresS: 600 }))
+  await orMishap(guest.invites.join(link))
+  await orMishap(guest.connectPeer(host.peerId, { timeoutMs: DEADLINE_MS }))
+  screen.step(`${names.guest} joined by ${names.host}'s invite, through the bad network (${seconds(started)})`)
+
+  const game = new Game(screen)
+  const paceMs = Math.min(PACE_MS, ALL_ROUNDS_MS / options.rounds)
+  const start = (player: Player, dir: string, peer: string): PlayerProcess =>
+    resources.use(new PlayerProcess(names[player], { player, dir, peer, rounds: options.rounds, paceMs }, (report) => game.take(player, report)))
+  const hostProcess = start('host', daemons.host.dir, guest.peerId)
+  hostProcess.ended().then((how) => game.ended('host', how), () => undefined)
+  await orMishap(game.listening)
+  const guestProcess = start('guest', daemons.guest.dir, host.peerId)
+  guestProcess.ended().then((how) => game.ended('guest', how), () => undefined)
+  screen.step('two game clients run, each on the IPC of its own daemon, with a reliable and an unreliable channel')
+  const figures = await orMishap(game.finished)
+
+  const counters = { host: (await orMishap(host.status())).counters, guest: (await orMishap(guest.status())).counters }
+  return judge({
+    seed: options.seed, rounds: options.rounds, seconds: (performance.now() - started) / 1000, rolls: game.rolls, figures,
+    network: [proxy.toBack, proxy.toFront], counters,
+  })
+}
+
+/** What the two game clients report, put together. */
+class Game {
+  readonly rolls: { readonly host: Roll[]; readonly guest: Roll[] } = { host: [], guest: [] }
+  readonly listening: Promise<void>
+  readonly finished: Promise<{ readonly host: PlayerFigures; readonly guest: PlayerFigures }>
+  readonly #screen: Screen
+  readonly #figures: Partial<Record<Player, PlayerFigures>> = {}
+  #onListening!: () => void
+  #onFinished!: (figures: { readonly host: PlayerFigures; readonly guest: PlayerFigures }) => void
+  #onFailure!: (error: Error) => void
+
+  constructor(screen: Screen) {
+    this.#screen = screen
+    this.listening = new Promise((resolve) => (this.#onListening = resolve))
+    this.finished = new Promise((resolve, reject) => {
+      this.#onFinished = resolve
+      this.#onFailure = reject
+    })
+    this.finished.catch(() => undefined)
+  }
+
+  take(player: Player, report: Report): void {
+    switch (report.kind) {
+      case 'listening':
+        this.#onListening()
+        return
+      case 'rolled':
+        this.#rolled(player, report.round, report.roll)
+        return
+      case 'finished': {
+        this.#figures[player] = report.figures
+        const { host, guest } = this.#figures
+        if (host !== undefined && guest !== undefined) this.#onFinished({ host, guest })
+        return
+      }
+      case 'failed':
+        this.#onFailure(new Error(`${names[player]}'s game client gave up: ${report.reason}`))
+    }
+  }
+
+  ended(player: Player, how: string): void {
+    if (this.#figures[player] === undefined) this.#onFailure(new Error(how))
+  }
+
+  #rolled(player: Player, round: number, roll: Roll): void {
+    this.rolls[player][round] = roll
+    const { host, guest } = this.rolls
+    if (host[round] !== undefined && guest[round] !== undefined) this.#screen.roll(round, roll)
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    const fail = (): void => reject(signal.reason instanceof Error ? signal.reason : new Error('the demo was stopped'))
+    if (signal.aborted) fail()
+    else signal.addEventListener('abort', fail, { once: true })
+  })
+}
+
+function seconds(since: number): string {
+  return `${((performance.now() - since) / 1000).toFixed(1)} s`
+}
+
+async function main(): Promise<number> {
+  const options = parseOptions(process.argv.slice(2))
+  if (options === undefined) {
+    process.stdout.write(`${usage}\n`)
+    return 0
+  }
+  const stop = new AbortController()
+  let status = 1
+  // Asked again or not: it ends what it started, and then itself.
+  for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15], ['SIGHUP', 1]] as const) {
+    process.on(signal, () => {
+      status = 128 + number
+      stop.abort(new Error(`stopped by ${signal}`))
+    })
+  }
+  const deadline = setTimeout(() => stop.abort(new Error(`it took longer than ${DEADLINE_MS / 1000} s`)), DEADLINE_MS)
+  const screen = new Screen(options)
+  try {
+    const result = await demo(options, screen, stop.signal)
+    screen.result(result)
+    return result.ok ? 0 : 1
+  } catch (error) {
+    screen.failure(error instanceof Error ? error.message : String(error))
+    return status
+  } finally {
+    clearTimeout(deadline)
+  }
+}
+
+main().then(
+  (status) => {
+    process.exitCode = status
+  },
+  (error: unknown) => {
+    process.stderr.write(error instanceof UsageError ? `${error.message}\n\n${usage}\n` : `${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
+    process.exitCode = error instanceof UsageError ? 64 : 70
+  },
+)

@@ -1,0 +1,64 @@
+import { randomInt } from 'node:crypto'
+import { parseArgs } from 'node:util'
+
+export interface DemoOptions {
+  readonly seed: number
+  readonly rounds: number
+  /** Share of the datagrams that the network loses, 0 … 1. */
+  readonly loss: number
+  readonly json: boolean
+}
+
+export const ROUNDS_MAX = 400
+/** Beyond it every second round waits for timers, and the demo for its deadline. */
+const LOSS_MAX = 40
+
+export const usage: string = `npm run demo -- [options]
+
+Two daemons, a bad network between them, and two game clients that play dice: each commits to a secret, both reveal, both verify.
+
+  --seed <number>     chooses which datagrams are lost and which overtaken (drawn when left out)
+  --rounds <number>   rounds to play, 1 to ${ROUNDS_MAX} (60)
+  --loss <percent>    datagrams lost each way, 0 to ${LOSS_MAX} (10)
+  --json              print one JSON object instead of text
+  --help              print this
+
+It ends with 0 only if both sides verified every roll and no reliable message was lost or doubled.`
+
+/** A sentence about what is wrong with the command line. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+/** `undefined`: help was asked for. Throws {@link UsageError}. */
+export function parseOptions(args: readonly string[]): DemoOptions | undefined {
+  const { values } = parse(args)
+  if (values.help === true) return undefined
+  return {
+    seed: values.seed === undefined ? randomInt(1, 1_000_000) : wholeNumber('--seed', values.seed, 0, 0xffff_ffff),
+    rounds: wholeNumber('--rounds', values.rounds ?? '60', 1, ROUNDS_MAX),
+    loss: wholeNumber('--loss', values.loss ?? '10', 0, LOSS_MAX) / 100,
+    json: values.json === true,
+  }
+}
+
+interface Values {
+  readonly values: { readonly seed?: string; readonly rounds?: string; readonly loss?: string; readonly json?: boolean; readonly help?: boolean }
+}
+
+function parse(args: readonly string[]): Values {
+  try {
+    return parseArgs({
+      args: [...args], allowPositionals: false,
+      options: { seed: { type: 'string' }, rounds: { type: 'string' }, loss: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
+    })
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error))
+  }
+}
+
+function wholeNumber(name: string, text: string, least: number, most: number): number {
+  const value = /^\d+$/.test(text) ? Number(text) : NaN
+  if (value >= least && value <= most) return value
+  throw new UsageError(`${name} takes a whole number from ${least} to ${most}, not "${text}".`)
+}

@@ -1,0 +1,66 @@
+import type { DemoOptions } from './options.ts'
+import type { Roll } from './dice.ts'
+import type { DemoResult } from './result.ts'
+
+export const names = { host: 'ann', guest: 'bob' } as const
+const faces = ['⚀', '⚁', '⚂', '⚃', '⚄', '⚅'] as const
+
+/** What the demo shows on the way and at its end; nothing at all on the way with `--json`. */
+export class Screen {
+  readonly #json: boolean
+  readonly #rounds: number
+  readonly #score = { host: 0, guest: 0 }
+
+  constructor(options: DemoOptions) {
+    this.#json = options.json
+    this.#rounds = options.rounds
+    this.#line(`Postern: a dice duel over a bad network (seed ${options.seed}, loses ${percent(options.loss)} and reorders, both ways)`)
+    this.#line('')
+  }
+
+  step(text: string): void {
+    this.#line(`  ✓ ${text}`)
+  }
+
+  roll(round: number, [host, guest]: Roll): void {
+    if (round === 0) this.#line(`\n  ${'round'.padStart(9)}   ${names.host}   ${names.guest}   winner   score`)
+    if (host > guest) this.#score.host++
+    if (guest > host) this.#score.guest++
+    const winner = host > guest ? names.host : guest > host ? names.guest : '–'
+    const count = `${round + 1}`.padStart(`${this.#rounds}`.length)
+    this.#line(`  ${`${count}/${this.#rounds}`.padStart(9)}   ${faces[host - 1] ?? '?'} ${host}   ${faces[guest - 1] ?? '?'} ${guest}   ${winner.padEnd(6)}   ${this.#score.host} : ${this.#score.guest}`)
+  }
+
+  result(result: DemoResult): void {
+    if (this.#json) {
+      process.stdout.write(`${JSON.stringify(result)}\n`)
+      return
+    }
+    const { rolls, reliable, unreliable, network, postern } = result
+    const row = (...cells: readonly string[]): void => this.#line(`  ${cells.map((cell, i) => (i === 0 ? cell.padEnd(20) : cell.padStart(10))).join('')}`)
+    this.#line('')
+    if (rolls.verified > 0) this.#line(`  ${rolls.verified} rolls, every commitment opened and every roll verified by both: ${names.host} ${rolls.host}, ${names.guest} ${rolls.guest}, ${rolls.draws} even\n`)
+    row('channel', 'sent', 'received', 'lost', 'doubled', 'RTT p50', 'p99')
+    for (const [name, channel] of [['reliable-ordered', reliable], ['unreliable, 60 Hz', unreliable]] as const) {
+      row(name, `${channel.sent}`, `${channel.received}`, `${channel.lost}`, `${channel.doubled}`, `${channel.rttP50Ms.toFixed(1)} ms`, `${channel.rttP99Ms.toFixed(1)} ms`)
+    }
+    this.#line('')
+    this.#line(`  The network took ${network.datagrams} datagrams, lost ${network.lost} (${percent(network.datagrams === 0 ? 0 : network.lost / network.datagrams)}) and let ${network.overtaken} be overtaken.`)
+    this.#line(`  Postern counted ${postern.packetsLost} packets as lost and sent ${postern.framesSentAgain} message frames again.`)
+    this.#line('')
+    this.#line(result.ok ? `  All well, in ${result.seconds.toFixed(1)} s.` : `  Not well: ${result.problems.join('; ')}.`)
+  }
+
+  failure(reason: string): void {
+    if (this.#json) process.stdout.write(`${JSON.stringify({ ok: false, problems: [reason] })}\n`)
+    else process.stderr.write(`\n  The demo failed: ${reason}\n`)
+  }
+
+  #line(text: string): void {
+    if (!this.#json) process.stdout.write(`${text}\n`)
+  }
+}
+
+function percent(share: number): string {
+  return `${Number((share * 100).toFixed(1))} %`
+}
