@@ -265,10 +265,12 @@ function channelFrameLost(state: SessionState, kind: number, at: number): void {
   switch (kind) {
     case RECORD_RUN:
       channel.queue.onLostRun(frames[at + 2]!, frames[at + 3]!)
+      state.host.counters.add('frames_retransmitted', frames[at + 3]!)
       wantData(state, channel)
       break
     case RECORD_FRAGMENT:
       channel.queue.onLostFragment(frames[at + 2]!, frames[at + 3]!, frames[at + 4]!)
+      state.host.counters.add('frames_retransmitted')
       wantData(state, channel)
       break
     case RECORD_OPEN:
