@@ -176,7 +176,8 @@ export function detectLoss(state: SessionState, now: Instant, path: SessionPath)
     const behind = (recovery.largestAcked - sent.pathSequence(order)) | 0
     if (behind < 0) break
     const sentAt = sent.time(order)
-    if (behind < PACKET_THRESHOLD && sentAt > now - delay) {
+    // Compared as the timer is set: `now - delay` may round to the other side, and the timer would fire for ever.
+    if (behind < PACKET_THRESHOLD && sentAt + delay > now) {
       recovery.lossAt = toInstant(sentAt + delay)
       break
     }

@@ -3,11 +3,14 @@ import { never, type Duration, type Instant } from '../base/time.ts'
 import type { CookieJar, Initiation } from '../session/initiation.ts'
 
 export interface DialTarget {
-  readonly link: LinkId
+  link: LinkId
   /** 18 bytes. */
   readonly address: Uint8Array
+  /** Messages A sent there since anything came from there. */
   copies: number
+  /** Of this attempt. */
   copiesNow: number
+  /** When a COOKIE from there was last answered with the same A. */
   resentAt: Instant
 }
 

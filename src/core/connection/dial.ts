@@ -10,7 +10,7 @@ const COPY_TIMES: readonly Duration[] = [0, 500 * millisecond, 1500 * millisecon
 const COPY_JITTER = 0.1
 /** [WG] RekeyTimeoutJitterMaxMs. */
 const ATTEMPT_JITTER: Duration = 334 * millisecond
-/** Addresses of one dial; more are a stranger's wish and cut. */
+/** Addresses of one dial; more are a stranger's wish and cut, the first ones asked for count. */
 export const TARGETS_MAX = 16
 /** Copies of A to an address that never answered; after them one per attempt. */
 const COPIES_WITHOUT_ANSWER = 5
@@ -29,7 +29,12 @@ export function beginDial(state: SessionState, now: Now, addresses: readonly Uin
     dial = new Dial(now.mono, rekey)
     state.dial = dial
   }
-  for (const address of addresses) addTarget(state, dial, address)
+  const wanted = addresses.slice(0, TARGETS_MAX)
+  for (const address of wanted) {
+    const target = addTarget(state, dial, address, wanted)
+    // An attempt is under way: an address that was learnt just now need not wait for the next copy.
+    if (target !== undefined && dial.initiation !== undefined && !dial.suspended) sendTo(state, now, dial.initiation, target)
+  }
   if (dial.targets.length === 0) {
     endDial(state)
     return false
@@ -43,11 +48,16 @@ export function beginDial(state: SessionState, now: Now, addresses: readonly Uin
   return true
 }
 
-function addTarget(state: SessionState, dial: Dial, address: Uint8Array): void {
-  if (dial.targets.length >= TARGETS_MAX || dial.targets.some((target) => equalAddress(target.address, 0, address, 0))) return
+/** Adds a target and returns it; of 16, one that is no longer `wanted` makes room. `undefined`: it is one, or cannot be reached. */
+function addTarget(state: SessionState, dial: Dial, address: Uint8Array, wanted: readonly Uint8Array[]): DialTarget | undefined {
+  const isTarget = (target: DialTarget, candidate: Uint8Array): boolean => equalAddress(target.address, 0, candidate, 0)
+  if (dial.targets.some((target) => isTarget(target, address))) return undefined
   const link = state.host.linksTo(address)[0]
-  if (link === undefined) return
-  dial.targets.push({ link, address: address.slice(0, ADDRESS_SIZE), copies: 0, copiesNow: 0, resentAt: never })
+  if (link === undefined) return undefined
+  if (dial.targets.length >= TARGETS_MAX) dial.targets.splice(dial.targets.findIndex((target) => !wanted.some((candidate) => isTarget(target, candidate))), 1)
+  const target = { link, address: address.slice(0, ADDRESS_SIZE), copies: 0, copiesNow: 0, resentAt: never }
+  dial.targets.push(target)
+  return target
 }
 
 /** The `dial` timer: the next copy, the next attempt, or the end of loudness. */
@@ -97,12 +107,14 @@ function sendCopies(state: SessionState, now: Now, dial: Dial, initiation: Initi
     return
   }
   const { attemptTime, quietMax } = state.host.config
-  const pause = Math.max(attemptTime, dial.quiet)
   if (dial.quiet > 0) dial.quiet = Math.min(2 * dial.quiet, quietMax)
+  const pause = Math.max(attemptTime, dial.quiet)
   state.timers.set(timer.dial, toInstant(dial.attemptAt + pause + state.host.randomUnit() * ATTEMPT_JITTER))
 }
 
 function sendTo(state: SessionState, now: Now, initiation: Initiation, target: DialTarget): void {
+  // The socket may have been opened anew since.
+  if (state.host.link(target.link) === undefined) target.link = state.host.linksTo(target.address)[0] ?? target.link
   const facts = state.host.link(target.link)
   if (facts === undefined) return
   target.copies++
@@ -159,6 +171,7 @@ export function quietDial(state: SessionState, now: Now): void {
   const dial = state.dial
   if (dial === undefined) return
   dropAttempt(state, dial)
+  dial.suspended = false
   dial.quiet = Math.max(dial.quiet, state.host.config.quietFirst)
   state.timers.set(timer.dial, after(now.mono, dial.quiet))
 }

@@ -16,18 +16,27 @@ const REKEY_JITTER: Duration = 5 * second
 const DIRTY_REST: Duration = 60 * second
 const CLEAN_JITTER = 0.1
 
-/** Puts confirmed keys into the slots: they become current, unless a crossing handshake of the lower id came just before. */
+/** Puts confirmed keys into the slots: they become current, or previous when {@link isSecond} says so. */
 export function installKeys(state: SessionState, now: Now, keys: Keys): void {
   keys.confirmedAt = now.mono
   const current = state.current
   state.keysChanged = true
-  if (current !== undefined && current.lowerInitiated && !keys.lowerInitiated && now.mono - current.confirmedAt < CROSSING_TIME) {
+  if (current !== undefined && isSecond(now, keys, current)) {
     setPrevious(state, now, keys)
     return
   }
   if (current !== undefined) setPrevious(state, now, current)
   state.current = keys
   keys.orderBase = state.sent.next
+}
+
+/**
+ * Whether `keys` only open: a crossing handshake of the lower id was confirmed just before, or they are older than those of
+ * the same initiator, whose confirmation they overtook nowhere but on the wire.
+ */
+function isSecond(now: Now, keys: Keys, current: Keys): boolean {
+  if (keys.lowerInitiated === current.lowerInitiated) return keys.createdAt < current.createdAt
+  return current.lowerInitiated && now.mono - current.confirmedAt < CROSSING_TIME
 }
 
 function setPrevious(state: SessionState, now: Now, keys: Keys): void {

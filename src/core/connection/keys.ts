@@ -34,7 +34,7 @@ export class Keys {
   readonly createdAt: Instant
   readonly remoteResetToken: Uint8Array
   readonly jitter: number
-  /** Something under these keys was received from the peer: it has them too. */
+  /** When they came into use: at the initiator with B, at the responder with the first datagram under them. */
   confirmedAt: Instant = never
   /** When an app frame was first sealed or opened (WIRE.md §3.11). */
   dirtyAt: Instant = never

@@ -110,7 +110,7 @@ function considerMigration(state: SessionState, now: Now): void {
   if (to === undefined || from === undefined) return
   if (!to.validation.validated || to.validation.pending || to.validation.wanted) return
   const patience = Math.max(3 * from.recovery.rtt.pto(state.limits.maxAckDelay), MIGRATION_TIME)
-  const silent = from.validation.unanswered || (from.validation.pending && now.mono - from.validation.challengedAt >= patience)
+  const silent = from.validation.unanswered || (from.validation.pending && now.mono >= after(from.validation.challengedAt, patience))
   if (silent || betterPath(qualityOf(state, to), qualityOf(state, from))) {
     switchTo(state, now, to, silent ? 'migrated' : 'preferred')
   } else if (from.validation.pending) {

@@ -104,6 +104,11 @@ export class HalfOpenTable {
     this.#onRemove(entry)
   }
 
+  /** The session id under which this peer was answered, if it was. */
+  sidFor(peerKey: string): Uint8Array | undefined {
+    return this.#byPeer.get(peerKey)?.at(-1)?.sidSelf
+  }
+
   /** The session with this peer ended: what was begun beside it may not bring it back. */
   dropPeer(peerKey: string): void {
     for (const entry of [...this.#byPeer.get(peerKey) ?? []]) this.drop(entry)

@@ -40,7 +40,7 @@ export function peerLimits(limits: Limits): PeerLimits {
 export class Handshakes implements HandshakeService {
   readonly #node: Node
   /** The responder's half: it forgets what it prepared when a session came up another way, or ended. */
-  responder: { established(peer: PeerEntry): void; ended(peer: PeerEntry): void } | undefined
+  responder: { established(peer: PeerEntry): void; ended(peer: PeerEntry): void; sidFor(id: Uint8Array): Uint8Array | undefined } | undefined
 
   constructor(node: Node) {
     this.#node = node
@@ -71,6 +71,10 @@ export class Handshakes implements HandshakeService {
 
   sessionEnded(peer: PeerEntry): void {
     this.responder?.ended(peer)
+  }
+
+  answeredSid(id: Uint8Array): Uint8Array | undefined {
+    return this.responder?.sidFor(id)
   }
 
   /** The payload of A or B, without an invite. */

@@ -63,6 +63,8 @@ export interface HandshakeService {
   endInitiation(initiation: Initiation): void
   /** The session with this peer is over, and no other took its place. */
   sessionEnded(peer: PeerEntry): void
+  /** The session id under which an unconfirmed handshake of this peer was answered: the name of the session to come. */
+  answeredSid(id: Uint8Array): Uint8Array | undefined
 }
 
 /** The tables of one local node, and the host of its sessions. `Endpoint` decides, `Handshakes` answers, this keeps. */
@@ -166,15 +168,20 @@ export class Node implements ConnectionHost {
 
   createSession(now: Now, peer: PeerEntry): Connection {
     const slot = this.#freeSlots.pop() ?? this.sessions.length
-    peer.sidSelf ??= this.drawSid()
+    peer.sidSelf ??= this.sidFor(peer.id)
     const connection = new Connection(new SessionState(this, slot, peer.handle, peer.lower, peer.sidSelf, now.mono))
     this.sessions[slot] = connection
     peer.connection = connection
     return connection
   }
 
+  /** Our session id towards a peer that has none yet: the one an answer already named, or a new one. */
+  sidFor(id: Uint8Array): Uint8Array {
+    return this.handshakes?.answeredSid(id) ?? this.#drawSid()
+  }
+
   /** Session ids are random and never zero, which means "none". */
-  drawSid(): Uint8Array {
+  #drawSid(): Uint8Array {
     for (;;) {
       const sid = this.randomBytes(8)
       if (sid.some((byte) => byte !== 0)) return sid

@@ -208,8 +208,9 @@ export class Responder {
   #answer(now: Now, arrived: Arrived, read: ReadInitiation): void {
     const node = this.#node
     const peer = node.roster.find(read.payload.id)
-    // A stranger's session id is drawn for this handshake alone: nothing is kept of a stranger before confirmation.
-    const sidSelf = peer === undefined ? node.drawSid() : (peer.sidSelf ??= node.drawSid())
+    // Of a stranger nothing is kept before confirmation but the half-open entry: our session id towards it lives there.
+    const sidSelf = peer?.sidSelf ?? node.sidFor(read.payload.id)
+    if (peer !== undefined) peer.sidSelf = sidSelf
     const stamp = peer === undefined ? stampOf(now.wall) : node.roster.nextStamp(peer, now.wall)
     const index = node.index.draw()
     const payload = this.#handshakes.payload(index, stamp, sidSelf, read.payload.sidSelf)
@@ -260,6 +261,10 @@ export class Responder {
   ended(peer: PeerEntry): void {
     this.#dropStash(peer)
     this.#halfOpen.dropPeer(toHex(peer.id))
+  }
+
+  sidFor(id: Uint8Array): Uint8Array | undefined {
+    return this.#halfOpen.sidFor(toHex(id))
   }
 
   #freeHalfOpen(half: HalfOpen): void {
