@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { connect } from '../client/client.ts'
 import { PosternError, type ErrorCode } from '../core/base/errors.ts'
@@ -12,8 +13,11 @@ export interface UpOptions {
   readonly set?: readonly string[]
 }
 
-/** After this the daemon has drained what it would. */
+/** Beyond this it has a long `[shutdown] drain`, and nobody waits for that at a prompt. */
 const DOWN_TIMEOUT_MS = 20_000
+/** From its goodbye to its end. */
+const END_TIMEOUT_MS = 5000
+const END_POLL_MS = 10
 
 interface Ready { readonly peerId: string; readonly udpPort: number; readonly socket: string; readonly pid: number; readonly log: string }
 
@@ -64,19 +68,35 @@ function runPosternd(args: readonly string[]): Promise<Ready> {
 
 /** Asks the daemon to end and waits until it is gone. */
 export async function down(globals: Globals, output: Output): Promise<void> {
-  let gone: () => void = () => undefined
-  const ended = new Promise<void>((resolve) => { gone = resolve })
+  let closed: () => void = () => undefined
+  const ended = new Promise<true>((resolve) => { closed = () => resolve(true) })
   const client = await connect({
     name: 'postern down', reconnect: false, ...(globals.dir === undefined ? {} : { dir: globals.dir }),
-    onState: (state) => { if (state === 'closed') gone() },
+    onState: (state) => { if (state === 'closed') closed() },
   })
   output.progress('stopping posternd …')
-  await client.shutdown()
-  const timer = setTimeout(gone, DOWN_TIMEOUT_MS)
-  await ended
-  clearTimeout(timer)
+  const { pid } = await client.shutdown()
+  const patience = new AbortController()
+  const gone = await Promise.race([ended, sleep(DOWN_TIMEOUT_MS, false, { signal: patience.signal }).catch(() => false)])
+  patience.abort()
   await client.close()
+  if (!gone) throw new PosternError('timeout', `posternd is still delivering what is queued after ${DOWN_TIMEOUT_MS / 1000} s.`, { hint: 'It ends by itself within [shutdown] drain. At once, losing what is queued: kill it twice.' })
+  if (pid !== undefined) await processEnd(pid)
   output.result({ stopped: true }, () => 'posternd has stopped.')
+}
+
+/** A daemon that said goodbye still writes its state and lets go of its lock: whoever starts it anew at once must not meet it. */
+async function processEnd(pid: number): Promise<void> {
+  for (let waitedMs = 0; waitedMs < END_TIMEOUT_MS && isRunning(pid); waitedMs += END_POLL_MS) await sleep(END_POLL_MS)
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
 }
 
 export async function status(globals: Globals, output: Output): Promise<void> {

@@ -8,7 +8,7 @@ import { toBase64 } from '../core/wire/ipc-base64.ts'
 import type { JsonObject } from '../core/wire/ipc-json.ts'
 import type {
   HelloParams, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMethod, IpcMode, IpcOverflow, IpcParams, IpcPeerState,
-  PeerConnectResult, PeerInfo, PeerPingResult, StatusResult,
+  PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult,
 } from '../core/wire/ipc-methods.ts'
 import type { Channel } from './channel.ts'
 import { daemonPaths } from './find-daemon.ts'
@@ -19,7 +19,7 @@ import { readChannelOpen, readObjects, readTexts } from './results.ts'
 import { systemTimers, type ClientTimers } from './timers.ts'
 
 export { PosternError, type ErrorCode } from '../core/base/errors.ts'
-export type { HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMode, IpcPeerState, PeerConnectResult, PeerInfo, PeerPingResult, StatusResult } from '../core/wire/ipc-methods.ts'
+export type { HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMode, IpcPeerState, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
 export type { Channel, ChannelOutcome, CloseOptions } from './channel.ts'
 export type { MessageOptions, SendOptions, SendResult } from './channel-sender.ts'
 export type { ConnectionState } from './keeper.ts'
@@ -216,9 +216,9 @@ export class Client implements AsyncDisposable {
     })
   }
 
-  /** Asks the daemon to end. */
-  async shutdown(options: WaitOptions = {}): Promise<void> {
-    await this.#call('shutdown', {}, options, ignore)
+  /** Asks the daemon to end. It says goodbye first and is gone a little later: `pid` is its process. */
+  shutdown(options: WaitOptions = {}): Promise<ShutdownResult> {
+    return this.#call('shutdown', {}, options, (result) => (typeof result['pid'] === 'number' ? { pid: result['pid'] } : {}))
   }
 
   /** Writes what was sent in this turn now, instead of at its end. */

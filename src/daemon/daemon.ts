@@ -7,7 +7,8 @@ import { PosternError } from '../core/base/errors.ts'
 import { after, millisecond } from '../core/base/time.ts'
 import type { EndpointEvent, LinkId, MessageBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
 import { Endpoint } from '../core/endpoint/endpoint.ts'
-import type { HelloRequest, Nothing, StatusResult } from '../core/wire/ipc-methods.ts'
+import type { HelloRequest, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
+import { checkSocketPath } from '../core/wire/ipc-path.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
 import type { ClientEnd, IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../ipc/handler.ts'
 import { startIpcServer, type IpcServer } from '../ipc/server.ts'
@@ -97,6 +98,9 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
 
   /** Starts everything, or nothing: what was opened is closed again before it rejects with a {@link PosternError}. */
   static async start(options: DaemonOptions): Promise<Daemon> {
+    // Before anything is made: a directory too deep for a socket is no place for a new identity either.
+    const refusals = options.paths.sockets.map((path) => checkSocketPath(path, process.platform))
+    if (refusals[0] !== undefined && refusals.every((refusal) => refusal !== undefined)) throw refusals[0]
     const state = await StateDirectory.open({ path: options.paths.state, ...(options.keys === undefined ? {} : { keys: options.keys }) })
     let daemon: Daemon | undefined
     try {
@@ -346,9 +350,9 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   }
 
   /** Answered first: the stop begins when the answer had its turn. */
-  #shutdown(): Nothing {
+  #shutdown(): ShutdownResult {
     setImmediate(() => this.#options.onShutdown())
-    return {}
+    return { pid: process.pid }
   }
 
   #status(): StatusResult {

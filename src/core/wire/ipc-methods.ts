@@ -257,6 +257,11 @@ export interface InviteParams {
   readonly id: string
 }
 
+export interface ShutdownResult {
+  /** The daemon's process, for whoever waits on the same machine until it is gone. */
+  readonly pid?: number
+}
+
 /** No members. */
 export type Nothing = Readonly<Record<string, never>>
 
@@ -280,7 +285,7 @@ export interface IpcMethods {
   'invite.join': { params: InviteJoinParams; request: InviteJoinParams; result: InviteJoinResult }
   'invite.list': { params: Nothing; request: Nothing; result: InviteListResult }
   'invite.revoke': { params: InviteParams; request: InviteParams; result: Nothing }
-  'shutdown': { params: Nothing; request: Nothing; result: Nothing }
+  'shutdown': { params: Nothing; request: Nothing; result: ShutdownResult }
 }
 export type IpcMethod = keyof IpcMethods
 /** All but `hello`, which the connection itself answers. */
