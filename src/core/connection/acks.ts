@@ -307,6 +307,7 @@ export function onProbeTimeout(state: SessionState, now: Instant, path: SessionP
   recovery.lastElicitingAt = now
   state.host.counters.add('probes_sent')
   const sent = state.sent
+  const silentSince = recovery.silentSince
   // An old path gets no probes: what it carried goes out again on the path in use.
   let left = active ? 2 : Infinity
   for (let order = sent.firstSent; order < sent.next && left > 0; order++) {
@@ -317,8 +318,8 @@ export function onProbeTimeout(state: SessionState, now: Instant, path: SessionP
   sent.advanceFirstSent()
   if (active) {
     state.probes = 2
-    // Declaring the last one lost must not stop the clock: the probes themselves are outstanding soon.
-    if (recovery.silentSince === never) recovery.silentSince = now
+    // Declaring the last one lost must neither stop the clock of liveness nor start it anew: the probes are outstanding soon.
+    recovery.silentSince = silentSince === never ? now : silentSince
   }
 }
 

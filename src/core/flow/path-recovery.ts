@@ -37,7 +37,7 @@ export class PathRecovery {
   /** Records one ack-eliciting packet and returns its send order on this path. */
   onSent(now: Instant, size: number): number {
     this.controller.onSent(now, size, this.inFlight)
-    if (this.outstanding === 0) this.silentSince = now
+    if (this.silentSince === never) this.silentSince = now
     this.inFlight += size
     this.outstanding++
     this.packetsSent++

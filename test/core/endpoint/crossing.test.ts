@@ -75,6 +75,7 @@ describe('two dials meet', () => {
       if (crossing.loss === 0) lossless.push(times.agreed)
       // Previous keys and half-open handshakes are gone; one keypair of two keys is left on each side.
       if (seed % 10 === 0) {
+        world.network.setConditions(perfectWire)
         world.run(75)
         expect([agreed(crossing), a.provider.live, b.provider.live], what).toEqual([true, 2, 2])
       }
@@ -82,5 +83,53 @@ describe('two dials meet', () => {
     // Without loss nobody waits for a timer but for the stash of a second.
     expect(Math.max(...lossless)).toBeLessThan(3)
     expect(median(all)).toBeLessThan(0.7)
+  })
+
+  it('after restarts: the old session ends with peer_restarted, its channels too, and one new session comes', () => {
+    for (let seed = 1; seed <= 600; seed++) {
+      const crossing = setUp(seed, 0.3)
+      const { a, b, world } = crossing
+      const { random } = world
+      a.know(b)
+      b.know(a)
+      a.connect(b)
+      const before = settle(crossing, 'before')
+      expect(Number.isFinite(before.talked), `seed ${seed}`).toBe(true)
+      const binding = b.bindingOf(a)
+      const both = random.chance(0.4)
+      a.restart()
+      if (both) b.restart()
+      // Either side, or both, dials within a second; the survivor may not have noticed anything.
+      const dialers = random.chance(0.4) ? [a, b] : random.chance(0.6) || !both ? [a] : [b]
+      for (const dialer of dialers) world.scheduler.at(world.scheduler.now + random.unit() * SECOND, () => dialer.connect(dialer === a ? b : a))
+      const after = settle(crossing, 'after')
+      const what = `seed ${seed}, loss ${crossing.loss.toFixed(2)}, both ${both}: ${JSON.stringify(after)}`
+      expect(Number.isFinite(after.talked), what).toBe(true)
+      expect(b.bindingOf(a), what).not.toBe(binding)
+      expect([sessions(a), sessions(b)], what).toEqual([1, 1])
+      if (both) continue
+      expect(b.counter('sessions_restarted'), what).toBe(1)
+      expect(b.events, what).toContainEqual(expect.objectContaining({ kind: 'peer', state: 'connected', reason: 'peer_restarted' }))
+      expect(b.events, what).toContainEqual(expect.objectContaining({ kind: 'channel-closed', reason: 'peer_restarted', by: 'session' }))
+    }
+  })
+
+  it('a survivor that notices nothing finds out by its own dial, and a restarted peer by the other’s', () => {
+    for (let seed = 1; seed <= 100; seed++) {
+      const crossing = setUp(seed, 0.2)
+      const { a, b, world } = crossing
+      a.know(b)
+      b.know(a)
+      a.connect(b)
+      expect(Number.isFinite(settle(crossing, 'before').talked)).toBe(true)
+      const channel = b.open(a)
+      a.restart()
+      // Nobody connects; b only has something to say. Its path falls silent, it dials, and the answer is another session's.
+      b.send(channel, 'into the void')
+      const noticed = world.until(() => b.counter('sessions_restarted') === 1, 60)
+      expect(noticed, `seed ${seed}`).toBeLessThan(40)
+      expect(Number.isFinite(settle(crossing, 'after').talked), `seed ${seed}`).toBe(true)
+      expect([sessions(a), sessions(b)]).toEqual([1, 1])
+    }
   })
 })
