@@ -211,7 +211,8 @@ export class Connection implements ReadyMember {
     nextPathTimeout(state)
     nextLivenessCheck(state)
     this.#scheduleKeepAlive(now)
-    if (state.current === undefined && state.dial === undefined) this.#lostPaths(now)
+    // The keys wore out before a rekey got through: as good as no path, and the clock of the idle keep begins.
+    if (state.current === undefined && (state.dial === undefined || state.dial.rekey)) this.#lostPaths(now)
     if (state.timers.get(timer.idle) === never) state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
     state.host.markReady(this)
   }
@@ -422,13 +423,14 @@ export class Connection implements ReadyMember {
     endAllChannels(state, state.failure!.code, reason)
     this.#failPings()
     state.timers.clearAll()
+    state.host.sessionEnded(now, this.slot, reason)
+    // Without keys or a path nobody can be told.
     if (state.current === undefined || state.active === undefined) {
-      this.#ended(now, reason)
+      this.#gone(now)
       return
     }
     state.closeWantedAt = now.mono
     state.timers.set(timer.closing, deadline)
-    state.host.sessionEnded(now, this.slot, reason)
   }
 
   #repeatClose(now: Now): void {
