@@ -1,107 +1,44 @@
-import { fork, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
+import { sleep, type BenchCase, type Sample, type Tools } from './harness/case.ts'
+import { Child } from './harness/child.ts'
+import { CpuWatch, totalCores } from './harness/processes.ts'
+import type { UdpEnd, UdpHopEnd } from './udp-hop-child.ts'
+
+/** A base-size datagram of the product: 1152 bytes of plaintext and 29 around them. */
+const SIZE = 1181
+const SEGMENTS = 64
+const WARM_UP_MS = 500
 
 /**
  * One hop over the loopback between two processes: what the UDP driver adds to plain node:dgram. The sender is not held back,
- * so the kernel drops what the receiver cannot take: the received rate is what counts, and CPU per datagram is the figure to
- * watch over time. Needs a built dist/.
+ * so the kernel drops what the receiver cannot take: what was received counts, and CPU per datagram is the figure to watch over time.
  */
-export interface UdpHopOptions {
-  /** Bytes of a datagram. */
-  readonly size: number
-  /** Datagrams of a burst. */
-  readonly segments: number
-  readonly seconds: number
-  /** Interleaved repetitions; medians are reported. */
-  readonly rounds: number
+export const udpHop: BenchCase = {
+  name: 'udp-hop', title: 'datagrams received over one hop of UDP between two processes, the sender not held back', headline: 'packetsPerSecond', messageSize: SIZE,
+  subjects: () => (['driver', 'plain'] as const).map((way) => ({ name: way === 'driver' ? 'UDP driver' : 'node:dgram', measure: (tools) => measure(tools, way) })),
 }
 
-export interface UdpHopFigures {
-  readonly way: 'driver' | 'plain'
-  readonly size: number
-  readonly cores: number
-  readonly sentPerSecond: number
-  readonly receivedPerSecond: number
-  readonly sendCpuNs: number
-  readonly receiveCpuNs: number
-  /** Datagrams per receive batch. */
-  readonly batch: number
-}
-
-interface Reading {
-  readonly sent: number
-  readonly received: number
-  readonly batches: number
-  readonly cpuNs: number
-  readonly at: number
-}
-
-const child = fileURLToPath(new URL('./udp-hop-child.mjs', import.meta.url))
-
-export async function run(options: Partial<UdpHopOptions> = {}): Promise<readonly UdpHopFigures[]> {
-  const settings: UdpHopOptions = { size: 1181, segments: 64, seconds: 3, rounds: 3, ...options }
-  const figures: Record<UdpHopFigures['way'], UdpHopFigures[]> = { driver: [], plain: [] }
-  for (let round = 0; round < settings.rounds; round++) {
-    for (const way of ['driver', 'plain'] as const) figures[way].push(await hop(way, settings))
-  }
-  const medians = [median(figures.driver), median(figures.plain)]
-  for (const { way, size, receivedPerSecond, sentPerSecond, sendCpuNs, receiveCpuNs, batch } of medians) {
-    console.log(`udp hop, ${way}: ${size} B, ${Math.round(sentPerSecond)}/s sent, ${Math.round(receivedPerSecond)}/s received, CPU ns per datagram ${Math.round(sendCpuNs)} out, ${Math.round(receiveCpuNs)} in, ${batch.toFixed(1)} per batch, 2 processes`)
-  }
-  return medians
-}
-
-async function hop(way: UdpHopFigures['way'], { size, segments, seconds }: UdpHopOptions): Promise<UdpHopFigures> {
-  const receiver = fork(child, ['receive', way, String(size), String(segments)])
-  const sender = fork(child, ['send', way, String(size), String(segments)])
-  try {
-    const [{ port }] = await Promise.all([answer<{ port: number }>(receiver), answer(sender)])
-    sender.send({ send: port })
-    // The first part of a second is compilation, on both sides.
-    await sleep(500)
-    const before = await readBoth(sender, receiver)
-    await sleep(seconds * 1000)
-    const after = await readBoth(sender, receiver)
-    sender.send({ stop: true })
-    return difference(way, size, before, after)
-  } finally {
-    sender.kill()
-    receiver.kill()
-  }
-}
-
-function difference(way: UdpHopFigures['way'], size: number, before: readonly [Reading, Reading], after: readonly [Reading, Reading]): UdpHopFigures {
-  const [sentBefore, receivedBefore] = before
-  const [sentAfter, receivedAfter] = after
+async function measure({ settings }: Tools, way: UdpEnd['way']): Promise<Sample> {
+  await using receiver = newEnd()
+  await using sender = newEnd()
+  const end = { way, size: SIZE, segments: SEGMENTS }
+  const [port] = await Promise.all([receiver.ask('open', end), sender.ask('open', end)])
+  await sender.ask('go', { port })
+  await sleep(WARM_UP_MS)
+  const watchOut = new CpuWatch({ sender: sender.pid })
+  const watchIn = new CpuWatch({ receiver: receiver.pid })
+  const [sentBefore, receivedBefore] = await Promise.all([sender.ask('read'), receiver.ask('read')])
+  await sleep(settings.seconds * 500)
+  const [sentAfter, receivedAfter] = await Promise.all([sender.ask('read'), receiver.ask('read')])
   const sent = sentAfter.sent - sentBefore.sent
   const received = receivedAfter.received - receivedBefore.received
+  const processes = [...watchOut.read(sent), ...watchIn.read(received)]
   return {
-    way, size, cores: 2,
-    sentPerSecond: sent / ((sentAfter.at - sentBefore.at) / 1000),
-    receivedPerSecond: received / ((receivedAfter.at - receivedBefore.at) / 1000),
-    sendCpuNs: (sentAfter.cpuNs - sentBefore.cpuNs) / sent,
-    receiveCpuNs: (receivedAfter.cpuNs - receivedBefore.cpuNs) / received,
-    batch: way === 'plain' ? 1 : received / Math.max(1, receivedAfter.batches - receivedBefore.batches),
+    figures: { packetsPerSecond: received / ((receivedAfter.atMs - receivedBefore.atMs) / 1000), cores: totalCores(processes) }, processes,
+    counts: { sent, received },
+    notes: [`about ${(received / Math.max(1, receivedAfter.batches - receivedBefore.batches)).toFixed(0)} datagrams per batch received`],
   }
 }
 
-async function readBoth(sender: ChildProcess, receiver: ChildProcess): Promise<readonly [Reading, Reading]> {
-  sender.send({ read: true })
-  receiver.send({ read: true })
-  return Promise.all([answer<Reading>(sender), answer<Reading>(receiver)])
-}
-
-async function answer<T>(process: ChildProcess): Promise<T> {
-  const [message] = (await once(process, 'message')) as [T]
-  return message
-}
-
-function median(figures: readonly UdpHopFigures[]): UdpHopFigures {
-  const sorted = [...figures].sort((a, b) => a.receivedPerSecond - b.receivedPerSecond)
-  return sorted[sorted.length >> 1]!
-}
-
-function sleep(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds))
+function newEnd(): Child<UdpHopEnd> {
+  return new Child(new URL('./udp-hop-child.js', import.meta.url))
 }

@@ -1,0 +1,51 @@
+import { AeadBatch } from '../src/core/crypto/aead-batch.ts'
+import { NodeCryptoProvider } from '../src/platform/node-crypto-provider.ts'
+import type { BenchCase, Sample, Subject, Tools } from './harness/case.ts'
+
+const BATCH = 64
+const TAG_SIZE = 16
+const SPACING = 2048
+const WARM_UP_MS = 300
+
+/** What sealing and opening a datagram costs with the shipped provider, in batches as the core makes them, on one core. */
+export const aead: BenchCase = {
+  name: 'aead', title: `ChaCha20-Poly1305 by the node:crypto provider, ${BATCH} datagrams a call`, headline: 'nsPerOperation',
+  subjects: () => [100, 1152].flatMap((size): Subject[] => [
+    { name: `seal ${size} B`, measure: (tools) => Promise.resolve(measure(tools, size, 'seal')) },
+    { name: `open ${size} B`, measure: (tools) => Promise.resolve(measure(tools, size, 'open')) },
+  ]),
+}
+
+function measure({ settings }: Tools, size: number, way: 'seal' | 'open'): Sample {
+  const provider = new NodeCryptoProvider()
+  const bytes = new Uint8Array(BATCH * SPACING).fill(7)
+  const key = provider.addKey(new Uint8Array(32).fill(1))
+  const batch = new AeadBatch(BATCH)
+  const fill = (): void => {
+    batch.count = 0
+    for (let i = 0; i < BATCH; i++) batch.push(key, i, i * SPACING, size)
+  }
+  fill()
+  provider.sealBatch(bytes, batch)
+  const sealed = bytes.slice()
+  /** Nanoseconds of `ms` milliseconds' worth of batches, and how many they were. */
+  const run = (ms: number): readonly [ns: number, batches: number] => {
+    let ns = 0
+    let batches = 0
+    for (const until = performance.now() + ms; performance.now() < until; batches++) {
+      fill()
+      // Opening overwrites what it opens.
+      if (way === 'open') bytes.set(sealed)
+      const began = process.hrtime.bigint()
+      if (way === 'seal') provider.sealBatch(bytes, batch)
+      else provider.openBatch(bytes, batch)
+      ns += Number(process.hrtime.bigint() - began)
+      if (way === 'open' && batch.length[0] !== size) throw new Error('A sealed datagram did not open.')
+    }
+    return [ns, batches]
+  }
+  run(WARM_UP_MS)
+  const [ns, batches] = run(settings.seconds * 250)
+  const nsPerOperation = ns / (batches * BATCH)
+  return { figures: { nsPerOperation, megabytesPerSecond: (size * 1000) / nsPerOperation, cores: 1 }, notes: [`${size + TAG_SIZE} bytes with the tag`] }
+}

@@ -1,0 +1,18 @@
+import { join } from 'node:path'
+import { toWallTime } from '../../src/core/base/time.ts'
+import { encodePeerId } from '../../src/core/wire/peer-id.ts'
+import { encodeRecord, storeKeys } from '../../src/daemon/records.ts'
+import { StateDirectory } from '../../src/store/state-directory.ts'
+
+/** Puts peers into the roster of an instance that has not been started yet, as if they had been added one by one. */
+export async function writeRoster(instance: string, ids: readonly Uint8Array[]): Promise<void> {
+  await using state = await StateDirectory.open({ path: join(instance, 'state') })
+  const addedAt = toWallTime(Date.now())
+  await state.store.batch(ids.map((id) => ({
+    kind: 'put', key: `${storeKeys.peers}${encodePeerId(id)}`,
+    value: encodeRecord({
+      kind: 'peer',
+      record: { id, name: undefined, addresses: [], addedAt, connectedAt: undefined, hadSession: false, greatest: undefined, lastSent: undefined, invite: undefined },
+    }),
+  })))
+}

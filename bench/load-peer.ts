@@ -1,0 +1,189 @@
+import { createSocket, type Socket } from 'node:dgram'
+import { once } from 'node:events'
+import { encodeAddress } from '../src/core/base/address.ts'
+import { Arena } from '../src/core/base/arena.ts'
+import type { LinkId } from '../src/core/base/domain.ts'
+import { never, toInstant, toWallTime, type Instant, type Now } from '../src/core/base/time.ts'
+import { defaultConfig, type CoreConfig } from '../src/core/connection/config.ts'
+import { ReceiveBatch, type EndpointEvent, type PeerHandle, type TransmitBatch } from '../src/core/endpoint/contract.ts'
+import { Endpoint } from '../src/core/endpoint/endpoint.ts'
+import { Pump, type PumpHost } from '../src/core/endpoint/pump.ts'
+import { Clock } from '../src/platform/clock.ts'
+import { NodeCryptoProvider } from '../src/platform/node-crypto-provider.ts'
+import { Timer } from '../src/platform/timer.ts'
+
+const HOST = '127.0.0.1'
+const LINK = 1 as LinkId
+const RECEIVE_SLAB = 65_536
+/** One datagram at a time is enough for handshakes, and there are ten thousand of these. */
+const TRANSMIT_SLAB = 2048
+const FAR: Instant = toInstant(1e300)
+
+/** As shipped, without a second millisecond per peer for the one id that all of them dial: what the daemon spends is what is measured. */
+class LoadProvider extends NodeCryptoProvider {
+  override validateId(): boolean {
+    return true
+  }
+}
+
+/** What all simulated peers of a process share. */
+export class LoadHost {
+  readonly arena: Arena
+  readonly provider: NodeCryptoProvider
+  readonly clock: Clock = new Clock()
+  readonly config: CoreConfig
+  readonly #slab: number
+  readonly #batch = new ReceiveBatch(1)
+
+  constructor(memory: number) {
+    this.arena = new Arena(memory)
+    this.#slab = this.arena.allocate(RECEIVE_SLAB)
+    const measured = new NodeCryptoProvider().costs
+    this.provider = new LoadProvider({ costs: measured })
+    // Whatever the daemon under measurement is told, its peers only answer.
+    this.config = { ...defaultConfig, keepAlive: 0 }
+  }
+
+  /** Hands one datagram to an endpoint. */
+  deliver(endpoint: Endpoint, from: Uint8Array, bytes: Uint8Array): void {
+    this.arena.bytes.set(bytes, this.#slab)
+    this.#batch.count = 0
+    this.#batch.push(LINK, from, this.#slab, bytes.length)
+    endpoint.handleDatagrams(this.clock.now(), this.#batch)
+  }
+}
+
+/** A UDP socket that talks to one daemon, for one peer after the other. */
+export class LoadSocket {
+  readonly local: Uint8Array
+  readonly remote: Uint8Array
+  owner: LoadPeer | undefined
+  readonly #socket: Socket
+  readonly #port: number
+
+  private constructor(socket: Socket, port: number) {
+    this.#socket = socket
+    this.#port = port
+    this.local = encodeAddress(HOST, socket.address().port)!
+    this.remote = encodeAddress(HOST, port)!
+    socket.on('message', (bytes) => this.owner?.onDatagram(bytes))
+    // A daemon that was stopped: its peers notice by themselves.
+    socket.on('error', () => undefined)
+  }
+
+  static async open(port: number): Promise<LoadSocket> {
+    const socket = createSocket({ type: 'udp4', lookup: (host, _options, callback) => callback(null, host, 4) })
+    // By this lookup the socket may be bound before `bind` returns.
+    const bound = once(socket, 'listening')
+    socket.bind(0, HOST)
+    await bound
+    return new LoadSocket(socket, port)
+  }
+
+  send(bytes: Uint8Array): void {
+    this.#socket.send(bytes, this.#port, HOST)
+  }
+
+  close(): void {
+    this.#socket.close()
+  }
+}
+
+/** A peer of the daemon under measurement: the shipping endpoint and pump on a socket of its own. */
+export class LoadPeer implements PumpHost {
+  readonly endpoint: Endpoint
+  onConnected: (() => void) | undefined
+  connected = false
+  readonly #host: LoadHost
+  readonly #socket: LoadSocket
+  readonly #pump: Pump
+  readonly #timer: Timer
+  #peer: PeerHandle | undefined
+
+  constructor(host: LoadHost, socket: LoadSocket, seed: Uint8Array, daemonId: Uint8Array) {
+    this.#host = host
+    this.#socket = socket
+    const now = host.clock.now()
+    this.endpoint = new Endpoint({
+      provider: host.provider, seed, arena: host.arena, config: host.config, invites: [], resetKey: host.provider.random(new Uint8Array(32)), now,
+      peers: [{ id: daemonId, name: undefined, addresses: [socket.remote], addedAt: toWallTime(now.wall), connectedAt: undefined, hadSession: false, greatest: undefined, lastSent: undefined, invite: undefined }],
+    })
+    this.#pump = new Pump(this.endpoint, this, TRANSMIT_SLAB)
+    this.#timer = new Timer(host.clock, (at) => {
+      this.endpoint.handleTimeout(at)
+      this.#pump.run()
+    })
+    this.endpoint.handleLink(now, LINK, 'opened', { kind: 'udp', local: socket.local, datagramMax: 65_507, segmentsMax: 1 })
+    socket.owner = this
+  }
+
+  connect(daemonId: Uint8Array): void {
+    this.#peer = this.endpoint.connect(this.now(), daemonId, { addresses: [], now: true })
+    this.#pump.run()
+  }
+
+  disconnect(): void {
+    if (this.#peer === undefined) return
+    this.endpoint.disconnect(this.now(), this.#peer)
+    this.#pump.run()
+  }
+
+  onDatagram(bytes: Uint8Array): void {
+    this.#host.deliver(this.endpoint, this.#socket.remote, bytes)
+    this.#pump.run()
+  }
+
+  /** Nothing more comes out of it. */
+  stop(): void {
+    this.#timer.stop()
+    this.#pump.close()
+    if (this.#socket.owner === this) this.#socket.owner = undefined
+  }
+
+  // ── pump host ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  now(): Now {
+    return this.#host.clock.now()
+  }
+
+  onMessages(): void {
+    // These peers open no channels.
+  }
+
+  onReleases(): void {
+    // … and send nothing.
+  }
+
+  onEvent(event: EndpointEvent): void {
+    if (event.kind !== 'peer') return
+    const before = this.connected
+    this.connected = event.state === 'connected'
+    if (this.connected && !before) this.onConnected?.()
+  }
+
+  onAction(): void {
+    // No action exists for a node with one UDP link.
+  }
+
+  transmit(batch: TransmitBatch, done: () => void): void {
+    const { bytes } = this.#host.arena
+    for (let row = 0; row < batch.count; row++) {
+      const end = batch.offset[row]! + batch.length[row]!
+      // Copied, so that the slab is free at once.
+      for (let offset = batch.offset[row]!; offset < end; offset += batch.segmentSize[row]!) this.#socket.send(bytes.slice(offset, Math.min(offset + batch.segmentSize[row]!, end)))
+    }
+    done()
+  }
+
+  arm(deadline: Instant): void {
+    this.#timer.arm(deadline > FAR ? never : deadline)
+  }
+
+  wake(): void {
+    setImmediate(() => this.#pump.run())
+  }
+
+  flush(): void {
+    // Nothing is buffered.
+  }
+}
