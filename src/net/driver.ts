@@ -17,7 +17,8 @@ export interface DriverHost {
   opened(info: LinkInfo): LinkId
   /**
    * `blocked`: unsent bytes reached the driver's bound; more is still taken, but should wait for `writable`. `failed`: the link is
-   * gone for the reason given; `start` opens it again. `closed`: the last word about a link that was closed on purpose.
+   * gone for the reason given; `start` opens it again (a connection is dialed again). `closed`: the last word about a link that was
+   * closed on purpose: by this side, unless the cause says that the other did or that something was not delivered.
    */
   changed(link: LinkId, state: Exclude<LinkState, 'opened'>, cause: PosternError | undefined): void
   /** Datagrams that arrived. Bytes and rows are the driver's again when this returns. */
@@ -60,4 +61,39 @@ export interface Driver {
   close(): Promise<void>
 
   [Symbol.asyncDispose](): Promise<void>
+}
+
+/** What drivers of connections (TCP, later Bluetooth) say besides. */
+export interface ConnectionHost extends DriverHost {
+  /** Also said of each connection, once it can carry datagrams. `token` is that of the dial which it answers. */
+  opened(info: LinkInfo, token?: number): LinkId
+  /** The answer to a dial that opened no link. Each dial that was taken gets one answer, `opened` or this. */
+  dialFailed(token: number, cause: PosternError): void
+}
+
+export interface DialOptions {
+  /** The port to dial from, for punching. A wish: where the system does not grant it, another port is used. */
+  readonly localPort?: number
+}
+
+/** `full`: too many dials at once, ask again after one of them was answered. `closed`: the driver is not open. */
+export type DialResult = 'dialing' | 'full' | 'closed'
+
+/**
+ * A driver whose links are connections. Until its host has confirmed a link (a session was authenticated on it), that link counts
+ * among the strangers: few in number, few bytes, little time. None of these calls the host from inside; a link that has
+ * ended meanwhile is ignored.
+ */
+export interface ConnectionDriver extends Driver {
+  /** Opens a link to `address` (18 bytes). `token` names the dial in its answer: any number no other running dial has. */
+  dial(address: Uint8Array, token: number, options?: DialOptions): DialResult
+  /** The dial fails with `aborted`, unless it was answered already. */
+  cancelDial(token: number): void
+  /** The link carries a confirmed session: the limits for strangers are lifted. */
+  confirm(link: LinkId): void
+  /** Ends a link: takes no more rows, delivers what is queued for a moment, then says `closed`. What still arrives is dropped. */
+  closeLink(link: LinkId): void
+  /** Stops reading, so that the other side feels it. What was read already (64 KiB and little more) is kept until `resume`. */
+  pause(link: LinkId): void
+  resume(link: LinkId): void
 }
