@@ -198,6 +198,12 @@ export class Endpoint implements EndpointContract {
     return this.#node.counters.snapshot()
   }
 
+  /** How full the tables are that strangers can write to, and those behind them: each is bounded. */
+  tables(): Readonly<Record<string, number>> {
+    const { index, raw, roster, sessions } = this.#node
+    return { ...this.#responder.sizes, indexes: index.size, raw: raw.size, peers: roster.size, sessions: sessions.filter((session) => session !== undefined).length }
+  }
+
   // ── channels ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   openChannel(now: Now, peer: PeerHandle, options: ChannelOptions): ChannelHandle | 'unreachable' | 'limit' {

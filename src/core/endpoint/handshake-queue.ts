@@ -7,11 +7,14 @@ export interface Queued {
   readonly prefix: string
   /** Came from where a known peer was last seen. */
   readonly known: boolean
+  /** Its source is proven, by mac2 or by the link. */
+  readonly validated: boolean
 }
 
 /**
- * Messages A that wait for their share of the CPU (WIRE.md §3.5, step 8). BOUNDED: when full, the newest of the prefix with
- * most entries goes, so that one place cannot crowd out the others. Served: known peers' first, then prefixes in turn.
+ * Messages A that wait for their share of the CPU (WIRE.md §3.5, step 8). Served: known peers' first, then those whose source
+ * is proven, prefixes in turn. BOUNDED: when full, the newest of the prefix with most entries goes, of unproven ones if there
+ * are any, so that neither a spoofer nor one place can crowd out the others.
  */
 export class HandshakeQueue<T extends Queued> {
   readonly #entries: T[] = []
@@ -30,10 +33,10 @@ export class HandshakeQueue<T extends Queued> {
   }
 
   shift(): T | undefined {
-    let at = this.#entries.findIndex((entry) => entry.known)
-    if (at < 0) at = this.#entries.findIndex((entry) => entry.prefix !== this.#lastPrefix)
-    const next = this.#entries.splice(Math.max(at, 0), 1)[0]
-    if (next !== undefined) this.#lastPrefix = next.prefix
+    const next = this.#inTurn((entry) => entry.known) ?? this.#inTurn((entry) => entry.validated) ?? this.#inTurn(() => true)
+    if (next === undefined) return undefined
+    this.#entries.splice(this.#entries.indexOf(next), 1)
+    this.#lastPrefix = next.prefix
     return next
   }
 
@@ -41,16 +44,20 @@ export class HandshakeQueue<T extends Queued> {
     this.#entries.length = 0
   }
 
+  /** The oldest of a class that is of another prefix than the last one served, or the oldest. */
+  #inTurn(belongs: (entry: T) => boolean): T | undefined {
+    const entries = this.#entries.filter(belongs)
+    return entries.find((entry) => entry.prefix !== this.#lastPrefix) ?? entries[0]
+  }
+
   #victim(): number {
+    const unproven = this.#entries.filter((entry) => !entry.validated)
+    const candidates = unproven.length > 0 ? unproven : this.#entries
     const counts = new Map<string, number>()
-    let largest = ''
-    for (const { prefix } of this.#entries) {
-      const count = (counts.get(prefix) ?? 0) + 1
-      counts.set(prefix, count)
-      if (count >= (counts.get(largest) ?? 0)) largest = prefix
-    }
-    const at = this.#entries.findLastIndex((entry) => entry.prefix === largest)
-    assert(at >= 0, 'a full queue has a largest prefix')
-    return at
+    for (const { prefix } of candidates) counts.set(prefix, (counts.get(prefix) ?? 0) + 1)
+    const most = Math.max(...counts.values())
+    const victim = candidates.findLast((entry) => counts.get(entry.prefix) === most)
+    assert(victim !== undefined, 'a full queue has somebody to lose')
+    return this.#entries.indexOf(victim)
   }
 }

@@ -86,6 +86,10 @@ export class Roster {
     return this.#invites.size > 0
   }
 
+  get size(): number {
+    return this.#byId.size
+  }
+
   handles(): PeerHandle[] {
     const handles: PeerHandle[] = []
     for (const peer of this.#byId.values()) handles.push(peer.handle)
