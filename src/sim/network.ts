@@ -1,4 +1,4 @@
-import { formatAddress } from '../core/base/address.ts'
+import { ADDRESS_SIZE, isIPv4 } from '../core/base/address.ts'
 import type { SeededRandom } from './random.ts'
 import type { Scheduler } from './scheduler.ts'
 
@@ -31,7 +31,7 @@ export const perfectWire: WireConditions = {
 const BURST_LOSS = 0.5
 
 /** One direction between two addresses. */
-class Wire {
+export class Wire {
   conditions: WireConditions
   cut = false
   lost = 0
@@ -47,6 +47,7 @@ class Wire {
     this.#scheduler = scheduler
   }
 
+  /** Takes over `datagram`: the caller does not touch its bytes any more. */
   send(datagram: Uint8Array, deliver: (datagram: Uint8Array) => void): void {
     const c = this.conditions
     const random = this.#random
@@ -70,25 +71,31 @@ class Wire {
     const copies = random.chance(c.duplicate) ? 2 : 1
     for (let copy = 0; copy < copies; copy++) {
       const held = random.chance(c.reorder) ? c.reorderDelay : 0
-      const arrived = datagram.slice()
-      if (random.chance(c.corrupt)) arrived[random.below(arrived.length)]! ^= 1 << random.below(8)
+      let arrived = datagram
+      if (random.chance(c.corrupt)) {
+        arrived = datagram.slice()
+        arrived[random.below(arrived.length)]! ^= 1 << random.below(8)
+      }
       this.#scheduler.at(departs + c.delay + random.unit() * c.jitter + held, () => { if (!this.cut) deliver(arrived) })
     }
   }
 }
 
+/** Views of `from` and `datagram` are the receiver's to look at, not to keep or change. */
 export type Receive = (from: Uint8Array, datagram: Uint8Array) => void
 
 /** A network of addresses (18 bytes) joined pairwise by wires, all from one seed. */
 export class SimNetwork {
   readonly #scheduler: Scheduler
   readonly #random: SeededRandom
-  readonly #receivers = new Map<string, Receive>()
-  readonly #wires = new Map<string, Wire>()
+  readonly #receivers = new Map<AddressKey, Receive>()
+  readonly #wires = new Map<AddressKey, Map<AddressKey, Wire>>()
   /** Conditions of wires that were not set apart. */
   conditions: WireConditions = perfectWire
   /** Sees every datagram as it is sent: for captures, and for attackers. Returning false takes it off the wire. */
   tap: ((from: Uint8Array, to: Uint8Array, datagram: Uint8Array) => boolean) | undefined
+  /** Sees every datagram that reaches a bound address, before its owner does. */
+  arrival: ((from: Uint8Array, to: Uint8Array, datagram: Uint8Array) => void) | undefined
 
   constructor(scheduler: Scheduler, random: SeededRandom) {
     this.#scheduler = scheduler
@@ -96,38 +103,62 @@ export class SimNetwork {
   }
 
   bind(address: Uint8Array, receive: Receive): void {
-    this.#receivers.set(formatAddress(address), receive)
+    this.#receivers.set(addressKey(address), receive)
   }
 
   unbind(address: Uint8Array): void {
-    this.#receivers.delete(formatAddress(address))
+    this.#receivers.delete(addressKey(address))
   }
 
+  /** Puts a copy of the datagram on the wire. */
   send(from: Uint8Array, to: Uint8Array, datagram: Uint8Array): void {
     if (this.tap !== undefined && !this.tap(from, to, datagram)) return
     this.inject(from, to, datagram)
   }
 
-  /** Puts a datagram on the wire past the tap: what an attacker does. */
+  /** Puts a copy of the datagram on the wire past the tap: what an attacker does. */
   inject(from: Uint8Array, to: Uint8Array, datagram: Uint8Array): void {
     const source = from.slice()
-    const target = formatAddress(to)
-    this.wire(from, to).send(datagram, (arrived) => this.#receivers.get(target)?.(source, arrived))
+    const target = to.slice()
+    const key = addressKey(to)
+    this.wire(from, to).send(datagram.slice(), (arrived) => {
+      const receive = this.#receivers.get(key)
+      if (receive === undefined) return
+      this.arrival?.(source, target, arrived)
+      receive(source, arrived)
+    })
   }
 
   wire(from: Uint8Array, to: Uint8Array): Wire {
-    const key = `${formatAddress(from)}>${formatAddress(to)}`
-    let wire = this.#wires.get(key)
+    const fromKey = addressKey(from)
+    let wires = this.#wires.get(fromKey)
+    if (wires === undefined) {
+      wires = new Map()
+      this.#wires.set(fromKey, wires)
+    }
+    const toKey = addressKey(to)
+    let wire = wires.get(toKey)
     if (wire === undefined) {
       wire = new Wire(this.conditions, this.#random.fork(), this.#scheduler)
-      this.#wires.set(key, wire)
+      wires.set(toKey, wire)
     }
     return wire
   }
 
   setConditions(conditions: WireConditions): void {
     this.conditions = conditions
-    for (const wire of this.#wires.values()) wire.conditions = conditions
+    for (const wires of this.#wires.values()) for (const wire of wires.values()) wire.conditions = conditions
   }
 }
-export type { Wire }
+
+export type AddressKey = number | string
+
+/** An address as a table key: a number for IPv4, which worlds mostly use, since every datagram is looked up three times. */
+export function addressKey(address: Uint8Array, offset = 0): AddressKey {
+  if (isIPv4(address, offset)) {
+    let key = 0
+    for (let i = 12; i < ADDRESS_SIZE; i++) key = key * 256 + address[offset + i]!
+    return key
+  }
+  return String.fromCharCode(...address.subarray(offset, offset + ADDRESS_SIZE))
+}

@@ -1,5 +1,5 @@
 import { Arena } from '../core/base/arena.ts'
-import { ADDRESS_SIZE } from '../core/base/address.ts'
+import { ADDRESS_SIZE, equalAddress } from '../core/base/address.ts'
 import type { LinkId } from '../core/base/domain.ts'
 import { never, type Instant, type Now } from '../core/base/time.ts'
 import { defaultConfig, type CoreConfig } from '../core/connection/config.ts'
@@ -12,7 +12,12 @@ import type { Scheduler, Task } from './scheduler.ts'
 
 const RECEIVE_SLAB = 65_536
 const TRANSMIT_SLAB = 65_536
-const LINK = 1 as LinkId
+const RECEIVE_ROWS = 64
+const DATAGRAM_MAX = 65_507
+/** As a driver with GSO reports it. */
+const SEGMENTS_MAX = 64
+/** Beyond this a deadline is no deadline. */
+const FAR = 1e300
 
 export interface SimNodeOptions {
   readonly scheduler: Scheduler
@@ -25,6 +30,12 @@ export interface SimNodeOptions {
   readonly memory?: number
   readonly peers?: readonly PeerRecord[]
   readonly invites?: readonly InviteRecord[]
+  /** Datagrams of one burst; 1 is a driver without GSO. */
+  readonly segmentsMax?: number
+  /** Microseconds until the driver gives a transmit slab back; 0 or absent = at once. */
+  readonly sendTime?: () => number
+  /** Equal datagrams in a row from one source come as one row with a segment size, as GRO delivers them. */
+  readonly coalesce?: boolean
 }
 
 /** What the owner of a simulated node does with what comes out of it. */
@@ -39,21 +50,32 @@ export class SimNode implements PumpHost {
   readonly endpoint: Endpoint
   readonly pump: Pump
   app: SimApp | undefined
+  /** Times the one timer has fired. */
+  timeouts = 0
+  /** Transmit slabs that are on their way. */
+  slabsOut = 0
+  stopped = false
   readonly #scheduler: Scheduler
   readonly #network: SimNetwork
   readonly #slab: number
-  readonly #batch = new ReceiveBatch(64)
+  readonly #batch = new ReceiveBatch(RECEIVE_ROWS)
+  readonly #segmentsMax: number
+  readonly #sendTime: (() => number) | undefined
+  readonly #coalesce: boolean
   #fill = 0
   #flushing = false
   #timer: Task | undefined
   #timerAt: Instant = never
+  #link = 1 as LinkId
   #address: Uint8Array
-  stopped = false
 
   constructor(options: SimNodeOptions) {
     this.#scheduler = options.scheduler
     this.#network = options.network
     this.#address = options.address
+    this.#segmentsMax = options.segmentsMax ?? SEGMENTS_MAX
+    this.#sendTime = options.sendTime
+    this.#coalesce = options.coalesce === true
     const arena = new Arena(options.memory ?? 8 << 20)
     this.endpoint = new Endpoint({
       provider: options.provider, seed: options.seed, arena, config: { ...defaultConfig, ...options.config }, peers: options.peers ?? [],
@@ -61,7 +83,7 @@ export class SimNode implements PumpHost {
     })
     this.pump = new Pump(this.endpoint, this, TRANSMIT_SLAB)
     this.#slab = arena.allocate(RECEIVE_SLAB)
-    this.endpoint.handleLink(this.now(), LINK, 'opened', { kind: 'udp', local: new Uint8Array(ADDRESS_SIZE), dualStack: true, datagramMax: 65_507, segmentsMax: 64 })
+    this.#openLink()
     this.#bind()
     this.pump.run()
   }
@@ -70,11 +92,35 @@ export class SimNode implements PumpHost {
     return this.#address
   }
 
-  /** The node's own address changes under it, as a NAT rebinding or a new network looks to its peers. */
+  get link(): LinkId {
+    return this.#link
+  }
+
+  /** When the one timer fires next. */
+  get timerAt(): Instant {
+    return this.#timerAt
+  }
+
+  /** The node's own address changes under it, as a NAT rebinding looks to its peers: it does not know. */
   move(address: Uint8Array): void {
     this.#network.unbind(this.#address)
     this.#address = address
     this.#bind()
+  }
+
+  /** The node changes networks and knows it: its socket is closed, another is opened at another address. */
+  relink(address: Uint8Array): void {
+    this.move(address)
+    this.act((endpoint, now) => {
+      endpoint.handleLink(now, this.#link, 'closed')
+      this.#link = (this.#link + 1) as LinkId
+      this.#openLink()
+    })
+  }
+
+  /** The socket takes nothing, or takes again. */
+  setBlocked(blocked: boolean): void {
+    this.act((endpoint, now) => { endpoint.handleLink(now, this.#link, blocked ? 'blocked' : 'writable') })
   }
 
   /** As SIGKILL: nothing more comes out of it or goes in. */
@@ -114,13 +160,23 @@ export class SimNode implements PumpHost {
   transmit(batch: TransmitBatch, done: () => void): void {
     const bytes = this.endpoint.arena.bytes
     for (let row = 0; row < batch.count; row++) {
-      const to = batch.address.slice(row * ADDRESS_SIZE, (row + 1) * ADDRESS_SIZE)
+      if (batch.link[row] !== this.#link) continue
+      const to = batch.address.subarray(row * ADDRESS_SIZE, (row + 1) * ADDRESS_SIZE)
       const end = batch.offset[row]! + batch.length[row]!
       for (let offset = batch.offset[row]!; offset < end; offset += batch.segmentSize[row]!) {
-        this.#network.send(this.#address, to, bytes.slice(offset, Math.min(offset + batch.segmentSize[row]!, end)))
+        this.#network.send(this.#address, to, bytes.subarray(offset, Math.min(offset + batch.segmentSize[row]!, end)))
       }
     }
-    done()
+    const time = this.#sendTime?.() ?? 0
+    if (time === 0) {
+      done()
+      return
+    }
+    this.slabsOut++
+    this.#scheduler.at(this.#scheduler.now + time, () => {
+      this.slabsOut--
+      done()
+    })
   }
 
   arm(deadline: Instant): void {
@@ -128,10 +184,11 @@ export class SimNode implements PumpHost {
     if (this.#timer !== undefined) this.#scheduler.cancel(this.#timer)
     this.#timer = undefined
     this.#timerAt = deadline
-    if (deadline === never || deadline > 1e300) return
+    if (deadline > FAR) return
     this.#timer = this.#scheduler.at(deadline, () => {
       this.#timer = undefined
       this.#timerAt = never
+      this.timeouts++
       this.endpoint.handleTimeout(this.now())
       this.pump.run()
     })
@@ -145,6 +202,10 @@ export class SimNode implements PumpHost {
     // Nothing is buffered outside the endpoint.
   }
 
+  #openLink(): void {
+    this.endpoint.handleLink(this.now(), this.#link, 'opened', { kind: 'udp', local: new Uint8Array(ADDRESS_SIZE), dualStack: true, datagramMax: DATAGRAM_MAX, segmentsMax: this.#segmentsMax })
+  }
+
   #bind(): void {
     this.#network.bind(this.#address, (from, datagram) => this.#receive(from, datagram))
   }
@@ -156,13 +217,23 @@ export class SimNode implements PumpHost {
     const offset = this.#slab + this.#fill
     this.endpoint.arena.bytes.set(datagram, offset)
     this.#fill += datagram.length
-    this.#batch.push(LINK, from, offset, datagram.length)
+    if (!this.#coalesce || !this.#extend(from, datagram.length)) this.#batch.push(this.#link, from, offset, datagram.length)
     if (this.#flushing) return
     this.#flushing = true
     this.#scheduler.at(this.#scheduler.now, () => {
       this.#flushing = false
       if (!this.stopped) this.#flush()
     })
+  }
+
+  /** Makes the datagram another segment of the last row, if it may be: all are equally long, only the last may be shorter. */
+  #extend(from: Uint8Array, length: number): boolean {
+    const row = this.#batch.count - 1
+    if (row < 0 || this.#batch.link[row] !== this.#link || !equalAddress(this.#batch.address, row * ADDRESS_SIZE, from, 0)) return false
+    const segment = this.#batch.segmentSize[row]!
+    if (length > segment || this.#batch.length[row]! % segment !== 0) return false
+    this.#batch.length[row]! += length
+    return true
   }
 
   #flush(): void {

@@ -33,9 +33,6 @@ function mix(length: number, ...parts: readonly Uint8Array[]): Uint8Array {
   return out
 }
 
-/** Notified of every nonce a key seals with, so that a world can assert that none comes twice. */
-export type NonceWatcher = (key: Uint8Array, counter: number) => void
-
 /**
  * Cryptography for simulated worlds: the shapes, sizes and failures of the real one at a fraction of its cost, with every
  * random byte from the world's seed. Keys are checksummed rather than secret, ciphertext is plaintext. Never for anything else.
@@ -46,7 +43,6 @@ export class SimProvider implements CryptoProvider {
   readonly #random: SeededRandom
   readonly #keys: (Uint8Array | undefined)[] = []
   readonly #free: KeySlot[] = []
-  watchNonce: NonceWatcher | undefined
 
   constructor(random: SeededRandom) {
     this.#random = random
@@ -139,7 +135,6 @@ export class SimProvider implements CryptoProvider {
     for (let i = 0; i < batch.count; i++) {
       const key = this.#keys[batch.key[i]!]!
       const counter = batch.counter[i]!
-      this.watchNonce?.(key, counter)
       const end = batch.offset[i]! + batch.length[i]!
       writeU32(bytes, end, this.#checksum(key, counter, bytes, batch.offset[i]!, end))
       bytes.fill(0x5a, end + 4, end + TAG_SIZE)
@@ -156,7 +151,7 @@ export class SimProvider implements CryptoProvider {
 
   /** Every byte counts, so that a flipped bit is found as the real tag would find it. */
   #checksum(key: Uint8Array, counter: number, bytes: Uint8Array, from: number, to: number): number {
-    let sum = readU32(key, 0) ^ (counter >>> 0)
+    let sum = readU32(key, 0) ^ (counter >>> 0) ^ Math.imul(Math.floor(counter / 0x1_0000_0000), 0x9e37_79b1)
     for (let i = from; i < to; i++) sum = Math.imul(sum ^ bytes[i]!, 0x0100_0193)
     return (sum ^ readU32(key, 4)) >>> 0
   }

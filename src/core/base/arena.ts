@@ -17,6 +17,8 @@ export class Arena {
   readonly bytes: Uint8Array
   readonly capacity: number
   #used = 0
+  /** Offset of the block set aside by {@link setReserve}; −1 without one. */
+  #reserve = NONE
   readonly #orders: number
   readonly #heads: Int32Array // per order: first free block, in units of BLOCK_MIN
   readonly #next: Int32Array
@@ -72,6 +74,21 @@ export class Arena {
     this.#references[unit] = 1
     this.#used += BLOCK_MIN << order
     return unit * BLOCK_MIN
+  }
+
+  /** Sets one block of at least `size` bytes aside for {@link borrowReserve}, once. Whether there was room for it. */
+  setReserve(size: number): boolean {
+    assert(this.#reserve === NONE, 'one reserve')
+    this.#reserve = this.allocate(size)
+    return this.#reserve !== NONE
+  }
+
+  /** The reserve, with a reference that the caller releases as any other; −1 while another holds it, or when `size` is larger. */
+  borrowReserve(size: number): number {
+    const offset = this.#reserve
+    if (offset === NONE || size > this.sizeOf(offset) || this.#references[offset / BLOCK_MIN] !== 1) return -1
+    this.retain(offset)
+    return offset
   }
 
   /** Usable bytes of the block at `offset`. */

@@ -17,6 +17,21 @@ export class MemoryAccount {
     return block
   }
 
+  /** A block of `wanted` bytes, or of `needed` when the arena has no larger one; −1 when not even that. */
+  allocateUpTo(wanted: number, needed: number): number {
+    const block = this.allocate(wanted)
+    return block < 0 && needed < wanted ? this.allocate(needed) : block
+  }
+
+  /**
+   * A block for what everything behind it waits for: the arena's reserve when there is no other room. The reserve is lent to
+   * one holder at a time, so that even a full arena hands on one such message after the other.
+   */
+  allocateUrgent(size: number): number {
+    const block = this.allocate(size)
+    return block < 0 ? this.arena.borrowReserve(size) : block
+  }
+
   /** One holder less; the holder who allocates also accounts, so a block that others still hold stays on this account. */
   release(block: number): void {
     this.used -= this.arena.release(block)

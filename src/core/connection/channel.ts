@@ -20,9 +20,12 @@ export class ConsumerShare {
   readonly consumer: number
   unread = 0
   channels = 0
+  /** When it last took something, or came. */
+  readAt: Instant
 
-  constructor(consumer: number) {
+  constructor(consumer: number, now: Instant) {
     this.consumer = consumer
+    this.readAt = now
   }
 }
 
@@ -46,9 +49,10 @@ export interface ChannelIdentity {
 /**
  * One app's flow inside a session.
  *
- *   opening ──ACCEPT──▶ open ──close──▶ closing ──both CLOSEs, all delivered──▶ closed
- *   incoming ──accept──▶ open            ▲
- *      └───────reject, time out──────────┘         any ──session ends──▶ closed
+ *   opening ──ACCEPT, a message──▶ open ──close──▶ closing ──both CLOSEs, all delivered──▶ closed ──both CLOSEs──▶ forgotten
+ *   incoming ──accept──▶ open                          (an incoming channel that its peer closed stays incoming until decided)
+ *   opening, incoming, open, closing ──abort, reject, time out──▶ closed
+ *   any ──session ends──▶ forgotten
  */
 export class Channel implements LaneMember, MessageSink {
   readonly id: number
@@ -72,12 +76,16 @@ export class Channel implements LaneMember, MessageSink {
   openWanted = false
   openAcked = false
   acceptWanted = false
+  /** The CLOSE that stands: 0 none, 1 after what is queued, 2 abort. */
+  closeVersion = 0
   closeWanted = false
   closeAcked = false
   maxDataWanted = false
   blockedWanted = false
-  /** Packet counter into which OPEN was last written, so that one datagram carries it once. */
+  /** The datagram into which OPEN was last written, so that one carries it once. */
   openWrittenIn = -1
+  /** The peer's ACCEPT came: its credit counts once. */
+  accepted = false
   /** Stands in the session's list of channels with control frames to send. */
   controlListed = false
 
@@ -103,6 +111,8 @@ export class Channel implements LaneMember, MessageSink {
   /** Stands in the endpoint's list of channels with released room. */
   releaseListed = false
   received = 0
+  /** Drops of the receiver that the counters hold already. */
+  countedDrops = 0
   readonly dropped: Partial<Record<DropReason, number>> = {}
   readonly #memory: MemoryAccount
   readonly #deliveries: DeliveryQueue
@@ -123,7 +133,7 @@ export class Channel implements LaneMember, MessageSink {
     this.#memory = memory
     this.#deliveries = deliveries
     this.queue = new SendQueue(identity.id, this.reliable, memory)
-    this.receiver = this.reliable ? new OrderedReceiver(memory, credit) : new UnreliableReceiver(memory, credit)
+    this.receiver = this.reliable ? new OrderedReceiver(memory, credit, limits.receive) : new UnreliableReceiver(memory, credit)
   }
 
   /** Whether `send` takes messages. */

@@ -9,7 +9,10 @@ import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
 /** Consumer of channels that nobody accepted yet. */
-const UNDECIDED = -1
+export const UNDECIDED = -1
+/** {@link Channel.closeVersion} */
+const CLOSE_AFTER_QUEUE = 1
+const CLOSE_ABORT = 2
 
 export interface LocalChannelOptions {
   readonly app: string
@@ -22,22 +25,25 @@ export interface LocalChannelOptions {
   readonly consumer: number
 }
 
-function create(state: SessionState, identity: Omit<ChannelIdentity, 'handle'>, credit: number, consumer: number): Channel | undefined {
+function create(state: SessionState, now: Now, identity: Omit<ChannelIdentity, 'handle'>, credit: number, consumer: number): Channel | undefined {
   const { host, limits } = state
-  const share = state.share(consumer)
+  const share = state.share(consumer, now.mono)
   const channel = host.allocateChannel(state.slot, (handle: ChannelHandle) =>
     new Channel({ ...identity, handle }, credit, share, { send: limits.maxChannelData, receive: host.config.maxChannelData }, state.memory, host.deliveries))
-  if (channel === undefined) return undefined
+  if (channel === undefined) {
+    if (share.channels === 0) state.shares.delete(consumer)
+    return undefined
+  }
   share.channels++
   state.channels.set(identity.id, channel)
   return channel
 }
 
 /** Opens a channel to the peer; `undefined` at the peer's or our own limit of channels. */
-export function openChannel(state: SessionState, options: LocalChannelOptions): Channel | undefined {
+export function openChannel(state: SessionState, now: Now, options: LocalChannelOptions): Channel | undefined {
   if (state.channels.size >= Math.min(state.limits.maxChannels, state.host.config.maxChannels)) return undefined
   const id = state.nextLocalChannel
-  const channel = create(state, { ...options, id, local: true }, options.credit, options.consumer)
+  const channel = create(state, now, { ...options, id, local: true }, options.credit, options.consumer)
   if (channel === undefined) return undefined
   state.nextLocalChannel += 2
   channel.overflow = options.overflow
@@ -63,7 +69,7 @@ export function onOpenFrame(state: SessionState, now: Now, frame: ChannelOpenFra
     state.fail(closeCodes.limit, 0x20, 'too many channels')
     return
   }
-  const channel = create(state, { id: frame.channel, local: false, app: frame.app, mode: frame.mode, lane: frame.lane, weight: frame.weight, meta: frame.meta }, 0, UNDECIDED)
+  const channel = create(state, now, { id: frame.channel, local: false, app: frame.app, mode: frame.mode, lane: frame.lane, weight: frame.weight, meta: frame.meta }, 0, UNDECIDED)
   if (channel === undefined) {
     state.fail(closeCodes.limit, 0x20, 'no more channels on this node')
     return
@@ -89,16 +95,18 @@ function refuse(state: SessionState, now: Now, channel: Channel, code: number, r
   abortChannel(state, now, channel, code, reason, 'local', false)
 }
 
-export function acceptChannel(state: SessionState, channel: Channel, credit: number, consumer: number, overflow: Overflow): boolean {
+export function acceptChannel(state: SessionState, now: Now, channel: Channel, credit: number, consumer: number, overflow: Overflow): boolean {
   if (channel.state !== 'incoming') return false
   channel.state = 'open'
   channel.deadline = never
   channel.overflow = overflow
-  moveShare(state, channel, consumer)
+  moveShare(state, channel, consumer, now.mono)
   channel.acceptWanted = true
   wantControl(state, channel)
   channel.receiver.credit = credit
   resumeDelivery(state, channel)
+  // The peer opened it, sent, and closed it before we looked: what it sent is delivered all the same.
+  if (channel.closeRemote !== undefined) beginClosing(state, now, channel)
   return true
 }
 
@@ -108,12 +116,20 @@ export function rejectChannel(state: SessionState, now: Now, channel: Channel, c
 
 export function onAcceptFrame(state: SessionState, id: number, credit: number): void {
   const channel = state.channels.get(id)
-  if (channel?.state !== 'opening') return
-  channel.state = 'open'
+  if (channel?.local !== true || channel.accepted) return
+  channel.accepted = true
+  channel.sendLimit += credit
+  onAnswered(state, channel)
+  wantData(state, channel)
+}
+
+/** The peer speaks on a channel that we opened: it knows it and has accepted it. ACCEPT itself may still be on its way. */
+export function onAnswered(state: SessionState, channel: Channel): void {
+  if (!channel.local) return
   channel.openAcked = true
   channel.openWanted = false
-  channel.sendLimit += credit
-  wantData(state, channel)
+  if (channel.state !== 'opening') return
+  channel.state = 'open'
   state.host.emit({ kind: 'channel-open', channel: channel.handle, maxMessage: Math.min(state.limits.maxMessage, state.host.config.maxMessage) })
 }
 
@@ -133,50 +149,52 @@ function beginClosing(state: SessionState, now: Now, channel: Channel): void {
   channel.deadline = after(now.mono, state.host.config.channelDrainTime)
   state.timers.setEarlier(timer.channel, channel.deadline)
   tryCloseFrame(state, channel)
+  tryFinish(state, channel)
 }
 
 /** CHANNEL_CLOSE says the number of messages sent, so it waits until all of them were sent once. */
 export function tryCloseFrame(state: SessionState, channel: Channel): void {
-  if (channel.state !== 'closing' || channel.closeWanted || channel.closeAcked || channel.queue.hasNew) return
+  if (channel.state !== 'closing' || channel.closeVersion > 0 || channel.queue.hasNew) return
+  channel.closeVersion = CLOSE_AFTER_QUEUE
   channel.closeWanted = true
   wantControl(state, channel)
 }
 
 export function onCloseFrame(state: SessionState, now: Now, frame: ChannelCloseFrame): void {
   const channel = state.channels.get(frame.channel)
-  if (channel === undefined || channel.closeRemote !== undefined) return
+  // Of two CLOSEs the first counts, unless the second aborts what the first left to be finished.
+  if (channel === undefined || (channel.closeRemote !== undefined && (channel.closeRemote.abort || !frame.abort))) return
   if (channel.reliable && !settleClosed(state, channel, frame.cost)) {
     state.fail(closeCodes.flow_control, 0x22, 'cost beyond credit')
     return
   }
   channel.closeRemote = frame
-  if (frame.abort) {
-    if (channel.state === 'closed') tryRemove(state, channel)
-    else abortChannel(state, now, channel, frame.code, frame.reason, 'peer', true)
-    return
-  }
-  if (channel.state === 'opening' || channel.state === 'open' || channel.state === 'incoming') {
-    channel.openAcked = true
-    channel.openWanted = false
-    beginClosing(state, now, channel)
-  }
-  tryFinish(state, channel)
+  // A channel that was not accepted is closed by abort: any other CLOSE says that it was.
+  if (frame.abort) channel.openAcked = true
+  else onAnswered(state, channel)
+  if (channel.state === 'closed') tryRemove(state, channel)
+  else if (frame.abort) abortChannel(state, now, channel, frame.code, frame.reason, 'peer', true)
+  else if (channel.state === 'opening' || channel.state === 'open') beginClosing(state, now, channel)
+  else tryFinish(state, channel)
 }
 
 /** Ends both directions now: queues go, the peer is told, and with `tell` the owner is. */
-function abortChannel(state: SessionState, now: Now, channel: Channel, code: number, reason: string, by: 'peer' | 'local', tell: boolean): void {
+function abortChannel(state: SessionState, now: Now, channel: Channel, code: number, reason: string, by: 'peer' | 'local' | 'session', tell: boolean): void {
   channel.closeLocal = { abort: true, code: by === 'peer' ? channelCodes.done : code, reason: by === 'peer' ? '' : reason }
   state.lanes.remove(channel)
   channel.queue.clear()
   forgetQueue(state, channel)
   channel.receiver.clear()
   channel.acceptWanted = false
-  channel.openWanted = channel.openWanted && !channel.openAcked
+  channel.maxDataWanted = false
+  channel.blockedWanted = false
   channel.state = 'closed'
   channel.deadline = after(now.mono, state.host.config.channelDrainTime)
   state.timers.setEarlier(timer.channel, channel.deadline)
   settleRest(state, channel)
+  channel.closeVersion = CLOSE_ABORT
   channel.closeWanted = true
+  channel.closeAcked = false
   wantControl(state, channel)
   state.host.noteReleased(channel)
   if (tell) state.host.emit({ kind: 'channel-closed', channel: channel.handle, code, reason, by })
@@ -217,7 +235,7 @@ function remove(state: SessionState, channel: Channel): void {
   state.host.releaseChannel(channel)
 }
 
-/** Undecided channels time out as refused; closing ones that did not drain are aborted; aborted ones that nobody answers are forgotten. */
+/** Undecided channels time out; closing ones that did not drain are aborted. One that only waits for its own consumer to read stays. */
 export function onChannelTimer(state: SessionState, now: Now): void {
   let next = never
   for (const channel of [...state.channels.values()]) {
@@ -233,25 +251,33 @@ function expire(state: SessionState, now: Now, channel: Channel): void {
     state.host.counters.add('channels_timed_out')
     abortChannel(state, now, channel, channelCodes.timeout, 'nobody decided', 'local', true)
   } else if (channel.state === 'closing' && (channel.queue.messages > 0 || !channel.closeAcked || channel.closeRemote === undefined)) {
-    const { code, reason } = channel.closeLocal ?? { code: channelCodes.timeout, reason: 'did not drain' }
-    abortChannel(state, now, channel, code, reason, 'local', true)
-  } else if (channel.state === 'closed' && channel.closeRemote !== undefined) {
-    remove(state, channel)
+    // Not the code it was closed with: that would say that all of it arrived.
+    abortChannel(state, now, channel, channelCodes.timeout, 'did not drain', 'local', true)
   } else if (channel.state === 'closed') {
-    // The peer never answered. The session decides whether it lives; this channel only costs a table entry until then.
+    // The peer has not answered yet. The session decides whether it lives; this channel only costs a table entry until then.
     channel.deadline = after(now.mono, state.host.config.channelDrainTime)
+  }
+}
+
+/** A consumer is gone, or never reads while memory is short: its channels of this session end. */
+export function endConsumer(state: SessionState, now: Now, consumer: number): void {
+  for (const channel of [...state.channels.values()]) {
+    if (channel.share.consumer === consumer && channel.state !== 'closed') abortChannel(state, now, channel, channelCodes.app_gone, 'does not read', 'session', true)
   }
 }
 
 /** The session is over: every channel ends with it. */
 export function endAllChannels(state: SessionState, code: number, reason: string): void {
+  // Nobody is told of room in a channel that ends in the same breath.
+  for (const channel of state.channels.values()) channel.writableOwed = false
+  state.owed = 0
   for (const channel of [...state.channels.values()]) {
     const told = channel.state === 'closed'
     channel.state = 'closed'
     remove(state, channel)
     if (!told) state.host.emit({ kind: 'channel-closed', channel: channel.handle, code, reason, by: 'session' })
   }
-  state.control.length = 0
+  state.control.clear()
 }
 
 /** Hands over what waits, after credit came, the hold ended or a hole was filled. */

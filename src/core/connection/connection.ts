@@ -1,31 +1,36 @@
 import type { EndReason, LinkId, Overflow, SendResult } from '../base/domain.ts'
-import { after, millisecond, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
+import { after, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
 import type { AeadBatch } from '../crypto/aead-batch.ts'
 import { closeCodes, closeReason, type CloseReason } from '../wire/frame.ts'
-import { detectLoss, onProbeTimeout } from './acks.ts'
-import { acceptChannel, closeChannel, endAllChannels, onChannelTimer, openChannel, rejectChannel, resumeDelivery, type LocalChannelOptions } from './channels.ts'
+import { acceptChannel, closeChannel, endAllChannels, endConsumer, onChannelTimer, openChannel, rejectChannel, resumeDelivery, type LocalChannelOptions } from './channels.ts'
 import type { Channel } from './channel.ts'
 import type { PeerLimits } from './config.ts'
 import { beginDial, endDial, onDialTimer } from './dial.ts'
-import { consumed } from './flow-control.ts'
+import { countDrops } from './drops.ts'
+import { consumedBy } from './flow-control.ts'
 import type { ReadyMember } from './host.ts'
-import { FAILED_OPENS_MAX, type Keys } from './keys.ts'
+import { onKeepAlive, scheduleKeepAlive } from './keep-alive.ts'
+import { FAILED_OPENS_MAX, REKEY_MESSAGES, type Keys } from './keys.ts'
 import { installKeys, onWipeTimer, scheduleKeys, wipeAllKeys, wipeKeys } from './key-slots.ts'
+import { checkLiveness, nextLivenessCheck } from './liveness.ts'
+import { detectLoss, onProbeTimeout } from './loss.ts'
+import { TRANSPORT_OVERHEAD, type BurstSink } from './packet.ts'
 import { READ_ACK_NOW, READ_APP, READ_CLOSED, READ_ELICITING, READ_INCOMPLETE, READ_USES_PATH, readFrames, remoteClose } from './packet-reader.ts'
-import { writeBurst, writeCloseDatagram, type BurstSink } from './packet-writer.ts'
-import { addPath, checkLiveness, dropLink, findPath, forgetPath, nextLivenessCheck, nextPathTimeout, onPathTimer, onPathUsed, refillResponses, switchTo } from './paths.ts'
+import { wantsToSend, writeBurst, writeCloseDatagram } from './packet-writer.ts'
+import { addCandidate, addPath, dropLink, findPath, forgetPath, nextPathTimeout, onPathTimer, onPathUsed, switchTo } from './paths.ts'
 import { sendMessage } from './send.ts'
 import { PINGS_MAX, type SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
 /** Every second ack-eliciting packet is acknowledged at once (WIRE.md §6). */
 const ACK_EVERY = 2
-const KEEP_ALIVE_JITTER = 0.1
 /** A session without traffic for this long gives its rings and blocks back. */
 const QUIET_TIME: Duration = 5 * second
 const CLOSING_PTOS = 3
-/** Deadline of the `idle` timer of a session that is already as small as it gets: set, and never due. */
-const PARKED: Instant = toInstant(Number.MAX_VALUE)
+/** Counters that one burst takes at most, those it leaves out included. */
+const LAST_BURST = 128
+/** Shortest B (suite 1): authenticated bytes that the initiator has received from where B came. */
+const RESPONSE_SIZE_MIN = 276
 
 /** Where a handshake's confirming datagram or its B came from, and what that proves. */
 export interface HandshakeSource {
@@ -86,43 +91,39 @@ export class Connection implements ReadyMember {
     }
     installKeys(state, now, keys)
     endDial(state)
-    this.#useSource(now, source)
+    this.#useSource(now, source, keys.initiator)
     state.lastReceivedAt = now.mono
     if (keys.initiator) state.pingWanted = true
     if (first) state.host.sessionChanged(now, state.peer, reason)
     this.update(now)
   }
 
-  #useSource(now: Now, source: HandshakeSource): void {
+  #useSource(now: Now, source: HandshakeSource, initiator: boolean): void {
     const state = this.state
-    const path = findPath(state, source.link, source.address, 0) ?? addPath(state, source.link, source.address, 0)
+    const path = findPath(state, source.link, source.address, 0) ?? addPath(state, now, source.link, source.address, 0)
     if (path === undefined) return
+    if (initiator) path.validation.bytesReceived += RESPONSE_SIZE_MIN
     if (source.rtt !== undefined && !path.recovery.rtt.hasSample) path.recovery.rtt.update(source.rtt, 0)
     if (source.validated) path.validation.validate()
-    else for (const { link, address } of source.others) if (findPath(state, link, address, 0) === undefined) addPath(state, link, address, 0)
+    else for (const { link, address } of source.others) addCandidate(state, now, link, address)
     // Both sides challenge in their first datagram: a raced copy from a false address never answers.
     if (!path.validation.pending) path.validation.begin()
-    if (state.active === undefined) {
-      const wasUnreachable = state.unreachableSince !== never
-      switchTo(state, now, path, 'first')
-      if (wasUnreachable) state.host.sessionChanged(now, state.peer, undefined)
-    }
+    if (state.active === undefined) switchTo(state, now, path, 'first')
   }
 
   // ── datagrams ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** One datagram that authenticated under `keys` and is no replay; frames at `[offset, end)`. */
-  onDatagram(now: Now, keys: Keys, counter: number, newest: boolean, link: LinkId, address: Uint8Array, addressOffset: number, offset: number, end: number): void {
+  onDatagram(now: Now, keys: Keys, number: number, newest: boolean, link: LinkId, address: Uint8Array, addressOffset: number, offset: number, end: number): void {
     const state = this.state
     if (state.phase !== 'open') {
       state.host.counters.add('drop_closed')
       if (state.phase === 'closing') this.#repeatClose(now)
       return
     }
-    const path = findPath(state, link, address, addressOffset) ?? addPath(state, link, address, addressOffset)
+    const path = findPath(state, link, address, addressOffset) ?? addPath(state, now, link, address, addressOffset)
     if (path === undefined) return
-    if (!path.validation.validated) path.validation.bytesReceived += end - offset + 29
-    path.lastReceivedAt = now.mono
+    if (!path.validation.validated) path.validation.bytesReceived += end - offset + TRANSPORT_OVERHEAD
     state.lastReceivedAt = now.mono
     const bits = readFrames(state, now, keys, path, state.host.arena.bytes, offset, end)
     if ((bits & READ_CLOSED) !== 0) {
@@ -133,13 +134,13 @@ export class Connection implements ReadyMember {
       keys.dirtyAt = now.mono
       state.keysChanged = true
     }
-    if ((bits & READ_INCOMPLETE) !== 0) state.host.counters.add('drop_no_room')
-    else this.#noteReceived(now, keys, counter, newest, bits)
+    if ((bits & READ_INCOMPLETE) !== 0) state.host.noteNoRoom(now)
+    else this.#noteReceived(now, keys, number, newest, bits)
     if (path !== state.active) onPathUsed(state, now, path, newest && (bits & READ_USES_PATH) !== 0)
   }
 
-  #noteReceived(now: Now, keys: Keys, counter: number, newest: boolean, bits: number): void {
-    const inOrder = keys.acks.insert(counter)
+  #noteReceived(now: Now, keys: Keys, number: number, newest: boolean, bits: number): void {
+    const inOrder = keys.acks.insert(number)
     if (newest) keys.largestAt = now.mono
     if ((bits & READ_ELICITING) === 0) return
     keys.ackPending++
@@ -157,14 +158,15 @@ export class Connection implements ReadyMember {
 
   /** All datagrams of a batch were read: decide about acknowledgements, then timers. */
   afterBatch(now: Now): void {
-    const state = this.state
-    for (const keys of [state.current, state.previous]) {
-      if (keys === undefined || keys.ackPending === 0) continue
-      if (keys.ackPending >= ACK_EVERY) keys.ackNow = true
-      else if (!keys.ackNow) state.timers.setEarlier(timer.ack, after(now.mono, state.host.config.maxAckDelay))
-    }
-    refillResponses(state, now)
+    const { current, previous, phase } = this.state
+    if (phase === 'open' && current !== undefined) this.#decideAck(now, current)
+    if (phase === 'open' && previous !== undefined) this.#decideAck(now, previous)
     this.update(now)
+  }
+
+  #decideAck(now: Now, keys: Keys): void {
+    if (keys.ackPending >= ACK_EVERY) keys.ackNow = true
+    else if (keys.ackPending > 0 && !keys.ackNow) this.state.timers.setEarlier(timer.ack, after(now.mono, this.state.host.config.maxAckDelay))
   }
 
   // ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -180,7 +182,7 @@ export class Connection implements ReadyMember {
     if (timers.take(timer.ack, now.mono)) this.#ackNow()
     if (timers.take(timer.loss, now.mono)) this.#onLossTimer(now.mono)
     timers.take(timer.pace, now.mono)
-    if (timers.take(timer.keepAlive, now.mono)) this.#onKeepAlive(now)
+    if (timers.take(timer.keepAlive, now.mono)) onKeepAlive(state, now)
     if (timers.take(timer.path, now.mono)) onPathTimer(state, now)
     if (timers.take(timer.liveness, now.mono) && checkLiveness(state, now) === 'gone') this.#lostPaths(now)
     if (timers.take(timer.reassembly, now.mono)) this.#onReassemblyTimer(now.mono)
@@ -201,6 +203,18 @@ export class Connection implements ReadyMember {
       return
     }
     if (state.keysChanged) scheduleKeys(state)
+    this.#setLossTimer()
+    nextPathTimeout(state)
+    nextLivenessCheck(state)
+    scheduleKeepAlive(state, now)
+    // Keys that wore out before a rekey got through are as good as no path, and the clock of the idle keep begins.
+    if ((state.current === undefined || state.active === undefined) && (state.dial === undefined || state.dial.rekey)) this.#lostPaths(now)
+    if (state.timers.get(timer.idle) === never && !state.parked) state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
+    state.host.markReady(this)
+  }
+
+  #setLossTimer(): void {
+    const state = this.state
     let loss = never
     for (const path of state.paths) {
       if (path === undefined) continue
@@ -208,41 +222,12 @@ export class Connection implements ReadyMember {
       if (at < loss) loss = at
     }
     state.timers.set(timer.loss, loss)
-    nextPathTimeout(state)
-    nextLivenessCheck(state)
-    this.#scheduleKeepAlive(now)
-    // The keys wore out before a rekey got through: as good as no path, and the clock of the idle keep begins.
-    if (state.current === undefined && (state.dial === undefined || state.dial.rekey)) this.#lostPaths(now)
-    if (state.timers.get(timer.idle) === never) state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
-    state.host.markReady(this)
-  }
-
-  #scheduleKeepAlive(now: Now): void {
-    const { keepAlive } = this.state.host.config
-    const state = this.state
-    if (keepAlive === 0 || state.active === undefined) {
-      state.timers.clear(timer.keepAlive)
-      return
-    }
-    if (state.timers.get(timer.keepAlive) !== never) return
-    const jitter = 1 + KEEP_ALIVE_JITTER * (2 * state.host.randomUnit() - 1)
-    state.timers.set(timer.keepAlive, after(now.mono, keepAlive * jitter))
-  }
-
-  /** Armed once per period, not per datagram: a path that was used meanwhile just gets the next period. */
-  #onKeepAlive(now: Now): void {
-    const state = this.state
-    const { keepAlive } = state.host.config
-    const last = Math.max(state.lastSentAt === never ? 0 : state.lastSentAt, state.openedAt)
-    const quiet = now.mono - last
-    if (quiet >= keepAlive * (1 - KEEP_ALIVE_JITTER)) state.pingWanted = true
-    else state.timers.set(timer.keepAlive, after(now.mono, Math.max(keepAlive - quiet, millisecond)))
   }
 
   #ackNow(): void {
-    for (const keys of [this.state.current, this.state.previous]) {
-      if (keys !== undefined && keys.ackPending > 0) keys.ackNow = true
-    }
+    const { current, previous } = this.state
+    if (current !== undefined && current.ackPending > 0) current.ackNow = true
+    if (previous !== undefined && previous.ackPending > 0) previous.ackNow = true
   }
 
   #onLossTimer(now: Instant): void {
@@ -257,7 +242,10 @@ export class Connection implements ReadyMember {
 
   #onReassemblyTimer(now: Instant): void {
     let next = Infinity
-    for (const channel of this.state.channels.values()) next = Math.min(next, channel.receiver.expire(now))
+    for (const channel of this.state.channels.values()) {
+      next = Math.min(next, channel.receiver.expire(now))
+      countDrops(this.state, channel)
+    }
     this.state.timers.set(timer.reassembly, toInstant(next))
   }
 
@@ -269,19 +257,23 @@ export class Connection implements ReadyMember {
 
   #onIdleTimer(now: Now): void {
     const state = this.state
-    if (state.unreachableSince !== never && now.mono - state.unreachableSince >= state.host.config.idleKeep) {
+    if (state.unreachableSince !== never && now.mono >= after(state.unreachableSince, state.host.config.idleKeep)) {
       this.close(now, 'idle', 'no path')
       return
     }
     const last = Math.max(state.lastSentAt === never ? 0 : state.lastSentAt, state.lastReceivedAt === never ? 0 : state.lastReceivedAt)
-    const quiet = now.mono - last >= QUIET_TIME && state.queuedMessages === 0
+    const quiet = now.mono >= last + QUIET_TIME && state.queuedMessages === 0
     if (quiet) {
-      for (const channel of state.channels.values()) channel.queue.trim()
+      for (const channel of state.channels.values()) {
+        channel.queue.trim()
+        channel.receiver.trim()
+      }
       state.sent.advanceBase(now.mono)
       state.sent.shrink()
     }
-    // A quiet session with a path needs no further look: `update` arms the timer again with the next event.
-    state.timers.set(timer.idle, quiet && state.unreachableSince === never ? PARKED : after(now.mono, QUIET_TIME))
+    // A quiet session with a path needs no further look until something is sent.
+    state.parked = quiet && state.unreachableSince === never
+    if (!state.parked) state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
   }
 
   /** No path is left: the session is kept, its queues too, and the peer is dialed. */
@@ -295,8 +287,10 @@ export class Connection implements ReadyMember {
       forgetPath(state, path)
     }
     state.active = undefined
+    state.probes = 0
     if (state.unreachableSince === never) {
       state.unreachableSince = now.mono
+      state.parked = false
       state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
       if (before !== undefined) state.host.emit({ kind: 'path', peer: state.peer, from: before.address, to: undefined, link: before.kind, rtt: undefined, rule: 'black_hole' })
       state.host.sessionChanged(now, state.peer, 'timeout')
@@ -307,13 +301,13 @@ export class Connection implements ReadyMember {
   // ── channels and messages ───────────────────────────────────────────────────────────────────────────────────────────────
 
   openChannel(now: Now, options: LocalChannelOptions): Channel | undefined {
-    const channel = openChannel(this.state, options)
+    const channel = openChannel(this.state, now, options)
     this.update(now)
     return channel
   }
 
   acceptChannel(now: Now, channel: Channel, credit: number, consumer: number, overflow: Overflow): boolean {
-    const accepted = acceptChannel(this.state, channel, credit, consumer, overflow)
+    const accepted = acceptChannel(this.state, now, channel, credit, consumer, overflow)
     this.update(now)
     return accepted
   }
@@ -341,10 +335,17 @@ export class Connection implements ReadyMember {
     return result
   }
 
+  /** On the way of every message: no timer but those of what it causes to be sent can change. */
   consume(now: Now, channel: Channel, cost: number): void {
     channel.receiver.credit += cost
-    consumed(this.state, channel, cost)
+    consumedBy(this.state, channel, cost, now.mono)
     resumeDelivery(this.state, channel)
+    if (!this.ready && wantsToSend(this.state)) this.state.host.markReady(this)
+  }
+
+  /** The consumer is gone, or never reads while memory is short. */
+  endConsumer(now: Now, consumer: number): void {
+    endConsumer(this.state, now, consumer)
     this.update(now)
   }
 
@@ -363,28 +364,27 @@ export class Connection implements ReadyMember {
   /** Writes one burst; false when there is nothing that may go now. */
   transmit(now: Now, sink: BurstSink, seals: AeadBatch): boolean {
     const state = this.state
-    if (state.phase === 'open') return writeBurst(state, now, sink, seals)
+    if (state.phase === 'open') return this.#transmitOpen(now, sink, seals)
     if (state.phase !== 'closing' || state.closeWantedAt > now.mono) return false
     if (!writeCloseDatagram(state, now, sink, seals)) return false
     state.closeWantedAt = never
+    state.closeSentAt = now.mono
     return true
   }
 
-  /** After bursts were written: their timers. */
-  afterTransmit(now: Now): void {
+  #transmitOpen(now: Now, sink: BurstSink, seals: AeadBatch): boolean {
     const state = this.state
-    if (state.phase !== 'open') return
-    let loss = never
-    for (const path of state.paths) {
-      if (path === undefined) continue
-      const at = path.recovery.timeout(state.limits.maxAckDelay)
-      if (at < loss) loss = at
-    }
-    state.timers.set(timer.loss, loss)
+    if (state.current !== undefined && state.current.sendCounter >= REKEY_MESSAGES - LAST_BURST) wipeKeys(state, now, state.current)
+    if (!writeBurst(state, now, sink, seals)) return false
+    this.#setLossTimer()
     if (state.keysChanged) scheduleKeys(state)
     nextPathTimeout(state)
     if (state.timers.get(timer.liveness) === never) nextLivenessCheck(state)
-    if (state.timers.get(timer.idle) === PARKED) state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
+    if (state.parked) {
+      state.parked = false
+      state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
+    }
+    return true
   }
 
   // ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -399,6 +399,11 @@ export class Connection implements ReadyMember {
     this.state.failure ??= { code: closeCodes[reason], frameType: 0, reason: text }
     this.#fail(now)
     this.state.host.markReady(this)
+  }
+
+  /** Whether a CLOSE is still to be sent. */
+  get saysGoodbye(): boolean {
+    return this.state.phase === 'closing' && this.state.closeSentAt === never
   }
 
   /** Ends without a word: the peer is another session already. */
@@ -433,16 +438,20 @@ export class Connection implements ReadyMember {
     state.timers.set(timer.closing, deadline)
   }
 
+  /** What still comes is answered with the same CLOSE, at most once per probe timeout (WIRE.md §5). */
   #repeatClose(now: Now): void {
     const state = this.state
     if (state.closeWantedAt !== never) return
-    state.closeWantedAt = after(now.mono, state.pto())
-    state.host.markReady(this)
+    state.closeWantedAt = toInstant(Math.max(now.mono, state.closeSentAt + state.pto()))
+    state.timers.set(timer.pace, state.closeWantedAt)
   }
 
   #ended(now: Now, reason: EndReason): void {
     const state = this.state
+    if (state.phase === 'closed') return
     const told = state.phase === 'closing'
+    // Nothing that is told from here on finds a session that could still be used.
+    state.phase = 'closing'
     endDial(state)
     endAllChannels(state, 0, reason)
     this.#failPings()

@@ -10,5 +10,5 @@ export function wantControl(state: SessionState, channel: Channel): void {
 
 /** Puts a channel with messages to send into its lane. */
 export function wantData(state: SessionState, channel: Channel): void {
-  if (channel.hasData) state.lanes.add(channel)
+  if (channel.hasData && channel.state !== 'closed') state.lanes.add(channel)
 }

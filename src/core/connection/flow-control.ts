@@ -1,5 +1,6 @@
 import { MESSAGE_COST } from '../base/domain.ts'
-import { wantControl } from './control.ts'
+import type { Instant } from '../base/time.ts'
+import { wantControl, wantData } from './control.ts'
 import type { Channel, ConsumerShare } from './channel.ts'
 import type { SessionState } from './state.ts'
 
@@ -20,9 +21,9 @@ function addUnread(state: SessionState, share: ConsumerShare, cost: number): voi
   state.excess += excessOf(state, share) - before
 }
 
-/** Cost that the peer may still begin on this channel. */
+/** Cost that the peer may still begin on this channel: what its CLOSE already counted, and what the limits leave beyond. */
 export function receiveRoom(state: SessionState, channel: Channel): number {
-  return Math.min(channel.receiveLimit - channel.counted, state.receiveLimit - state.counted)
+  return channel.counted - channel.receiver.received + Math.min(channel.receiveLimit - channel.counted, state.receiveLimit - state.counted)
 }
 
 /** Counts cost that the channel's receiver has charged since the last call. */
@@ -32,10 +33,17 @@ export function countReceived(state: SessionState, channel: Channel): void {
   channel.counted += cost
   state.counted += cost
   addUnread(state, channel.share, cost)
+  // What exceeds a consumer's share does not close the window for the others, from the moment it does.
+  if (state.excess > 0) raiseSessionLimit(state, false)
 }
 
 /** The consumer took messages of this cost: the windows may reopen. */
-export function consumed(state: SessionState, channel: Channel, cost: number): void {
+export function consumedBy(state: SessionState, channel: Channel, cost: number, now: Instant): void {
+  channel.share.readAt = now
+  consumed(state, channel, cost)
+}
+
+function consumed(state: SessionState, channel: Channel, cost: number): void {
   const taken = Math.min(cost, channel.counted - channel.consumed)
   if (taken <= 0) return
   channel.consumed += taken
@@ -51,10 +59,11 @@ export function consumed(state: SessionState, channel: Channel, cost: number): v
  */
 export function settleClosed(state: SessionState, channel: Channel, cost: number): boolean {
   const uncounted = Math.max(0, cost - channel.counted)
-  if (uncounted > receiveRoom(state, channel)) return false
+  if (uncounted > Math.min(channel.receiveLimit - channel.counted, state.receiveLimit - state.counted)) return false
   channel.counted += uncounted
   state.counted += uncounted
   addUnread(state, channel.share, uncounted)
+  raiseSessionLimit(state, false)
   return true
 }
 
@@ -70,11 +79,11 @@ export function settleRest(state: SessionState, channel: Channel): void {
 }
 
 /** Moves a channel's unread cost to the consumer that accepted it. */
-export function moveShare(state: SessionState, channel: Channel, consumer: number): void {
+export function moveShare(state: SessionState, channel: Channel, consumer: number, now: Instant): void {
   const unread = channel.counted - channel.consumed
   addUnread(state, channel.share, -unread)
   leaveShare(state, channel.share)
-  channel.share = state.share(consumer)
+  channel.share = state.share(consumer, now)
   channel.share.channels++
   addUnread(state, channel.share, unread)
 }
@@ -84,9 +93,9 @@ export function leaveShare(state: SessionState, share: ConsumerShare): void {
   if (share.channels <= 0 && share.unread === 0) state.shares.delete(share.consumer)
 }
 
-/** `forced`: the peer said BLOCKED, any raise helps it. */
+/** `forced`: the peer said BLOCKED, any raise helps it. A closing peer still sends what it had queued. */
 export function raiseChannelLimit(state: SessionState, channel: Channel, forced: boolean): void {
-  if (channel.state === 'closing' || channel.state === 'closed') return
+  if (channel.state === 'closed' || channel.closeRemote !== undefined) return
   const window = state.host.config.maxChannelData
   const step = channel.consumed + window - channel.receiveLimit
   if (step <= 0 || (step < window * RAISE_STEP && !forced && !channel.peerBlocked)) return
@@ -111,6 +120,12 @@ export function sendAllowance(state: SessionState, channel: Channel): number {
   let session = state.sendLimit - state.charged
   if (channel.lane >= 2 && (state.active?.recovery.outstanding ?? 0) > 0) session -= state.limits.maxData * RESERVED_SHARE
   return Math.min(channel.sendLimit - channel.queue.charged, session)
+}
+
+/** Nothing is outstanding any more: the last quarter is free for the channels that were held back from it. */
+export function releaseHeldBack(state: SessionState): void {
+  state.heldBack = false
+  for (const channel of state.channels.values()) wantData(state, channel)
 }
 
 /** Whether the channel's next new message fits its allowance. */

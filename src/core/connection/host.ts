@@ -1,5 +1,5 @@
 import type { Arena } from '../base/arena.ts'
-import type { Counters } from '../base/counters.ts'
+import { counterPlaces, type Counters } from '../base/counters.ts'
 import type { ChannelHandle, EndReason, LinkId, LinkKind, PeerHandle } from '../base/domain.ts'
 import type { Now } from '../base/time.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
@@ -12,7 +12,7 @@ import type { Keys } from './keys.ts'
 /** Everything that is counted in the core. Documented in docs/counters.md. */
 export const counterNames = [
   'datagrams_received', 'datagrams_sent', 'bytes_received', 'bytes_sent', 'handshakes_completed', 'handshakes_refused',
-  'messages_sent', 'messages_received', 'packets_lost', 'frames_retransmitted', 'probes_sent', 'acks_sent',
+  'messages_sent', 'messages_received', 'packets_lost', 'packets_lost_spurious', 'frames_retransmitted', 'probes_sent', 'acks_sent',
   // Dropped on arrival, by reason
   'drop_unknown_type', 'drop_stun', 'drop_turn', 'drop_bad_size', 'drop_version', 'drop_malformed_handshake', 'drop_mac1', 'drop_mac2',
   'drop_rate_limited', 'drop_suite', 'drop_replayed_handshake', 'drop_stale_handshake', 'drop_handshake_noise', 'drop_handshake_payload',
@@ -21,11 +21,14 @@ export const counterNames = [
   'drop_path_limit', 'drop_link_unknown',
   // Done
   'cookies_sent', 'resets_sent', 'sessions_opened', 'sessions_closed', 'sessions_restarted', 'paths_migrated', 'paths_validated', 'paths_failed',
-  'messages_dropped_no_credit', 'messages_dropped_reassembly', 'sends_blocked', 'channels_refused', 'channels_timed_out',
+  'messages_dropped_no_credit', 'messages_dropped_reassembly', 'sends_blocked', 'channels_refused', 'channels_timed_out', 'consumers_gone',
   'raw_queue_full', 'challenges_ignored', 'observations_ignored', 'grease_skipped', 'extensions_skipped',
   'close_protocol', 'close_frame_encoding', 'close_flow_control', 'close_limit',
 ] as const
 export type CounterName = (typeof counterNames)[number]
+
+/** For what is counted per datagram or per message; the rest is counted by name. */
+export const counter: Readonly<Record<CounterName, number>> = counterPlaces(counterNames)
 
 /** What the endpoint's ring of sessions with something to send keeps in a session. */
 export interface ReadyMember {
@@ -81,6 +84,8 @@ export interface ConnectionHost {
   memoryShort(held: number): boolean
   /** The channel waits for the arena: it is told `writable` when there is room again. */
   waitForMemory(channel: Channel): void
+  /** A datagram with new message bytes found no memory and was dropped unacknowledged. */
+  noteNoRoom(now: Now): void
   /** The session has something to send. */
   markReady(state: ReadyMember): void
 

@@ -1,5 +1,5 @@
 import { after, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
-import { giveUpKeys } from './acks.ts'
+import { giveUpKeys } from './loss.ts'
 import type { Keys } from './keys.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'

@@ -1,7 +1,8 @@
 import { MESSAGE_COST } from '../base/domain.ts'
-import type { Now } from '../base/time.ts'
+import { after, type Now } from '../base/time.ts'
 import { ByteReader } from '../base/varint.ts'
 import { fromUtf8 } from '../base/bytes.ts'
+import { PARTIAL_TIME } from '../flow/receive-unreliable.ts'
 import {
   RECEIVED_FLOW_CONTROL, RECEIVED_LIMIT, RECEIVED_NO_ROOM, RECEIVED_PROTOCOL, type ReceiveResult,
 } from '../flow/receive.ts'
@@ -12,9 +13,10 @@ import {
   MESSAGE_LENGTH, isGrease, readChannelClose, readChannelOpen, readWireAddress,
 } from '../wire/frame.ts'
 import { readAck } from './acks.ts'
-import { onAcceptFrame, onCloseFrame, onOpenFrame, tryFinish } from './channels.ts'
+import { onAcceptFrame, onAnswered, onCloseFrame, onOpenFrame, tryFinish } from './channels.ts'
 import type { Channel } from './channel.ts'
 import { wantData } from './control.ts'
+import { countDrops } from './drops.ts'
 import { consumedPassed, countReceived, raiseChannelLimit, raiseSessionLimit, receiveRoom } from './flow-control.ts'
 import type { Keys } from './keys.ts'
 import { onObservedAddress, onPathChallenge, onPathResponse } from './paths.ts'
@@ -77,13 +79,8 @@ function readExtension(state: SessionState): number {
 }
 
 function channelFor(state: SessionState, id: number, type: number): Channel | undefined {
-  const last = state.lastChannel
-  if (last?.id === id) return last
-  const channel = state.channels.get(id)
-  if (channel !== undefined) {
-    state.lastChannel = channel
-    return channel
-  }
+  const channel = state.channelById(id)
+  if (channel !== undefined) return channel
   const local = (id % 2 === 0) === state.lower
   const known = local ? id < state.nextLocalChannel : state.remoteSeen.has(Math.floor(id / 2))
   // Closed earlier: ignored. Never opened: the peer contradicts itself, since OPEN comes with or before its messages.
@@ -100,7 +97,7 @@ function readMessage(state: SessionState, now: Now, type: number): number {
   const length = (type & MESSAGE_LENGTH) !== 0 ? reader.varint() : reader.remaining
   const offset = reader.skip(length)
   if (!fragment) total = length
-  if (reader.failed || at + length > total) {
+  if (reader.failed || at + length > total || (fragment && at + length === 0)) {
     reader.failed = true
     return 0
   }
@@ -110,15 +107,22 @@ function readMessage(state: SessionState, now: Now, type: number): number {
   }
   const channel = channelFor(state, id, type)
   if (channel === undefined || channel.state === 'closed') return 0
+  if (channel.state === 'opening') onAnswered(state, channel)
   const receiver = channel.receiver
   const room = channel.reliable ? receiveRoom(state, channel) : Infinity
   const result = fragment && length < total
     ? receiver.fragment(now.mono, message, offset, length, at, total, room, channel)
     : receiver.whole(now.mono, message, offset, length, room, channel)
   if (channel.reliable) countReceived(state, channel)
-  else if (fragment) state.timers.setEarlier(timer.reassembly, now.mono)
+  else noteUnreliable(state, now, channel, fragment)
   if (channel.state === 'closing') tryFinish(state, channel)
   return resultBits(state, result, type) | (channel.lane === 0 ? READ_ACK_NOW : 0)
+}
+
+/** A reassembly is looked after when its time is over, and what was dropped is counted. */
+function noteUnreliable(state: SessionState, now: Now, channel: Channel, fragment: boolean): void {
+  if (fragment) state.timers.setEarlier(timer.reassembly, after(now.mono, PARTIAL_TIME))
+  countDrops(state, channel)
 }
 
 function resultBits(state: SessionState, result: ReceiveResult, type: number): number {
@@ -142,7 +146,7 @@ function readControl(state: SessionState, now: Now, keys: Keys, path: SessionPat
       readAck(state, now, reader, state.keysByRemoteIndex(reader.u32()), type === FRAME_ACK_OTHER_ECN)
       return 0
     case FRAME_PATH_CHALLENGE:
-      onPathChallenge(state, path, reader.view(8))
+      onPathChallenge(state, now, path, reader.view(8))
       return READ_ELICITING
     case FRAME_PATH_RESPONSE:
       onPathResponse(state, now, path, reader.view(8))
@@ -224,7 +228,7 @@ function readSkip(state: SessionState): number {
   if (channel !== undefined && channel.state !== 'closed') {
     const room = channel.reliable ? receiveRoom(state, channel) : total + MESSAGE_COST
     resultBits(state, channel.receiver.skip(message, total, room, channel), FRAME_SKIP)
-    countReceived(state, channel)
+    if (channel.reliable) countReceived(state, channel)
     consumedPassed(state, channel)
     if (channel.state === 'closing') tryFinish(state, channel)
   }

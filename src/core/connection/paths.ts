@@ -1,24 +1,24 @@
 import { ADDRESS_SIZE, equalAddress } from '../base/address.ts'
 import type { LinkId, PathRule } from '../base/domain.ts'
-import { after, millisecond, never, second, toInstant, type Duration, type Now } from '../base/time.ts'
+import { after, millisecond, never, second, type Duration, type Now } from '../base/time.ts'
 import { betterPath, type PathQuality } from '../path/path-choice.ts'
-import { abandonFlight } from './acks.ts'
+import { CHALLENGES_OPEN } from '../path/path-validation.ts'
+import { endDial } from './dial.ts'
+import { abandonFlight } from './loss.ts'
+import { TRANSPORT_OVERHEAD } from './packet.ts'
 import { SessionPath } from './session-path.ts'
 import { PATHS_MAX, type SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
 /** An old path that leaves its challenge unanswered for max(3 PTO, this) loses the traffic to a new one that answered. */
 const MIGRATION_TIME: Duration = 300 * millisecond
-/** Nothing acknowledged on the path in use for max(3 PTO, this): the others are challenged. */
-const DOUBT_TIME: Duration = 500 * millisecond
-/** … and for max(3 PTO, this): a validated other one takes over. */
-const BLACK_HOLE_TIME: Duration = 2 * second
+/** A peer that keeps using another path than ours while ours is good is not looked into more often than this. */
+const MIGRATION_PAUSE: Duration = second
+/** Challenges that may be open in one session (WIRE.md §5). */
+const CHALLENGES_MAX = 8
 const RESPONSES_OWED_MAX = 4
 /** PATH_RESPONSEs of one session per second (WIRE.md §5). */
 const RESPONSES_PER_SECOND = 16
-/** Header and tag around the plaintext. */
-export const TRANSPORT_OVERHEAD = 29
-
 export function findPath(state: SessionState, link: LinkId, address: Uint8Array, offset: number): SessionPath | undefined {
   const active = state.active
   if (active?.link === link && equalAddress(active.address, 0, address, offset)) return active
@@ -29,7 +29,7 @@ export function findPath(state: SessionState, link: LinkId, address: Uint8Array,
 }
 
 /** A new, unvalidated path; `undefined` when the table is full of better ones or the link is gone. */
-export function addPath(state: SessionState, link: LinkId, address: Uint8Array, offset: number): SessionPath | undefined {
+export function addPath(state: SessionState, now: Now, link: LinkId, address: Uint8Array, offset: number): SessionPath | undefined {
   const facts = state.host.link(link)
   if (facts === undefined) return undefined
   const slot = freeSlot(state)
@@ -38,22 +38,44 @@ export function addPath(state: SessionState, link: LinkId, address: Uint8Array, 
     return undefined
   }
   const size = Math.min(state.host.config.baseSize, facts.datagramMax - TRANSPORT_OVERHEAD)
-  const path = new SessionPath(slot, link, facts.kind, address.slice(offset, offset + ADDRESS_SIZE), size, facts.segmentsMax, state.host.config.congestion(size + TRANSPORT_OVERHEAD))
+  const controller = state.host.config.congestion(size + TRANSPORT_OVERHEAD)
+  const path = new SessionPath(slot, link, facts.kind, address.slice(offset, offset + ADDRESS_SIZE), size, facts.segmentsMax, controller, now.mono)
   state.paths[slot] = path
   return path
 }
 
-function freeSlot(state: SessionState): number {
-  for (let slot = 0; slot < PATHS_MAX; slot++) {
-    if (state.paths[slot] === undefined) return slot
-  }
-  // An address that proved nothing and has nothing in flight makes room.
-  const idle = state.paths.find((path) => path !== undefined && path !== state.active && !path.validation.validated && path.recovery.outstanding === 0)
-  return idle?.slot ?? -1
+/** An address where the peer may be, though nothing came from there: it may be probed a little (WIRE.md §5, Candidates). */
+export function addCandidate(state: SessionState, now: Now, link: LinkId, address: Uint8Array): void {
+  if (findPath(state, link, address, 0) !== undefined) return
+  addPath(state, now, link, address, 0)?.validation.grantProbes()
 }
 
-export function onPathChallenge(state: SessionState, path: SessionPath, data: Uint8Array): void {
+/** An empty slot, or that of an address that proved nothing: first one that had its chance, then the oldest. */
+function freeSlot(state: SessionState): number {
+  let victim: SessionPath | undefined
+  for (let slot = 0; slot < PATHS_MAX; slot++) {
+    const path = state.paths[slot]
+    if (path === undefined) return slot
+    if (path === state.active || path.validation.validated) continue
+    const failed = path.validation.state === 'failed'
+    const victimFailed = victim?.validation.state === 'failed'
+    if (victim === undefined || (failed && !victimFailed) || (failed === victimFailed && path.openedAt < victim.openedAt)) victim = path
+  }
+  if (victim === undefined) return -1
+  forgetPath(state, victim)
+  return victim.slot
+}
+
+/** Whether one more challenge may be open: an answer to any of them validates its path. */
+export function mayChallenge(state: SessionState, path: SessionPath): boolean {
+  let open = Math.min(path.validation.open, CHALLENGES_OPEN - 1)
+  for (const other of state.paths) if (other !== undefined && other !== path) open += other.validation.open
+  return open < CHALLENGES_MAX
+}
+
+export function onPathChallenge(state: SessionState, now: Now, path: SessionPath, data: Uint8Array): void {
   if (data.length !== 8) return
+  refillResponses(state, now)
   if (path.responses.length >= RESPONSES_OWED_MAX || state.responseTokens < 1) {
     state.host.counters.add('challenges_ignored')
     return
@@ -63,7 +85,7 @@ export function onPathChallenge(state: SessionState, path: SessionPath, data: Ui
 }
 
 /** Response tokens come back with time, up to one second's worth. */
-export function refillResponses(state: SessionState, now: Now): void {
+function refillResponses(state: SessionState, now: Now): void {
   const elapsed = (now.mono - state.responsesAt) / second
   state.responseTokens = Math.min(RESPONSES_PER_SECOND, state.responseTokens + elapsed * RESPONSES_PER_SECOND)
   state.responsesAt = now.mono
@@ -78,6 +100,7 @@ export function onPathResponse(state: SessionState, now: Now, path: SessionPath,
     state.host.pathValidated(state.peer, path.address)
   }
   if (state.active === undefined) switchTo(state, now, path, 'only')
+  else if (!state.active.validation.validated) switchTo(state, now, path, 'preferred')
   else considerMigration(state, now)
 }
 
@@ -93,28 +116,32 @@ export function onObservedAddress(state: SessionState, sequence: number, address
  * (WIRE.md §6, Migration: a copied datagram sent from elsewhere moves nothing).
  */
 export function onPathUsed(state: SessionState, now: Now, path: SessionPath, newest: boolean): void {
-  if (state.active === undefined) {
+  const active = state.active
+  if (active === undefined) {
     if (path.validation.validated) switchTo(state, now, path, 'only')
     else if (!path.validation.pending) path.validation.begin()
     return
   }
-  if (!newest || path === state.active || state.migrateTo === path) return
+  if (!newest || state.migrateTo === path) return
+  if (path.validation.validated && state.migrationAt !== never && now.mono < state.migrationAt + MIGRATION_PAUSE) return
   state.migrateTo = path
+  state.migrationAt = now.mono
   path.validation.begin()
-  if (!state.active.validation.pending) state.active.validation.begin()
+  if (!active.validation.pending) active.validation.begin()
 }
 
 function considerMigration(state: SessionState, now: Now): void {
   const to = state.migrateTo
   const from = state.active
   if (to === undefined || from === undefined) return
-  if (!to.validation.validated || to.validation.pending || to.validation.wanted) return
+  if (!to.validation.sound) return
   const patience = Math.max(3 * from.recovery.rtt.pto(state.limits.maxAckDelay), MIGRATION_TIME)
-  const silent = from.validation.unanswered || (from.validation.pending && now.mono >= after(from.validation.challengedAt, patience))
+  const decideAt = from.validation.pending ? after(from.validation.challengedAt, patience) : never
+  const silent = from.validation.unanswered || now.mono >= decideAt
   if (silent || betterPath(qualityOf(state, to), qualityOf(state, from))) {
     switchTo(state, now, to, silent ? 'migrated' : 'preferred')
   } else if (from.validation.pending) {
-    state.timers.setEarlier(timer.path, after(from.validation.challengedAt, patience))
+    state.timers.setEarlier(timer.path, decideAt)
   } else if (!from.validation.wanted) {
     // The old path answered: it stays, and the new one is known for later.
     state.migrateTo = undefined
@@ -142,9 +169,14 @@ export function switchTo(state: SessionState, now: Now, path: SessionPath, rule:
     if (equalHost(from, path)) inherit(from, path, state)
     state.host.counters.add('paths_migrated')
   }
-  state.unreachableSince = never
   const rtt = path.recovery.rtt
   state.host.emit({ kind: 'path', peer: state.peer, from: from?.address, to: path.address, link: path.kind, rtt: rtt.hasSample ? rtt.smoothed : undefined, rule })
+  if (state.unreachableSince === never) return
+  // Back after all paths were gone: nobody need be dialed any more, and a rekey that was put off may go on.
+  state.unreachableSince = never
+  if (state.dial?.rekey === false && state.current !== undefined) endDial(state)
+  state.keysChanged = true
+  state.host.sessionChanged(now, state.peer, undefined)
 }
 
 function equalHost(a: SessionPath, b: SessionPath): boolean {
@@ -158,23 +190,26 @@ function equalHost(a: SessionPath, b: SessionPath): boolean {
 function inherit(from: SessionPath, to: SessionPath, state: SessionState): void {
   to.recovery.controller = from.recovery.controller
   from.recovery.controller = state.host.config.congestion(from.size + TRANSPORT_OVERHEAD)
-  if (to.recovery.rtt.hasSample || !from.recovery.rtt.hasSample) return
-  to.recovery.rtt.smoothed = from.recovery.rtt.smoothed
-  to.recovery.rtt.variation = from.recovery.rtt.variation
-  to.recovery.rtt.latest = from.recovery.rtt.latest
+  if (!to.recovery.rtt.hasSample) to.recovery.rtt.inherit(from.recovery.rtt)
 }
 
 /** The `path` timer: challenges are repeated or fail, old paths are forgotten, a migration is decided. */
 export function onPathTimer(state: SessionState, now: Now): void {
   for (const path of state.paths) {
     if (path === undefined) continue
-    if (path.validation.timeout() <= now.mono && path.validation.handleTimeout(now.mono)) {
-      state.host.counters.add('paths_failed')
-      if (path === state.migrateTo) state.migrateTo = undefined
-    }
+    if (path.validation.timeout() <= now.mono && path.validation.handleTimeout(now.mono)) onPathFailed(state, path)
     if (path.retireAt <= now.mono && path !== state.active) forgetPath(state, path)
   }
   considerMigration(state, now)
+}
+
+function onPathFailed(state: SessionState, path: SessionPath): void {
+  state.host.counters.add('paths_failed')
+  if (path === state.migrateTo) state.migrateTo = undefined
+  if (path !== state.active || path.validation.validated) return
+  // Somebody may have copied the handshake from a false address: the others are asked, and this one again, as far as its
+  // bytes reach, until liveness gives it up (WIRE.md §6).
+  for (const other of state.paths) if (other?.validation.pending === false) other.validation.begin()
 }
 
 /** The next moment at which {@link onPathTimer} has something to do. */
@@ -184,45 +219,6 @@ export function nextPathTimeout(state: SessionState): void {
     state.timers.setEarlier(timer.path, path.validation.timeout())
     if (path !== state.active) state.timers.setEarlier(timer.path, path.retireAt)
   }
-}
-
-/** When the silence of the path in use is next to be looked at. */
-export function nextLivenessCheck(state: SessionState): void {
-  const active = state.active
-  if (active === undefined || active.recovery.silentSince === never) {
-    state.timers.clear(timer.liveness)
-    return
-  }
-  const pto = active.recovery.rtt.pto(state.limits.maxAckDelay)
-  const since = active.recovery.silentSince
-  const others = state.paths.some((path) => path !== undefined && path !== active)
-  const first = others ? Math.max(3 * pto, DOUBT_TIME) : state.host.config.pathGoneAfter
-  state.timers.set(timer.liveness, after(since, Math.min(first, state.host.config.pathGoneAfter)))
-}
-
-/**
- * Liveness is judged on the data path: data outstanding and nothing acknowledged. Returns `'gone'` when the only path is
- * given up, else when to look again is set.
- */
-export function checkLiveness(state: SessionState, now: Now): 'alive' | 'gone' {
-  const active = state.active
-  if (active === undefined || active.recovery.silentSince === never) return 'alive'
-  const pto = active.recovery.rtt.pto(state.limits.maxAckDelay)
-  const silence = now.mono - active.recovery.silentSince
-  let other: SessionPath | undefined
-  for (const path of state.paths) {
-    if (path === undefined || path === active) continue
-    if (silence >= Math.max(3 * pto, DOUBT_TIME) && !path.validation.pending) path.validation.begin()
-    if (path.validation.validated && !path.validation.unanswered) other = path
-  }
-  if (silence >= Math.max(BLACK_HOLE_TIME, 3 * pto) && other !== undefined) {
-    switchTo(state, now, other, 'black_hole')
-    return 'alive'
-  }
-  if (silence >= state.host.config.pathGoneAfter) return 'gone'
-  const next = silence >= DOUBT_TIME && other !== undefined ? BLACK_HOLE_TIME : state.host.config.pathGoneAfter
-  state.timers.set(timer.liveness, toInstant(Math.max(active.recovery.silentSince + next, now.mono + 50 * millisecond)))
-  return 'alive'
 }
 
 export function forgetPath(state: SessionState, path: SessionPath): void {

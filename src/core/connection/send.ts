@@ -61,10 +61,14 @@ export function settleQueue(state: SessionState, channel: Channel): void {
   if (channel.queue.released > 0) state.host.noteReleased(channel)
   if (state.owed === 0) return
   if (channel.writableOwed) tellWritable(state, channel)
-  else if (state.queuedMessages <= state.host.config.queueMessages / 2 && state.queuedBytes <= state.host.config.queueBytes / 2) {
-    for (const other of state.channels.values()) {
-      if (other.writableOwed) tellWritable(state, other)
-    }
+  tellOthers(state)
+}
+
+/** Channels that were blocked by what others had queued hear of the room that these gave back, when half of it is free. */
+function tellOthers(state: SessionState): void {
+  if (state.owed === 0 || state.queuedMessages > state.host.config.queueMessages * WRITABLE_SHARE || state.queuedBytes > state.host.config.queueBytes * WRITABLE_SHARE) return
+  for (const other of state.channels.values()) {
+    if (other.writableOwed) tellWritable(state, other)
   }
 }
 
@@ -83,4 +87,5 @@ export function forgetQueue(state: SessionState, channel: Channel): void {
     channel.writableOwed = false
     state.owed--
   }
+  tellOthers(state)
 }

@@ -21,12 +21,15 @@ export class SessionPath {
   readonly responses: Uint8Array[] = []
   /** The peer's source address on this path is to be told. */
   observedWanted = true
-  lastSentAt: Instant = never
-  lastReceivedAt: Instant = never
+  readonly openedAt: Instant
+  lastSentAt: Instant
+  /** The silence in which the other paths were challenged, and when it is looked at again. */
+  doubtedSince: Instant = never
+  lookAt: Instant = never
   /** An old path is kept until then as a fallback. */
   retireAt: Instant = never
 
-  constructor(slot: number, link: LinkId, kind: LinkKind, address: Uint8Array, size: number, segmentsMax: number, controller: CongestionController) {
+  constructor(slot: number, link: LinkId, kind: LinkKind, address: Uint8Array, size: number, segmentsMax: number, controller: CongestionController, now: Instant) {
     this.slot = slot
     this.link = link
     this.kind = kind
@@ -34,5 +37,7 @@ export class SessionPath {
     this.size = size
     this.segmentsMax = segmentsMax
     this.recovery = new PathRecovery(controller)
+    this.openedAt = now
+    this.lastSentAt = now
   }
 }

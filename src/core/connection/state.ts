@@ -1,5 +1,6 @@
-import type { EndReason, PeerHandle } from '../base/domain.ts'
+import { CHANNEL_SLOT_BITS, type PeerHandle } from '../base/domain.ts'
 import { MemoryAccount } from '../base/memory-account.ts'
+import { BoundedQueue } from '../base/queue.ts'
 import { never, type Duration, type Instant } from '../base/time.ts'
 import { LaneScheduler } from '../flow/lanes.ts'
 import { RangeSet } from '../flow/range-set.ts'
@@ -46,7 +47,6 @@ export class SessionState {
   previous: Keys | undefined
   current: Keys | undefined
   phase: 'dialing' | 'open' | 'closing' | 'closed' = 'dialing'
-  endReason: EndReason | undefined
   openedAt: Instant = never
 
   readonly sent: SentPackets = new SentPackets()
@@ -57,8 +57,8 @@ export class SessionState {
   /** Indexes (id >> 1) of channels that the peer opened, ever. */
   readonly remoteSeen: RangeSet = new RangeSet()
   nextLocalChannel: number
-  /** Channels with control frames to send. */
-  readonly control: Channel[] = []
+  /** Channels with control frames to send; each stands in it once. */
+  readonly control: BoundedQueue<Channel> = new BoundedQueue<Channel>(1 << CHANNEL_SLOT_BITS)
 
   /** Session flow control, cumulative cost. */
   sendLimit: number
@@ -77,6 +77,8 @@ export class SessionState {
   active: SessionPath | undefined
   /** The path the peer seems to have moved to, while both are challenged. */
   migrateTo: SessionPath | undefined
+  /** When the peer's use of another path was last looked into: not again for a while, or two good paths would be challenged for ever. */
+  migrationAt: Instant = never
   responseTokens = 16
   responsesAt: Instant
   /** Sequence of OBSERVED_ADDRESS frames, ours and the peer's. */
@@ -100,12 +102,16 @@ export class SessionState {
   heldBack = false
 
   failure: Failure | undefined
+  /** When the next CLOSE may go, while one is wanted; when the last went. */
   closeWantedAt: Instant = never
+  closeSentAt: Instant = never
   unreachableSince: Instant = never
   lastReceivedAt: Instant = never
   lastSentAt: Instant = never
   /** Keys became dirty or changed: their timers are to be set anew. */
   keysChanged = false
+  /** The session is quiet and as small as it gets: nothing looks after it until something is sent. */
+  parked = false
 
   constructor(host: ConnectionHost, slot: number, peer: PeerHandle, lower: boolean, sidSelf: Uint8Array, now: Instant) {
     this.host = host
@@ -122,10 +128,6 @@ export class SessionState {
     this.sendLimit = 0
   }
 
-  get open(): boolean {
-    return this.phase === 'open'
-  }
-
   /** The probe timeout of the path in use, without backoff. */
   pto(): Duration {
     return this.active === undefined ? 1_000_000 : this.active.recovery.rtt.pto(this.limits.maxAckDelay)
@@ -136,16 +138,24 @@ export class SessionState {
     this.failure ??= { code, frameType, reason }
   }
 
-  share(consumer: number): ConsumerShare {
+  /** The channel of a frame record or frame; several in a row mostly name the same one. */
+  channelById(id: number): Channel | undefined {
+    if (this.lastChannel?.id === id) return this.lastChannel
+    const channel = this.channels.get(id)
+    if (channel !== undefined) this.lastChannel = channel
+    return channel
+  }
+
+  share(consumer: number, now: Instant): ConsumerShare {
     let share = this.shares.get(consumer)
     if (share === undefined) {
-      share = new ConsumerShare(consumer)
+      share = new ConsumerShare(consumer, now)
       this.shares.set(consumer, share)
     }
     return share
   }
 
-  /** The keys that an ACK of other keys names by our own receiver index as the peer knows it: its own `localIndex`. */
+  /** The keys that an ACK of other keys names: by the peer's own receiver index in the datagrams it acknowledges. */
   keysByRemoteIndex(index: number): Keys | undefined {
     if (this.current?.remoteIndex === index) return this.current
     if (this.previous?.remoteIndex === index) return this.previous

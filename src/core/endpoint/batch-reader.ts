@@ -3,6 +3,7 @@ import type { LinkId, LinkKind } from '../base/domain.ts'
 import type { Now } from '../base/time.ts'
 import { AeadBatch } from '../crypto/aead-batch.ts'
 import type { Connection } from '../connection/connection.ts'
+import { counter } from '../connection/host.ts'
 import { REKEY_MESSAGES } from '../connection/keys.ts'
 import { classify, datagramKind, readTransportCounter, readTransportIndex, TRANSPORT_HEADER_SIZE, TRANSPORT_OVERHEAD } from '../wire/datagram.ts'
 import { decodeHandshakeFragment, MESSAGE_A } from '../wire/handshake-fragment.ts'
@@ -39,12 +40,19 @@ export class BatchReader {
   }
 
   read(now: Now, batch: ReceiveBatch): void {
+    let datagrams = 0
+    let bytes = 0
     for (let row = 0; row < batch.count; row++) {
-      const segment = batch.segmentSize[row]!
-      const end = batch.offset[row]! + batch.length[row]!
+      const length = batch.length[row]!
+      const end = batch.offset[row]! + length
+      const segment = Math.max(1, batch.segmentSize[row]!)
+      bytes += length
+      datagrams += Math.ceil(length / segment)
       for (let offset = batch.offset[row]!; offset < end; offset += segment) this.#datagram(now, batch, row, offset, Math.min(segment, end - offset))
     }
     this.#flush(now, batch)
+    this.#node.counters.add(counter.datagrams_received, datagrams)
+    this.#node.counters.add(counter.bytes_received, bytes)
     for (const connection of this.#touched) {
       connection.touched = false
       connection.afterBatch(now)
@@ -57,8 +65,6 @@ export class BatchReader {
   #datagram(now: Now, batch: ReceiveBatch, row: number, offset: number, length: number): void {
     const node = this.#node
     const bytes = node.arena.bytes
-    node.counters.add('datagrams_received')
-    node.counters.add('bytes_received', length)
     const kind = classify(bytes, offset, length)
     if (kind === datagramKind.transport) {
       this.#transport(now, batch, row, offset, length)

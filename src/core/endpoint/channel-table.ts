@@ -11,6 +11,8 @@ export class ChannelTable {
   readonly #owners: (Connection | undefined)[] = []
   readonly #generations: number[] = []
   readonly #free: number[] = []
+  /** Channels in the table. */
+  size = 0
 
   /** `undefined` when a million channels are open. */
   add(owner: Connection, create: (handle: ChannelHandle) => Channel): Channel | undefined {
@@ -21,6 +23,7 @@ export class ChannelTable {
     this.#channels[slot] = channel
     this.#owners[slot] = owner
     this.#generations[slot] = generation
+    this.size++
     return channel
   }
 
@@ -31,6 +34,7 @@ export class ChannelTable {
     this.#owners[slot] = undefined
     this.#generations[slot] = (this.#generations[slot]! + 1) % GENERATIONS
     this.#free.push(slot)
+    this.size--
   }
 
   get(handle: ChannelHandle): Channel | undefined {

@@ -4,6 +4,8 @@ import type { DeliveryQueue } from '../connection/channel.ts'
 import { MESSAGE_GAP_BEFORE, type MessageBatch } from './contract.ts'
 
 const FIRST_CAPACITY = 256
+/** Up to so many rows are copied one by one: views of four columns cost more. */
+const FEW = 16
 
 /**
  * Received messages on their way out, as rows. Bounded by what channels may hand over: their delivery credit. Blocks are
@@ -22,6 +24,7 @@ export class Deliveries implements DeliveryQueue {
   /** Rows before it were handed out by the last poll and still hold their blocks. */
   #polled = 0
 
+  /** Whether all rows were handed out. */
   get empty(): boolean {
     return this.#head === this.#tail
   }
@@ -41,10 +44,19 @@ export class Deliveries implements DeliveryQueue {
     this.release()
     const count = Math.min(batch.capacity, this.#tail - this.#head)
     const from = this.#head
-    batch.channel.set(this.#channel.subarray(from, from + count))
-    batch.offset.set(this.#offset.subarray(from, from + count))
-    batch.length.set(this.#length.subarray(from, from + count))
-    batch.flags.set(this.#flags.subarray(from, from + count))
+    if (count <= FEW) {
+      for (let i = 0; i < count; i++) {
+        batch.channel[i] = this.#channel[from + i]!
+        batch.offset[i] = this.#offset[from + i]!
+        batch.length[i] = this.#length[from + i]!
+        batch.flags[i] = this.#flags[from + i]!
+      }
+    } else {
+      batch.channel.set(this.#channel.subarray(from, from + count))
+      batch.offset.set(this.#offset.subarray(from, from + count))
+      batch.length.set(this.#length.subarray(from, from + count))
+      batch.flags.set(this.#flags.subarray(from, from + count))
+    }
     batch.count = count
     this.#polled = from
     this.#head += count

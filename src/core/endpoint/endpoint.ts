@@ -1,11 +1,12 @@
 import { ADDRESS_SIZE } from '../base/address.ts'
 import type { Arena } from '../base/arena.ts'
-import { deliveryModes, lanes, type ChannelHandle, type LinkId, type LinkState, type Overflow, type PeerHandle, type SendResult } from '../base/domain.ts'
+import { CHANNEL_SLOT_BITS, deliveryModes, lanes, type ChannelHandle, type LinkId, type LinkState, type Overflow, type PeerHandle, type SendResult } from '../base/domain.ts'
+import { BoundedQueue } from '../base/queue.ts'
 import { never, second, toInstant, type Instant, type Now } from '../base/time.ts'
 import { AeadBatch } from '../crypto/aead-batch.ts'
 import type { Channel } from '../connection/channel.ts'
 import type { Connection } from '../connection/connection.ts'
-import { tellWritable } from '../connection/send.ts'
+import { counter } from '../connection/host.ts'
 import { META_MAX, isAppName } from '../wire/frame.ts'
 import { BatchReader } from './batch-reader.ts'
 import type {
@@ -21,26 +22,38 @@ import { channelStats, peerStats } from './stats.ts'
 const HOUSEKEEPING = 0
 /** Datagrams sealed by one call into the provider. */
 const SEALS_MAX = 256
-const MEMORY_CHECK = 0.02 * second
+/** Datagrams of one burst at most. */
+const BURST_MAX = 64
+/** With less of the slab left than this, a session that wrote nothing may only have lacked the room. */
+const SLAB_ROOM_MIN = 1500
+/** How often a shutdown looks whether channels have drained. */
+const DRAIN_CHECK = 0.02 * second
+/** One call looks at a session that is due at most about this often: should one be due for ever, the loop around it still turns. */
+const TIMEOUTS_PER_SLOT = 4
 const INVITE_CHECK = 60 * second
 
 /** One local node: the contract's implementation. Every method changes state, then leaves what came of it to the polls. */
 export class Endpoint implements EndpointContract {
   readonly arena: Arena
   readonly id: Uint8Array
+  /** The tables behind the contract: for what is built on them in this folder, and for tests that look for leaks. Read only. */
+  readonly node: Node
   readonly #node: Node
   readonly #handshakes: Handshakes
   readonly #responder: Responder
   readonly #reader: BatchReader
   readonly #seals = new AeadBatch(SEALS_MAX)
-  #memoryCheckAt: Instant = never
+  /** Ends of channels that wait for messages to be handed out first. */
+  readonly #ends = new BoundedQueue<EndpointEvent>(1 << CHANNEL_SLOT_BITS)
   #inviteCheckAt: Instant
   #drainBy: Instant = never
-  #drained = false
+  /** Of a shutdown: channels drain, then sessions say goodbye, then nothing is left. */
+  #shutdown: 'no' | 'draining' | 'closing' | 'drained' = 'no'
   #pingToken = 0
 
   constructor(options: EndpointOptions) {
-    this.#node = new Node(options)
+    this.node = new Node(options)
+    this.#node = this.node
     this.arena = options.arena
     this.id = this.#node.identity.id
     this.#handshakes = new Handshakes(this.#node)
@@ -70,7 +83,7 @@ export class Endpoint implements EndpointContract {
         return
       case 'writable':
         node.setBlocked(link, false)
-        for (const connection of node.sessions) if (connection?.state.active?.link === link) node.markReady(connection)
+        for (const connection of node.sessions) if (connection?.state.paths.some((path) => path?.link === link) === true) node.markReady(connection)
         return
       case 'failed':
       case 'closed':
@@ -85,7 +98,7 @@ export class Endpoint implements EndpointContract {
 
   handleTimeout(now: Now): void {
     const node = this.#node
-    for (;;) {
+    for (let left = TIMEOUTS_PER_SLOT * (node.deadlines.size + 1); left > 0; left--) {
       const slot = node.deadlines.due(now.mono)
       if (slot < 0) break
       if (slot === HOUSEKEEPING) {
@@ -208,7 +221,7 @@ export class Endpoint implements EndpointContract {
 
   openChannel(now: Now, peer: PeerHandle, options: ChannelOptions): ChannelHandle | 'unreachable' | 'limit' {
     const connection = this.#node.roster.get(peer)?.connection
-    if (connection?.state.phase !== 'open' || !isAppName(options.app) || options.meta.length > META_MAX) return 'unreachable'
+    if (this.#shutdown !== 'no' || connection?.state.phase !== 'open' || !isAppName(options.app) || options.meta.length > META_MAX) return 'unreachable'
     const mode = deliveryModes.indexOf(options.mode)
     const channel = connection.openChannel(now, { ...options, mode, lane: lanes.indexOf(options.lane) })
     this.#node.reschedule(connection)
@@ -241,11 +254,14 @@ export class Endpoint implements EndpointContract {
     return channel === undefined ? undefined : channelStats(channel, this.#node.channels.owner(handle))
   }
 
-  send(_now: Now, handle: ChannelHandle, message: OutgoingMessage): SendResult {
+  send(now: Now, handle: ChannelHandle, message: OutgoingMessage): SendResult {
     const channel = this.#node.channels.get(handle)
     if (channel === undefined) return 'closed'
     const result = this.#node.channels.owner(handle).send(channel, message.bytes, message.offset, message.length)
-    if (result === 'blocked' && this.#node.memoryWaiters.size > 0 && this.#memoryCheckAt === never) this.#armMemoryCheck(_now)
+    if (result === 'blocked') {
+      this.#node.memory.arm(now)
+      this.#scheduleHousekeeping(now)
+    }
     return result
   }
 
@@ -279,18 +295,12 @@ export class Endpoint implements EndpointContract {
       const connection = node.ready.shift()!
       connection.ready = false
       if (node.sessions[connection.slot] !== connection) continue
-      const before = this.#seals.count
-      if (before > SEALS_MAX - 64) this.#seal()
+      if (this.#seals.count > SEALS_MAX - BURST_MAX) this.#seal()
       const wrote = connection.transmit(now, batch, this.#seals)
-      if (wrote) {
-        connection.afterTransmit(now)
-        node.markReady(connection)
-      }
+      const cramped = !wrote && batch.used > 0 && batch.size - batch.used < SLAB_ROOM_MIN
+      if (wrote || cramped) node.markReady(connection)
       node.reschedule(connection)
-      if (!wrote && batch.size - batch.used < 1500) {
-        node.markReady(connection)
-        break
-      }
+      if (cramped) break
     }
     this.#seal()
     return batch.count
@@ -324,15 +334,16 @@ export class Endpoint implements EndpointContract {
     }
   }
 
-  pollMessages(now: Now, batch: MessageBatch): number {
+  pollMessages(_now: Now, batch: MessageBatch): number {
     const count = this.#node.deliveries.poll(batch)
-    if (count > 0) this.#node.counters.add('messages_received', count)
-    if (this.#node.memoryWaiters.size > 0) this.#tellMemory(now)
+    if (count > 0) this.#node.counters.add(counter.messages_received, count)
     return count
   }
 
   pollReleases(batch: ReleaseBatch): number {
     const released = this.#node.released
+    batch.count = 0
+    if (released.length === 0) return 0
     const count = Math.min(batch.capacity, released.length)
     for (let i = 0; i < count; i++) {
       const channel = released[i]!
@@ -347,7 +358,15 @@ export class Endpoint implements EndpointContract {
   }
 
   pollEvent(): EndpointEvent | undefined {
-    return this.#node.events.shift()
+    const { events, deliveries } = this.#node
+    if (deliveries.empty && this.#ends.size > 0) return this.#ends.shift()
+    for (;;) {
+      const event = events.shift()
+      // What came on a channel is handed out before its end is told. Other events pass: the beginning of another channel
+      // must be told before the messages that are waited for here.
+      if (event?.kind !== 'channel-closed' || deliveries.empty) return event
+      this.#ends.push(event)
+    }
   }
 
   pollAction(): EndpointAction | undefined {
@@ -358,67 +377,64 @@ export class Endpoint implements EndpointContract {
 
   shutdown(now: Now, deadline: Instant): void {
     const node = this.#node
-    if (node.shuttingDown) return
+    if (this.#shutdown !== 'no') return
+    this.#shutdown = 'draining'
     this.#drainBy = deadline
+    node.shuttingDown = true
     for (const connection of node.sessions) {
       if (connection === undefined) continue
       for (const channel of [...connection.state.channels.values()]) connection.closeChannel(now, channel, false, 0, 'shutting down')
       node.reschedule(connection)
     }
-    this.#checkDrained(now)
+    this.#advanceShutdown(now)
     this.#scheduleHousekeeping(now)
   }
 
-  /** Channels drain first, then sessions say goodbye, then nothing is left. */
-  #checkDrained(now: Now): void {
+  #advanceShutdown(now: Now): void {
     const node = this.#node
-    if (this.#drainBy === never || this.#drained) return
-    const open = node.sessions.filter((connection) => connection !== undefined)
-    const draining = open.some((connection) => connection.state.channels.size > 0 && connection.reachable)
-    if (draining && now.mono < this.#drainBy) return
-    if (!node.shuttingDown) {
-      node.shuttingDown = true
-      for (const connection of open) {
+    const late = now.mono >= this.#drainBy
+    if (this.#shutdown === 'draining' && (late || !node.sessions.some((connection) => connection !== undefined && connection.state.channels.size > 0 && connection.reachable))) {
+      this.#shutdown = 'closing'
+      for (const connection of [...node.sessions]) {
+        if (connection === undefined) continue
         connection.close(now, 'shutting_down', '')
         node.reschedule(connection)
       }
     }
-    const left = node.sessions.some((connection) => connection !== undefined && connection.state.closeWantedAt !== never)
-    if (left && now.mono < this.#drainBy) return
-    this.#drained = true
-    node.push({ kind: 'drained' })
+    // Nobody is waited for beyond the one CLOSE that tells it.
+    if (this.#shutdown === 'closing' && (late || !node.sessions.some((connection) => connection?.saysGoodbye === true))) {
+      this.#shutdown = 'drained'
+      node.push({ kind: 'drained' })
+    }
   }
 
   #housekeep(now: Now): void {
+    const node = this.#node
     this.#responder.handleTimeout(now)
-    if (now.mono >= this.#memoryCheckAt) this.#tellMemory(now)
+    const gone = node.memory.handleTimeout(now, node.sessions, (channel) => node.channels.owner(channel.handle))
+    if (gone !== undefined) this.#endConsumer(now, gone)
     if (now.mono >= this.#inviteCheckAt) {
-      this.#node.roster.expireInvites(now)
+      node.roster.expireInvites(now)
       this.#inviteCheckAt = toInstant(now.mono + INVITE_CHECK)
     }
-    this.#checkDrained(now)
+    this.#advanceShutdown(now)
     this.#scheduleHousekeeping(now)
   }
 
-  #armMemoryCheck(now: Now): void {
-    this.#memoryCheckAt = toInstant(now.mono + MEMORY_CHECK)
-    this.#scheduleHousekeeping(now)
-  }
-
-  /** Channels that waited for the arena are told when it has room again. */
-  #tellMemory(now: Now): void {
+  /** Memory is short, and this consumer holds up the most of it without reading. */
+  #endConsumer(now: Now, consumer: number): void {
     const node = this.#node
-    this.#memoryCheckAt = never
-    for (const channel of node.memoryWaiters) {
-      tellWritable(node.channels.owner(channel.handle).state, channel)
-      if (!channel.writableOwed) node.memoryWaiters.delete(channel)
+    node.counters.add('consumers_gone')
+    for (const connection of node.sessions) {
+      if (connection?.state.shares.has(consumer) !== true) continue
+      connection.endConsumer(now, consumer)
+      node.reschedule(connection)
     }
-    if (node.memoryWaiters.size > 0) this.#armMemoryCheck(now)
   }
 
   #scheduleHousekeeping(now: Now): void {
-    const drain = this.#drainBy === never || this.#drained ? never : toInstant(Math.min(this.#drainBy, now.mono + MEMORY_CHECK))
-    this.#node.deadlines.set(HOUSEKEEPING, earliest(this.#responder.nextTimeout(now.mono), this.#memoryCheckAt, this.#inviteCheckAt, drain))
+    const drain = this.#shutdown === 'no' || this.#shutdown === 'drained' ? never : toInstant(Math.min(this.#drainBy, now.mono + DRAIN_CHECK))
+    const node = this.#node
+    node.deadlines.set(HOUSEKEEPING, earliest(this.#responder.nextTimeout(now.mono), node.memory.nextTimeout(), this.#inviteCheckAt, drain))
   }
 }
-

@@ -1,5 +1,6 @@
 import { isIPv4 } from '../base/address.ts'
 import type { Arena } from '../base/arena.ts'
+import { assert } from '../base/assert.ts'
 import { Counters } from '../base/counters.ts'
 import { DeadlineHeap } from '../base/deadline-heap.ts'
 import { readU32 } from '../base/bytes.ts'
@@ -19,6 +20,7 @@ import type { CookieJar, Initiation } from '../session/initiation.ts'
 import { ChannelTable } from './channel-table.ts'
 import type { EndpointEvent, InviteRecord, LinkInfo, PeerRecord } from './contract.ts'
 import { Deliveries } from './deliveries.ts'
+import { MemoryWatch } from './memory-watch.ts'
 import { ReceiverIndex } from './receiver-index.ts'
 import { Roster, type PeerEntry } from './roster.ts'
 
@@ -26,10 +28,6 @@ import { Roster, type PeerEntry } from './roster.ts'
 const RAW_MAX = 1024
 /** Events that wait to be polled. The pump drains them after every call, so this many in one call is a bug elsewhere. */
 const EVENTS_MAX = 1 << 20
-/** Free memory below which only small holders may queue more, and below which nobody may (DESIGN §5: the largest first). */
-const SHORT_SHARE = 1 / 8
-const EMPTY_SHARE = 1 / 32
-const SMALL_HOLDER = 256 * 1024
 const RANDOM_POOL = 512
 
 export interface EndpointOptions {
@@ -87,7 +85,9 @@ export class Node implements ConnectionHost {
   readonly raw: BoundedQueue<RawDatagram> = new BoundedQueue(RAW_MAX)
   readonly ready: BoundedQueue<Connection> = new BoundedQueue(1 << 24)
   readonly released: Channel[] = []
-  readonly memoryWaiters: Set<Channel> = new Set()
+  readonly memory: MemoryWatch
+  /** Sessions in the table. */
+  sessionCount = 0
   handshakes: HandshakeService | undefined
   shuttingDown = false
   readonly #links = new Map<LinkId, Link>()
@@ -99,6 +99,8 @@ export class Node implements ConnectionHost {
     this.provider = options.provider
     this.arena = options.arena
     this.config = options.config
+    assert(options.config.maxMessage <= options.arena.blockMax, 'the arena has room for the largest message')
+    this.memory = new MemoryWatch(options.arena, options.config.maxMessage)
     this.resetKey = options.resetKey
     this.identity = new Identity(options.provider, options.seed)
     this.validator = new IdValidator(options.provider)
@@ -171,6 +173,7 @@ export class Node implements ConnectionHost {
     peer.sidSelf ??= this.sidFor(peer.id)
     const connection = new Connection(new SessionState(this, slot, peer.handle, peer.lower, peer.sidSelf, now.mono))
     this.sessions[slot] = connection
+    this.sessionCount++
     peer.connection = connection
     return connection
   }
@@ -230,6 +233,7 @@ export class Node implements ConnectionHost {
 
   sessionGone(slot: number): void {
     this.sessions[slot] = undefined
+    this.sessionCount--
     this.deadlines.clear(slot)
     this.#freeSlots.push(slot)
   }
@@ -266,7 +270,7 @@ export class Node implements ConnectionHost {
   }
 
   releaseChannel(channel: Channel): void {
-    this.memoryWaiters.delete(channel)
+    this.memory.forget(channel)
     this.channels.remove(channel)
   }
 
@@ -277,12 +281,16 @@ export class Node implements ConnectionHost {
   }
 
   memoryShort(held: number): boolean {
-    const { free, capacity } = this.arena
-    return free < capacity * EMPTY_SHARE || (free < capacity * SHORT_SHARE && held >= SMALL_HOLDER)
+    return this.memory.short(held, this.sessionCount)
   }
 
   waitForMemory(channel: Channel): void {
-    this.memoryWaiters.add(channel)
+    this.memory.wait(channel)
+  }
+
+  noteNoRoom(now: Now): void {
+    this.counters.add('drop_no_room')
+    this.memory.noteNoRoom(now)
   }
 
   // ── what goes out ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -28,8 +28,11 @@ export interface PumpHost {
 }
 
 /**
- * The loop around an endpoint (DESIGN §3): after any mutation, drain messages, releases, events, actions and transmits until
+ * The loop around an endpoint (DESIGN §3): after any mutation, drain events, messages, releases, actions and transmits until
  * nothing is left, then arm one timer. The daemon and the simulator run this same code.
+ *
+ * Events go first, so that a channel is told of before its first message; that it closed is told by the endpoint only after
+ * its last one.
  */
 export class Pump {
   readonly #endpoint: EndpointContract
@@ -91,16 +94,16 @@ export class Pump {
     const now = host.now()
     for (;;) {
       let progressed = false
+      for (let event = endpoint.pollEvent(); event !== undefined; event = endpoint.pollEvent()) {
+        host.onEvent(event)
+        progressed = true
+      }
       while (endpoint.pollMessages(now, this.#messages) > 0) {
         host.onMessages(this.#messages)
         progressed = true
       }
       while (endpoint.pollReleases(this.#releases) > 0) {
         host.onReleases(this.#releases)
-        progressed = true
-      }
-      for (let event = endpoint.pollEvent(); event !== undefined; event = endpoint.pollEvent()) {
-        host.onEvent(event)
         progressed = true
       }
       for (let action = endpoint.pollAction(); action !== undefined; action = endpoint.pollAction()) {

@@ -28,10 +28,9 @@ export function peerStats(node: Node, peer: PeerEntry): PeerStats {
 
 export function channelStats(channel: Channel, connection: Connection): ChannelStats {
   const rtt = connection.state.active?.recovery.rtt
-  const dropped = channel.receiver.dropped
   return {
     sent: channel.queue.nextId, received: channel.received, delivered: channel.reliable ? channel.queue.base : 0,
-    dropped: dropped > 0 ? { ...channel.dropped, 'no-credit': dropped } : channel.dropped,
+    dropped: { ...channel.dropped },
     queued: channel.queue.messages, queuedBytes: channel.queue.bytes, rtt: rtt?.hasSample === true ? rtt.smoothed : undefined,
   }
 }

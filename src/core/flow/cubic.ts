@@ -21,10 +21,13 @@ export class Cubic implements CongestionController {
   #datagramSize: number
   #threshold = Infinity
   #windowMax = 0
+  /** Window before the last reduction: from there on Reno grows as Reno does. */
+  #windowPrior = 0
   /** Start of the current congestion-avoidance epoch; 0 when none has begun. */
   #epoch = 0
   #k = 0
   #renoWindow = 0
+  #lastAckAt: Instant = toInstant(0)
   /** Packets sent before this moment belong to a loss event that was already answered. */
   #recoveryStart: Instant = toInstant(-1)
 
@@ -42,8 +45,14 @@ export class Cubic implements CongestionController {
   }
 
   onAcked(sample: AckSample): void {
-    // RFC 9002 §7.8: a window that was not the limit is not evidence for a larger one.
-    if (!sample.windowLimited || sample.sentAt <= this.#recoveryStart) return
+    const sinceAck = sample.now - this.#lastAckAt
+    this.#lastAckAt = sample.now
+    // [QR] §7.8: a window that was not the limit is not evidence for a larger one. RFC 9438 §5.8: nor does time count then.
+    if (!sample.windowLimited) {
+      if (this.#epoch !== 0) this.#epoch += sinceAck
+      return
+    }
+    if (sample.sentAt <= this.#recoveryStart) return
     if (this.window < this.#threshold) {
       this.window += sample.bytes
       return
@@ -52,20 +61,11 @@ export class Cubic implements CongestionController {
   }
 
   onLost(now: Instant, _bytes: number, sentAt: Instant, persistent: boolean): void {
-    if (persistent) {
-      this.window = 2 * this.#datagramSize
-      this.#threshold = Math.max(this.#threshold === Infinity ? 0 : this.#threshold, this.window)
-      this.#recoveryStart = toInstant(-1)
-      this.#epoch = 0
-      return
-    }
-    if (sentAt <= this.#recoveryStart) return
-    this.#recoveryStart = now
-    // Fast convergence (RFC 9438 §4.7): a flow that shrinks twice leaves room for newer ones.
-    this.#windowMax = this.window < this.#windowMax ? (this.window * (1 + CUBIC_BETA)) / 2 : this.window
-    this.window = Math.max(this.window * CUBIC_BETA, 2 * this.#datagramSize)
-    this.#threshold = this.window
-    this.#epoch = 0
+    if (sentAt > this.#recoveryStart) this.#reduce(now)
+    if (!persistent) return
+    // [QR] §7.6.2: from the minimum again, in slow start up to what the reduction left.
+    this.window = 2 * this.#datagramSize
+    this.#recoveryStart = toInstant(-1)
   }
 
   setDatagramSize(bytes: number): void {
@@ -73,27 +73,44 @@ export class Cubic implements CongestionController {
     this.window = Math.max(this.window, 2 * bytes)
   }
 
+  #reduce(now: Instant): void {
+    this.#recoveryStart = now
+    // Fast convergence (RFC 9438 §4.7): a flow that shrinks twice leaves room for newer ones.
+    this.#windowMax = this.window < this.#windowMax ? (this.window * (1 + CUBIC_BETA)) / 2 : this.window
+    this.#windowPrior = this.window
+    this.window = Math.max(this.window * CUBIC_BETA, 2 * this.#datagramSize)
+    this.#threshold = this.window
+    this.#epoch = 0
+  }
+
   #avoid(now: Instant, bytes: number, rtt: Duration): void {
     const size = this.#datagramSize
-    if (this.#epoch === 0) {
-      this.#epoch = Math.max(now, 1)
-      this.#renoWindow = this.window
-      if (this.#windowMax < this.window) {
-        this.#windowMax = this.window
-        this.#k = 0
-      } else {
-        this.#k = Math.cbrt((this.#windowMax - this.window) / size / CUBIC_C)
-      }
-    }
-    const t = (now - this.#epoch + rtt) / second - this.#k
-    const cubic = this.#windowMax + CUBIC_C * t * t * t * size
-    this.#renoWindow += (RENO_ALPHA * size * bytes) / this.window
-    if (cubic < this.#renoWindow) {
+    if (this.#epoch === 0) this.#beginEpoch(now)
+    const elapsed = now - this.#epoch
+    this.#renoWindow += ((this.#renoWindow >= this.#windowPrior ? 1 : RENO_ALPHA) * size * bytes) / this.window
+    if (this.#cubicWindow(elapsed) < this.#renoWindow) {
       this.window = Math.max(this.window, this.#renoWindow)
       return
     }
-    // RFC 9438 §4.4: at most half a window more per round trip.
-    const target = Math.min(Math.max(cubic, this.window), 1.5 * this.window)
+    // RFC 9438 §4.4: towards where the curve is one round trip from now, at most half a window more.
+    const target = Math.min(Math.max(this.#cubicWindow(elapsed + rtt), this.window), 1.5 * this.window)
     this.window += ((target - this.window) * bytes) / this.window
+  }
+
+  #beginEpoch(now: Instant): void {
+    this.#epoch = Math.max(now, 1)
+    this.#renoWindow = this.window
+    if (this.#windowMax < this.window) {
+      this.#windowMax = this.window
+      this.#k = 0
+    } else {
+      this.#k = Math.cbrt((this.#windowMax - this.window) / this.#datagramSize / CUBIC_C)
+    }
+  }
+
+  /** RFC 9438 §4.2, W_cubic(t). */
+  #cubicWindow(elapsed: Duration): number {
+    const t = elapsed / second - this.#k
+    return this.#windowMax + CUBIC_C * t * t * t * this.#datagramSize
   }
 }

@@ -1,4 +1,4 @@
-import { after, millisecond, never, type Duration, type Instant } from '../base/time.ts'
+import { after, microsecond, millisecond, never, type Duration, type Instant } from '../base/time.ts'
 
 /** WIRE.md §6: pacing at 1.25 × window / RTT, so that pacing itself never holds the window back. */
 const PACING_GAIN = 1.25
@@ -33,6 +33,7 @@ export class Pacer {
   nextAt(bytes: number): Instant {
     if (this.#updated === undefined || this.#rate === 0) return never
     const missing = Math.min(bytes, this.#burst) - this.#tokens
-    return missing <= 0 ? this.#updated : after(this.#updated, missing / this.#rate)
+    // At least a microsecond on: a rounding error of missing bytes would else be waited for at the same instant for ever.
+    return missing <= 0 ? this.#updated : after(this.#updated, Math.max(missing / this.#rate, microsecond))
   }
 }

@@ -24,7 +24,7 @@ export class PathRecovery {
   lossAt: Instant = never
   ptoCount = 0
   lastElicitingAt: Instant = toInstant(0)
-  /** Ack-eliciting data is outstanding and nothing was acknowledged since. */
+  /** Ack-eliciting data is outstanding and nothing was acknowledged since: only an ACK, or nothing more to wait for, ends a silence. */
   silentSince: Instant = never
   windowLimited = false
   packetsSent = 0
@@ -49,6 +49,16 @@ export class PathRecovery {
   onSettled(size: number): void {
     this.inFlight -= size
     this.outstanding--
+  }
+
+  /** The peer acknowledged something on this path: it lives. */
+  onAlive(now: Instant): void {
+    this.ptoCount = 0
+    this.silentSince = now
+  }
+
+  /** After packets left the flight for good: with none left there is nothing to be silent about. */
+  settleSilence(): void {
     if (this.outstanding === 0) this.silentSince = never
   }
 

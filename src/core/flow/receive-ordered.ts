@@ -5,60 +5,72 @@ import {
 import { MESSAGE_COST } from '../base/domain.ts'
 import type { MemoryAccount } from '../base/memory-account.ts'
 
-/** Ids ahead of the next one that are kept. Flow control admits at most 8 MiB / 32 B; more distance than this is LIMIT. */
-const AHEAD_MAX = 262_144
 const FIRST_CAPACITY = 16
+/** A ring of more slots than this is given back as soon as it stands empty, a smaller one when the session falls idle. */
+const KEPT_CAPACITY = 1024
 
 const EMPTY = 0
 const COMPLETE = 1
 const SKIPPED = 2
 const PARTIAL = 3
 
+// One empty array of each kind for all receivers: most channels have nothing waiting.
+const NO_INTS = new Int32Array(0)
+const NO_BYTES = new Uint8Array(0)
+
 /**
  * Mode 0, reliable-ordered: handed over by id, SKIPped ids passed over. The message that is next and whole goes straight from
- * the receive slab to the consumer; what is early, or finds no credit, waits in a ring of slots indexed by id.
+ * the receive slab to the consumer, so it needs no memory; what is early, or finds no credit, waits in a ring of slots indexed
+ * by id. A next message in fragments may use the arena's reserve: what waits behind it could fill all the rest.
  */
 export class OrderedReceiver implements Receiver {
   credit: number
   held = false
   received = 0
   delivered = 0
-  readonly dropped = 0
+  readonly droppedNoCredit = 0
+  readonly droppedIncomplete = 0
   /** Next id to hand over. */
   next = 0
   /** One past the greatest id in the ring. */
   #end = 0
   readonly #store: MessageStore
+  readonly #aheadMax: number
   #mask = -1
-  #slot = new Uint8Array(0)
-  #offset = new Int32Array(0)
-  #length = new Int32Array(0)
-  #block = new Int32Array(0)
+  #slot: Uint8Array = NO_BYTES
+  #offset: Int32Array = NO_INTS
+  #length: Int32Array = NO_INTS
+  #block: Int32Array = NO_INTS
   #partials: Map<number, Reassembly> | undefined
 
-  constructor(memory: MemoryAccount, credit: number) {
+  /**
+   * @param window the channel's flow-control window. Cost is charged in order of id, at least 32 each, so an honest sender is
+   * never further ahead of the next id than that; a greater distance is LIMIT, and bounds the ring.
+   */
+  constructor(memory: MemoryAccount, credit: number, window: number) {
     this.#store = new MessageStore(memory)
     this.credit = credit
+    this.#aheadMax = Math.ceil(window / MESSAGE_COST) + 1
   }
 
   finished(final: number): boolean {
     return this.next >= final
   }
 
-  whole(_now: number, id: number, offset: number, length: number, room: number, sink: MessageSink): ReceiveResult {
-    if (id === this.next && this.#end <= id && this.credit > 0 && !this.held) {
-      if (length + MESSAGE_COST > room) return RECEIVED_FLOW_CONTROL
+  whole(now: number, id: number, offset: number, length: number, room: number, sink: MessageSink): ReceiveResult {
+    const found = this.#find(id)
+    if (found === COMPLETE || found === SKIPPED) return RECEIVED_BEFORE
+    if (found === PARTIAL) return this.fragment(now, id, offset, length, 0, length, room, sink)
+    if (length + MESSAGE_COST > room) return RECEIVED_FLOW_CONTROL
+    if (id === this.next && this.credit > 0 && !this.held) {
       this.received += length + MESSAGE_COST
       this.#hand(offset, length, -1, sink)
       this.next = id + 1
-      this.#end = this.next
+      if (this.#end < this.next) this.#end = this.next
+      else if (this.#end > this.next) this.resume(sink)
       return RECEIVED
     }
-    const found = this.#find(id)
-    if (found === COMPLETE || found === SKIPPED) return RECEIVED_BEFORE
-    if (found === PARTIAL) return this.fragment(_now, id, offset, length, 0, length, room, sink)
-    if (length + MESSAGE_COST > room) return RECEIVED_FLOW_CONTROL
-    if (!this.#reach(id)) return RECEIVED_LIMIT
+    if (!this.#mayReach(id)) return RECEIVED_LIMIT
     let at = 0
     let block = -1
     if (length > 0) {
@@ -68,7 +80,6 @@ export class OrderedReceiver implements Receiver {
     }
     this.received += length + MESSAGE_COST
     this.#set(id, COMPLETE, at, length, block)
-    if (id === this.next) this.resume(sink)
     return RECEIVED
   }
 
@@ -78,8 +89,8 @@ export class OrderedReceiver implements Receiver {
     let part = found === PARTIAL ? this.#partials!.get(id)! : undefined
     if (part === undefined) {
       if (total + MESSAGE_COST > room) return RECEIVED_FLOW_CONTROL
-      if (!this.#reach(id)) return RECEIVED_LIMIT
-      const block = this.#store.allocate(total)
+      if (!this.#mayReach(id)) return RECEIVED_LIMIT
+      const block = this.#store.allocate(total, id === this.next)
       if (block < 0) return RECEIVED_NO_ROOM
       part = new Reassembly(id, total, block, now)
       this.#partials ??= new Map()
@@ -105,7 +116,7 @@ export class OrderedReceiver implements Receiver {
       this.#partials!.delete(id)
     } else {
       if (total + MESSAGE_COST > room) return RECEIVED_FLOW_CONTROL
-      if (!this.#reach(id)) return RECEIVED_LIMIT
+      if (!this.#mayReach(id)) return RECEIVED_LIMIT
       this.received += total + MESSAGE_COST
     }
     this.#set(id, SKIPPED, 0, total, -1)
@@ -136,6 +147,11 @@ export class OrderedReceiver implements Receiver {
       this.next++
     }
     this.#store.trim()
+    if (this.#mask >= KEPT_CAPACITY) this.#forgetRing()
+  }
+
+  trim(): void {
+    if (this.next === this.#end) this.#forgetRing()
   }
 
   expire(): number {
@@ -152,6 +168,7 @@ export class OrderedReceiver implements Receiver {
     this.next = this.#end
     this.#partials = undefined
     this.#store.trim()
+    this.#forgetRing()
   }
 
   #hand(offset: number, length: number, block: number, sink: MessageSink): void {
@@ -165,7 +182,18 @@ export class OrderedReceiver implements Receiver {
     return id < this.#end ? this.#slot[id & this.#mask]! : EMPTY
   }
 
+  #mayReach(id: number): boolean {
+    return id - this.next < this.#aheadMax
+  }
+
+  /** Fills the slot of `id`, making the ring reach it. */
   #set(id: number, slot: number, offset: number, length: number, block: number): void {
+    if (id - this.next > this.#mask) {
+      let capacity = this.#mask < 0 ? FIRST_CAPACITY : this.#mask + 1
+      while (id - this.next >= capacity) capacity *= 2
+      this.#resize(capacity)
+    }
+    if (id >= this.#end) this.#end = id + 1
     const i = id & this.#mask
     this.#slot[i] = slot
     this.#offset[i] = offset
@@ -173,16 +201,12 @@ export class OrderedReceiver implements Receiver {
     this.#block[i] = block
   }
 
-  /** Makes the ring reach `id`. */
-  #reach(id: number): boolean {
-    if (id - this.next >= AHEAD_MAX) return false
-    if (id - this.next > this.#mask) {
-      let capacity = this.#mask < 0 ? FIRST_CAPACITY : this.#mask + 1
-      while (id - this.next >= capacity) capacity *= 2
-      this.#resize(capacity)
-    }
-    if (id >= this.#end) this.#end = id + 1
-    return true
+  #forgetRing(): void {
+    this.#mask = -1
+    this.#slot = NO_BYTES
+    this.#offset = NO_INTS
+    this.#length = NO_INTS
+    this.#block = NO_INTS
   }
 
   #resize(capacity: number): void {

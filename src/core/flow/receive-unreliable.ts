@@ -1,4 +1,4 @@
-import { millisecond } from '../base/time.ts'
+import { millisecond, type Duration } from '../base/time.ts'
 import { MESSAGE_COST } from '../base/domain.ts'
 import type { MemoryAccount } from '../base/memory-account.ts'
 import { Reassembly, RECEIVED, RECEIVED_PROTOCOL, type MessageSink, type Receiver, type ReceiveResult } from './receive.ts'
@@ -6,7 +6,7 @@ import { Reassembly, RECEIVED, RECEIVED_PROTOCOL, type MessageSink, type Receive
 /** WIRE.md §5, mode 2: reassembly of at most 4 messages, 1 MiB together, 1 s each, per channel; the oldest goes. */
 const PARTIALS_MAX = 4
 const PARTIAL_BYTES_MAX = 1 << 20
-const PARTIAL_TIME = 1000 * millisecond
+export const PARTIAL_TIME: Duration = 1000 * millisecond
 
 /**
  * Mode 2, unreliable: handed over on completion, once, in the order of completion. Outside flow control: a message that finds
@@ -17,7 +17,8 @@ export class UnreliableReceiver implements Receiver {
   held = false
   readonly received = 0
   delivered = 0
-  dropped = 0
+  droppedNoCredit = 0
+  droppedIncomplete = 0
   #gap = false
   #partials: Reassembly[] = []
   #partialBytes = 0
@@ -34,7 +35,7 @@ export class UnreliableReceiver implements Receiver {
   }
 
   whole(_now: number, _id: number, offset: number, length: number, _room: number, sink: MessageSink): ReceiveResult {
-    if (this.credit <= 0 || this.held) this.#drop()
+    if (this.credit <= 0 || this.held) this.#dropWhole()
     else this.#hand(offset, length, -1, sink)
     return RECEIVED
   }
@@ -44,7 +45,7 @@ export class UnreliableReceiver implements Receiver {
     if (part === undefined) {
       part = this.#begin(now, id, total)
       if (part === undefined) {
-        this.#drop()
+        this.#dropIncomplete()
         return RECEIVED
       }
     }
@@ -54,7 +55,7 @@ export class UnreliableReceiver implements Receiver {
     this.#forget(part)
     if (this.credit <= 0 || this.held) {
       this.#memory.release(part.block)
-      this.#drop()
+      this.#dropWhole()
     } else {
       this.#hand(part.block, total, part.block, sink)
     }
@@ -85,6 +86,10 @@ export class UnreliableReceiver implements Receiver {
     }
   }
 
+  trim(): void {
+    // Nothing stands empty in this mode.
+  }
+
   clear(): void {
     for (const part of this.#partials) this.#memory.release(part.block)
     this.#partials = []
@@ -110,11 +115,16 @@ export class UnreliableReceiver implements Receiver {
   #giveUp(part: Reassembly): void {
     this.#forget(part)
     this.#memory.release(part.block)
-    this.#drop()
+    this.#dropIncomplete()
   }
 
-  #drop(): void {
-    this.dropped++
+  #dropWhole(): void {
+    this.droppedNoCredit++
+    this.#gap = true
+  }
+
+  #dropIncomplete(): void {
+    this.droppedIncomplete++
     this.#gap = true
   }
 

@@ -67,8 +67,10 @@ export interface Receiver {
   readonly received: number
   /** Messages handed over. */
   readonly delivered: number
-  /** Messages given up here, for the `gap` flag and the counters. */
-  readonly dropped: number
+  /** Whole messages that found no delivery credit, in modes that do not wait for it. */
+  readonly droppedNoCredit: number
+  /** Messages of which something came and not all, or for which there was no memory, in modes that do not repeat. */
+  readonly droppedIncomplete: number
   /** Whether everything up to `final` was handed over or passed. */
   finished(final: number): boolean
   /** One whole message of `length` bytes at `offset` of the receive slab. `room` is the cost that flow control still admits. */
@@ -82,6 +84,8 @@ export interface Receiver {
   expire(now: number): number
   /** Cost of SKIPped messages passed since the last call: nobody will consume it, so the owner does. */
   takePassed(): number
+  /** Gives back storage that stands empty: called when the session falls idle. */
+  trim(): void
   /** Frees everything. */
   clear(): void
 }
@@ -101,8 +105,9 @@ export class MessageStore {
     return this.#memory.arena.bytes
   }
 
-  allocate(length: number): number {
-    return this.#memory.allocate(length)
+  /** A block for a message in fragments. `urgent`: everything behind it waits for it ({@link MemoryAccount.allocateUrgent}). */
+  allocate(length: number, urgent: boolean): number {
+    return urgent ? this.#memory.allocateUrgent(length) : this.#memory.allocate(length)
   }
 
   release(block: number): void {
@@ -119,7 +124,7 @@ export class MessageStore {
       return own
     }
     if (this.#current < 0 || this.#fill + length > memory.arena.sizeOf(this.#current)) {
-      const fresh = memory.allocate(Math.max(this.#size, length))
+      const fresh = memory.allocateUpTo(Math.max(this.#size, length), length)
       if (fresh < 0) return -1
       if (this.#current >= 0) {
         memory.release(this.#current)

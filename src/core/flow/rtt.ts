@@ -17,6 +17,11 @@ export class RttEstimator {
     return this.smoothed !== 0
   }
 
+  /** What to reckon with: the smoothed value, or the initial one. */
+  get estimate(): Duration {
+    return this.smoothed === 0 ? INITIAL_RTT : this.smoothed
+  }
+
   /** @param sample time from sending to the ack's arrival @param ackDelay what the peer says it waited, already capped by the caller. */
   update(sample: Duration, ackDelay: Duration): void {
     const latest = Math.max(sample, 1)
@@ -31,6 +36,19 @@ export class RttEstimator {
     const adjusted = latest >= this.min + ackDelay ? latest - ackDelay : latest
     this.variation += (Math.abs(this.smoothed - adjusted) - this.variation) / 4
     this.smoothed += (adjusted - this.smoothed) / 8
+  }
+
+  /** After persistent congestion the old minimum may be that of another route ([QR] §5.2). */
+  forgetMin(): void {
+    this.min = this.latest
+  }
+
+  /** The same wire under another name: what was learnt of it holds. */
+  inherit(from: RttEstimator): void {
+    this.latest = from.latest
+    this.smoothed = from.smoothed
+    this.variation = from.variation
+    this.min = from.min
   }
 
   /** Time after which an unacknowledged packet sent before an acknowledged one is lost. */

@@ -2,6 +2,7 @@ import { MESSAGE_COST } from '../base/domain.ts'
 import type { MemoryAccount } from '../base/memory-account.ts'
 import { varintSize, writeVarint } from '../base/varint.ts'
 import { FRAME_MESSAGE, MESSAGE_FRAGMENT, MESSAGE_LENGTH } from '../wire/frame.ts'
+import { LostRing } from './lost-ring.ts'
 import { RangeSet } from './range-set.ts'
 import { RECORD_FRAGMENT, RECORD_RUN, type SentPackets } from './sent-packets.ts'
 
@@ -15,6 +16,11 @@ const REFRAGMENT_MIN = 32
 
 const QUEUED = 0
 const DONE = 1
+
+// One empty array of each kind for all queues: most channels are idle most of the time.
+const NO_DOUBLES = new Float64Array(0)
+const NO_INTS = new Int32Array(0)
+const NO_BYTES = new Uint8Array(0)
 
 /**
  * The messages of one channel in one direction, from `send` until they are acknowledged (reliable) or handed to a datagram
@@ -45,20 +51,17 @@ export class SendQueue {
   readonly channel: number
   readonly #memory: MemoryAccount
   #mask = -1
-  #block = new Int32Array(0)
-  #offset = new Int32Array(0)
-  #length = new Int32Array(0)
-  #state = new Uint8Array(0)
-  #id = new Float64Array(0)
+  #block: Int32Array = NO_INTS
+  #offset: Int32Array = NO_INTS
+  #length: Int32Array = NO_INTS
+  #state: Uint8Array = NO_BYTES
+  #id: Float64Array = NO_DOUBLES
   #current = -1
   #currentFill = 0
   #blockSize = FIRST_BLOCK
   /** Acked byte ranges of messages in more than one fragment. */
   #acked: Map<number, RangeSet> | undefined
-  /** Lost runs and fragments: sequence, a, b; b = −1 marks a run of a messages. */
-  #lost: Int32Array = new Int32Array(0)
-  #lostHead = 0
-  #lostTail = 0
+  readonly #lost = new LostRing()
 
   constructor(channel: number, reliable: boolean, memory: MemoryAccount) {
     this.channel = channel
@@ -76,7 +79,7 @@ export class SendQueue {
   }
 
   get hasLost(): boolean {
-    return this.#lostHead !== this.#lostTail
+    return !this.#lost.empty
   }
 
   /** Length of the next message to be sent for the first time; only when {@link hasNew}. */
@@ -118,7 +121,7 @@ export class SendQueue {
         if (this.reliable && charged + cost > allowance) break
         const header = 1 + varintSize(this.channel) + varintSize(this.nextId) + varintSize(length)
         if (p + header + length <= end) {
-          p = this.#writeWhole(bytes, p, i, length)
+          p = this.#writeWhole(bytes, p, i, this.nextId, length)
           if (runStart < 0) runStart = this.next
           charged += cost
           this.#id[i] = this.nextId++
@@ -140,15 +143,14 @@ export class SendQueue {
     return p
   }
 
-  /** Writes frames that were lost once more, as many as fit. */
+  /** Writes frames that were lost once more, as many as fit. `capacity` as in {@link packNew}. */
   packLost(bytes: Uint8Array, at: number, end: number, capacity: number, log: SentPackets): number {
     let p = at
-    while (this.#lostHead !== this.#lostTail) {
-      const k = (this.#lostHead & (this.#lost.length / 4 - 1)) * 4
-      const sequence = this.#sequenceOf(this.#lost[k]!)
-      const behind = this.#lost[k + 2]! < 0
-        ? this.#packLostRun(bytes, p, end, capacity, k, sequence, log)
-        : this.#packLostFragment(bytes, p, end, k, sequence, log)
+    while (!this.#lost.empty) {
+      const sequence = this.#sequenceOf(this.#lost.sequence)
+      const behind = this.#lost.isRun
+        ? this.#packLostRun(bytes, p, end, capacity, sequence, log)
+        : this.#packLostFragment(bytes, p, end, sequence, log)
       if (behind < 0) return p
       p = behind
     }
@@ -173,18 +175,15 @@ export class SendQueue {
       this.#acked.set(sequence, ranges)
     }
     ranges.add(offset, offset + length)
-    if (ranges.prefix >= total) {
-      this.#acked.delete(sequence)
-      this.#finish(sequence)
-    }
+    if (ranges.prefix >= total) this.#finish(sequence)
   }
 
   onLostRun(sequenceLow: number, count: number): void {
-    this.#pushLost(sequenceLow, count, -1)
+    this.#lost.pushRun(sequenceLow, count)
   }
 
   onLostFragment(sequenceLow: number, offset: number, length: number): void {
-    this.#pushLost(sequenceLow, offset, length)
+    this.#lost.pushFragment(sequenceLow, offset, length)
   }
 
   /** Drops everything: the channel or the session ended. Its cost counts as released. */
@@ -194,7 +193,7 @@ export class SendQueue {
     for (let sequence = this.base; sequence < this.head; sequence++) {
       if (this.#state[sequence & this.#mask] === QUEUED) this.#finish(sequence)
     }
-    this.#lostHead = this.#lostTail
+    this.#lost.clear()
     this.#acked = undefined
     this.trim()
   }
@@ -205,16 +204,14 @@ export class SendQueue {
     if (this.#current >= 0) this.#memory.release(this.#current)
     this.#current = -1
     this.#blockSize = FIRST_BLOCK
-    this.#lost = new Int32Array(0)
-    this.#lostHead = 0
-    this.#lostTail = 0
+    this.#lost.clear()
     if (this.#mask > FIRST_CAPACITY) {
       this.#mask = -1
-      this.#block = new Int32Array(0)
-      this.#offset = new Int32Array(0)
-      this.#length = new Int32Array(0)
-      this.#state = new Uint8Array(0)
-      this.#id = new Float64Array(0)
+      this.#block = NO_INTS
+      this.#offset = NO_INTS
+      this.#length = NO_INTS
+      this.#state = NO_BYTES
+      this.#id = NO_DOUBLES
     }
   }
 
@@ -231,7 +228,7 @@ export class SendQueue {
       return own
     }
     if (this.#current < 0 || this.#currentFill + length > memory.arena.sizeOf(this.#current)) {
-      const fresh = memory.allocate(Math.max(this.#blockSize, length))
+      const fresh = memory.allocateUpTo(Math.max(this.#blockSize, length), length)
       if (fresh < 0) return -1
       if (this.#current >= 0) {
         memory.release(this.#current)
@@ -247,10 +244,10 @@ export class SendQueue {
     return at
   }
 
-  #writeWhole(bytes: Uint8Array, at: number, i: number, length: number): number {
+  #writeWhole(bytes: Uint8Array, at: number, i: number, id: number, length: number): number {
     bytes[at] = FRAME_MESSAGE | MESSAGE_LENGTH
     let p = writeVarint(bytes, at + 1, this.channel)
-    p = writeVarint(bytes, p, this.nextId)
+    p = writeVarint(bytes, p, id)
     p = writeVarint(bytes, p, length)
     const from = this.#offset[i]!
     if (length > 0) bytes.copyWithin(p, from, from + length)
@@ -293,13 +290,11 @@ export class SendQueue {
   }
 
   /** Returns −1 when the datagram is full, else the offset behind what was written. */
-  #packLostRun(bytes: Uint8Array, at: number, end: number, capacity: number, k: number, first: number, log: SentPackets): number {
+  #packLostRun(bytes: Uint8Array, at: number, end: number, capacity: number, first: number, log: SentPackets): number {
     let p = at
     let sequence = first
-    const stop = first + this.#lost[k + 1]!
+    const stop = first + this.#lost.countOrOffset
     let runStart = -1
-    let full = false
-    let tooLarge = false
     for (; sequence < stop; sequence++) {
       const i = sequence & this.#mask
       if (sequence < this.base || this.#state[i] === DONE) {
@@ -311,50 +306,41 @@ export class SendQueue {
       const id = this.#id[i]!
       const size = 1 + varintSize(this.channel) + varintSize(id) + varintSize(length) + length
       if (p + size > end) {
-        full = true
-        tooLarge = size > capacity
-        break
+        if (runStart >= 0) this.#logRun(log, runStart, sequence - runStart)
+        return this.#keepRest(sequence, stop, size > capacity) || p > at ? p : -1
       }
-      bytes[p] = FRAME_MESSAGE | MESSAGE_LENGTH
-      p = writeVarint(bytes, p + 1, this.channel)
-      p = writeVarint(bytes, p, id)
-      p = writeVarint(bytes, p, length)
-      if (length > 0) bytes.copyWithin(p, this.#offset[i]!, this.#offset[i]! + length)
-      p += length
+      p = this.#writeWhole(bytes, p, i, id, length)
       if (runStart < 0) runStart = sequence
     }
     if (runStart >= 0) this.#logRun(log, runStart, sequence - runStart)
-    if (!full) {
-      this.#lostHead++
-      return p
-    }
-    this.#lost[k] = sequence | 0
-    this.#lost[k + 1] = stop - sequence
-    if (tooLarge) this.#cutLostWhole(k, sequence, stop)
-    return p > at || tooLarge ? p : -1
+    this.#lost.shift()
+    return p
   }
 
-  /** The path got smaller: a message that fitted one datagram goes on as fragments. */
-  #cutLostWhole(k: number, sequence: number, stop: number): void {
+  /** The rest of a run waits for the next datagram. A message that fits none (the path got smaller) goes on as a fragment: true. */
+  #keepRest(sequence: number, stop: number, tooLarge: boolean): boolean {
+    if (!tooLarge) {
+      this.#lost.replaceRun(sequence, stop - sequence)
+      return false
+    }
     const length = this.#length[sequence & this.#mask]!
     if (stop - sequence === 1) {
-      this.#lost[k + 1] = 0
-      this.#lost[k + 2] = length
-      return
+      this.#lost.replaceFragment(sequence, 0, length)
+      return true
     }
-    this.#lost[k] = (sequence + 1) | 0
-    this.#lost[k + 1] = stop - sequence - 1
-    this.#pushLost(sequence | 0, 0, length)
+    this.#lost.replaceRun(sequence + 1, stop - sequence - 1)
+    this.#lost.pushFragment(sequence, 0, length)
+    return true
   }
 
-  #packLostFragment(bytes: Uint8Array, at: number, end: number, k: number, sequence: number, log: SentPackets): number {
+  #packLostFragment(bytes: Uint8Array, at: number, end: number, sequence: number, log: SentPackets): number {
     const i = sequence & this.#mask
-    const offset = this.#lost[k + 1]!
-    const length = this.#lost[k + 2]!
+    const offset = this.#lost.countOrOffset
+    const length = this.#lost.length
     const acked = sequence < this.base || this.#state[i] === DONE
       || this.#acked?.get(sequence)?.covers(offset, offset + length) === true
     if (acked) {
-      this.#lostHead++
+      this.#lost.shift()
       return at
     }
     const id = this.#id[i]!
@@ -363,11 +349,8 @@ export class SendQueue {
     if (size <= 0 || (size < length && size < REFRAGMENT_MIN)) return -1
     const p = this.#writeFragment(bytes, at, i, id, offset, size)
     log.addFrame(RECORD_FRAGMENT, this.channel, sequence | 0, offset, size)
-    if (size === length) this.#lostHead++
-    else {
-      this.#lost[k + 1] = offset + size
-      this.#lost[k + 2] = length - size
-    }
+    if (size === length) this.#lost.shift()
+    else this.#lost.replaceFragment(sequence, offset + size, length - size)
     return p
   }
 
@@ -378,6 +361,7 @@ export class SendQueue {
   #finish(sequence: number): void {
     const i = sequence & this.#mask
     this.#state[i] = DONE
+    if (this.#acked !== undefined && this.#acked.size > 0) this.#acked.delete(sequence)
     const length = this.#length[i]!
     this.bytes -= length
     this.released += length + MESSAGE_COST
@@ -390,22 +374,6 @@ export class SendQueue {
   /** Frame records keep 32 bits of a sequence; the queue never holds more than 2^31 messages. */
   #sequenceOf(low: number): number {
     return this.base + ((low - this.base) | 0)
-  }
-
-  #pushLost(sequenceLow: number, a: number, b: number): void {
-    const capacity = this.#lost.length / 4
-    if (this.#lostTail - this.#lostHead === capacity) {
-      const grown = new Int32Array(Math.max(8, 2 * capacity) * 4)
-      for (let n = this.#lostHead; n < this.#lostTail; n++) {
-        const from = (n & (capacity - 1)) * 4
-        grown.set(this.#lost.subarray(from, from + 4), (n & (grown.length / 4 - 1)) * 4)
-      }
-      this.#lost = grown
-    }
-    const k = (this.#lostTail++ & (this.#lost.length / 4 - 1)) * 4
-    this.#lost[k] = sequenceLow
-    this.#lost[k + 1] = a
-    this.#lost[k + 2] = b
   }
 
   #grow(): void {

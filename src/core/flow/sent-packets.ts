@@ -3,16 +3,21 @@ import { toInstant, type Instant } from '../base/time.ts'
 
 /** Packets of one session that may be tracked at once; beyond it nothing ack-eliciting is sent until acks come. Below the replay window. */
 export const TRACKED_MAX = 4096
+/** Mere ACKs go on beyond that, up to here: then the caller must let the oldest packet in flight go ({@link SentPackets.full}). */
+const SLOTS_MAX = 2 * TRACKED_MAX
 const FIRST_CAPACITY = 32
 const FIRST_FRAMES = 64
 
-/** What a packet slot is. */
+/** What a packet slot is. NONE: sent, but not ack-eliciting or not tracked. */
 export const PACKET_NONE = 0
+/** In flight. */
 export const PACKET_SENT = 1
 export const PACKET_ACKED = 2
 export const PACKET_LOST = 3
 /** A counter that was left out on purpose: an ACK of it is an optimistic ack ([Q] §21.4). */
 export const PACKET_SKIPPED = 4
+/** In flight like SENT, but what it carried was put up for sending again by a probe timeout: losing it now changes only the window. */
+export const PACKET_PROBED = 5
 
 /** Frame records: what to do when the packet is acked or lost. `ref` is a channel id, `a` and `b` as noted. */
 export const RECORD_RUN = 1 // whole messages: sequence, a = count
@@ -29,6 +34,12 @@ export const RECORD_SKIP = 11 // sequence = message id, a = total
 
 const STRIDE = 5
 
+// One empty array of each kind for all sessions: an idle one holds nine of them.
+const NO_DOUBLES = new Float64Array(0)
+const NO_INTS = new Int32Array(0)
+const NO_SHORTS = new Uint16Array(0)
+const NO_BYTES = new Uint8Array(0)
+
 /**
  * Sent packets of one session in order of sending, over all its keypairs and paths, in typed-array rings: packet order n of
  * keypair k has counter n − k.orderBase. Each packet owns a run of frame records. Storage doubles on demand up to
@@ -39,18 +50,18 @@ export class SentPackets {
   base = 0
   /** Order of the next packet. */
   next = 0
-  /** Nothing below it is in state SENT: where loss detection begins to look. */
+  /** Nothing below it is in flight: where loss detection begins to look. */
   firstSent = 0
   #mask = -1
-  #time = new Float64Array(0)
-  #size = new Int32Array(0)
-  #state = new Uint8Array(0)
-  #path = new Uint8Array(0)
-  #pathSequence = new Int32Array(0)
-  #ackLargest = new Float64Array(0)
-  #frameStart = new Int32Array(0)
-  #frameCount = new Uint16Array(0)
-  #frames = new Int32Array(0)
+  #time: Float64Array = NO_DOUBLES
+  #size: Int32Array = NO_INTS
+  #state: Uint8Array = NO_BYTES
+  #path: Uint8Array = NO_BYTES
+  #pathSequence: Int32Array = NO_INTS
+  #ackLargest: Float64Array = NO_DOUBLES
+  #frameStart: Int32Array = NO_INTS
+  #frameCount: Uint16Array = NO_SHORTS
+  #frames: Int32Array = NO_INTS
   #frameMask = -1
   #frameNext = 0
   #frameBase = 0
@@ -62,6 +73,11 @@ export class SentPackets {
 
   get tracked(): number {
     return this.next - this.base
+  }
+
+  /** Whether not even a packet that elicits no ACK finds a slot. */
+  get full(): boolean {
+    return this.next - this.base >= SLOTS_MAX
   }
 
   /** Position of the next frame record: give it to {@link push} as `frameStart`. */
@@ -78,11 +94,6 @@ export class SentPackets {
     frames[at + 2] = sequence
     frames[at + 3] = a
     frames[at + 4] = b
-  }
-
-  /** Forgets frame records added since `mark`: their packet was not sent after all. */
-  dropFrames(mark: number): void {
-    this.#frameNext = mark
   }
 
   /**
@@ -119,6 +130,11 @@ export class SentPackets {
 
   state(order: number): number {
     return this.#state[order & this.#mask]!
+  }
+
+  inFlight(order: number): boolean {
+    const state = this.#state[order & this.#mask]
+    return state === PACKET_SENT || state === PACKET_PROBED
   }
 
   setState(order: number, state: number): void {
@@ -161,8 +177,7 @@ export class SentPackets {
 
   /** Moves `firstSent` over everything that is not in flight. */
   advanceFirstSent(): void {
-    const state = this.#state
-    while (this.firstSent < this.next && state[this.firstSent & this.#mask] !== PACKET_SENT) this.firstSent++
+    while (this.firstSent < this.next && !this.inFlight(this.firstSent)) this.firstSent++
   }
 
   /**
@@ -174,7 +189,7 @@ export class SentPackets {
     while (this.base < this.next) {
       const i = this.base & this.#mask
       const state = this.#state[i]
-      if (state === PACKET_SENT) break
+      if (state === PACKET_SENT || state === PACKET_PROBED) break
       if (state === PACKET_LOST && this.#time[i]! > lostBefore && !crowded) break
       this.#frameBase += this.#frameCount[i]!
       this.base++
@@ -187,15 +202,15 @@ export class SentPackets {
     if (this.base !== this.next || this.#mask < 0) return
     assert(this.#frameBase === this.#frameNext, 'frame records belong to packets')
     this.#mask = -1
-    this.#time = new Float64Array(0)
-    this.#size = new Int32Array(0)
-    this.#state = new Uint8Array(0)
-    this.#path = new Uint8Array(0)
-    this.#pathSequence = new Int32Array(0)
-    this.#ackLargest = new Float64Array(0)
-    this.#frameStart = new Int32Array(0)
-    this.#frameCount = new Uint16Array(0)
-    this.#frames = new Int32Array(0)
+    this.#time = NO_DOUBLES
+    this.#size = NO_INTS
+    this.#state = NO_BYTES
+    this.#path = NO_BYTES
+    this.#pathSequence = NO_INTS
+    this.#ackLargest = NO_DOUBLES
+    this.#frameStart = NO_INTS
+    this.#frameCount = NO_SHORTS
+    this.#frames = NO_INTS
     this.#frameMask = -1
     this.#frameNext = 0
     this.#frameBase = 0
@@ -203,7 +218,7 @@ export class SentPackets {
 
   #grow(): void {
     const capacity = this.#mask < 0 ? FIRST_CAPACITY : 2 * (this.#mask + 1)
-    assert(capacity <= 2 * TRACKED_MAX, 'tracked packets stay bounded')
+    assert(capacity <= SLOTS_MAX, 'tracked packets stay bounded')
     const mask = capacity - 1
     const move = <T extends Float64Array | Int32Array | Uint8Array | Uint16Array>(from: T, to: T): T => {
       for (let order = this.base; order < this.next; order++) to[order & mask] = from[order & this.#mask]!

@@ -1,8 +1,11 @@
 import { equalConstantTime } from '../base/bytes.ts'
 import { after, millisecond, never, type Duration, type Instant } from '../base/time.ts'
 
-/** Challenges that may be open on one path: a response to any of them validates it. */
-const CHALLENGES_OPEN = 3
+/** Challenges that may be open on one path: a response to any of them validates it. The oldest makes room. */
+export const CHALLENGES_OPEN = 3
+/** WIRE.md §5: probes to a candidate that never answered, and the size of each. */
+const PROBES_MAX = 5
+const PROBE_SIZE_MAX = 64
 /** How long a path may take to answer its challenges before it is given up: max(1 s, 3 PTO) (WIRE.md §6). */
 const VALIDATION_TIME: Duration = 1000 * millisecond
 
@@ -18,6 +21,7 @@ export class PathValidation {
   /** Bytes of authenticated datagrams received from there, and bytes sent there, while not validated. */
   bytesReceived = 0
   bytesSent = 0
+  #granted = 0
   #open: Uint8Array[] = []
   #retryAt: Instant = never
   #failAt: Instant = never
@@ -25,6 +29,8 @@ export class PathValidation {
   challengedAt: Instant = never
   /** The last round of challenges went without an answer. */
   unanswered = false
+  /** A challenge is to go in the next datagram to this address. */
+  wanted = false
 
   get validated(): boolean {
     return this.state === 'validated'
@@ -32,11 +38,13 @@ export class PathValidation {
 
   /** Bytes that may be sent to this address now. */
   get budget(): number {
-    return this.validated ? Infinity : this.bytesReceived - this.bytesSent
+    return this.validated ? Infinity : this.bytesReceived + this.#granted - this.bytesSent
   }
 
-  /** Wants a challenge in the next datagram to this address. */
-  wanted = false
+  /** It is a candidate: a few small probes may go there without anything having come from there. */
+  grantProbes(): void {
+    this.#granted = PROBES_MAX * PROBE_SIZE_MAX
+  }
 
   /** Begins a round of validation; a validated path stays so until the round fails. */
   begin(): void {
@@ -49,6 +57,7 @@ export class PathValidation {
     if (this.#open.length === CHALLENGES_OPEN) this.#open.shift()
     this.#open.push(data)
     if (this.#failAt === never) {
+      this.unanswered = false
       this.challengedAt = now
       this.#failAt = after(now, Math.max(VALIDATION_TIME, 3 * pto))
     }
@@ -73,6 +82,16 @@ export class PathValidation {
   /** Whether a challenge waits for its answer. */
   get pending(): boolean {
     return this.#failAt !== never
+  }
+
+  /** Whether it proved itself and nothing asks for another proof: no challenge is wanted, open or unanswered. */
+  get sound(): boolean {
+    return this.validated && !this.wanted && !this.pending && !this.unanswered
+  }
+
+  /** Challenges that wait for an answer. */
+  get open(): number {
+    return this.#open.length
   }
 
   timeout(): Instant {

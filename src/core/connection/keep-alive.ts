@@ -1,0 +1,28 @@
+import { after, millisecond, never, type Now } from '../base/time.ts'
+import type { SessionState } from './state.ts'
+import { timer } from './timers.ts'
+
+/** WIRE.md §6: 20 s ± 10 %. Without jitter all sessions of a node that came up together would ping together. */
+const JITTER = 0.1
+
+/** Arms the timer for a path that shall not fall idle, unless it is armed. */
+export function scheduleKeepAlive(state: SessionState, now: Now): void {
+  const { keepAlive } = state.host.config
+  if (keepAlive === 0 || state.active === undefined) {
+    state.timers.clear(timer.keepAlive)
+    return
+  }
+  if (state.timers.get(timer.keepAlive) !== never) return
+  const jitter = 1 + JITTER * (2 * state.host.randomUnit() - 1)
+  state.timers.set(timer.keepAlive, after(now.mono, keepAlive * jitter))
+}
+
+/** Armed once per period, not per datagram: a path that was used meanwhile just gets the rest of its own period. */
+export function onKeepAlive(state: SessionState, now: Now): void {
+  const { keepAlive } = state.host.config
+  const active = state.active
+  if (active === undefined) return
+  const quiet = now.mono - active.lastSentAt
+  if (quiet >= keepAlive * (1 - JITTER)) state.pingWanted = true
+  else state.timers.set(timer.keepAlive, after(now.mono, Math.max(keepAlive - quiet, millisecond)))
+}

@@ -1,0 +1,184 @@
+import { never, toInstant, type Instant } from '../base/time.ts'
+import { PACKET_THRESHOLD } from '../flow/path-recovery.ts'
+import {
+  PACKET_ACKED, PACKET_LOST, PACKET_PROBED, PACKET_SENT,
+  RECORD_ACCEPT, RECORD_BLOCKED, RECORD_CHANNEL_BLOCKED, RECORD_CLOSE, RECORD_FRAGMENT, RECORD_MAX_CHANNEL_DATA, RECORD_MAX_DATA,
+  RECORD_OBSERVED, RECORD_OPEN, RECORD_RUN,
+} from '../flow/sent-packets.ts'
+import { wantControl, wantData } from './control.ts'
+import { counter } from './host.ts'
+import type { Keys } from './keys.ts'
+import type { SessionPath } from './session-path.ts'
+import type { SessionState } from './state.ts'
+
+/** [QR] §7.6: losses over this many probe timeouts with nothing acknowledged between are persistent congestion. */
+const PERSISTENT_PTOS = 3
+/** Packets that a probe timeout puts up for sending again, and probes it sends: the second is a bare PING. */
+const PROBES = 2
+
+/** Packets of this path that later ones overtook count as lost: by number, or by time ([QR] §6.1). */
+export function detectLoss(state: SessionState, now: Instant, path: SessionPath): void {
+  const recovery = path.recovery
+  recovery.lossAt = never
+  if (!recovery.hasAcked || recovery.outstanding === 0) return
+  const sent = state.sent
+  const delay = recovery.rtt.lossDelay()
+  let bytes = 0
+  let newest = 0
+  // The longest stretch of time of losses with nothing acknowledged between them.
+  let from = Infinity
+  let stretch = 0
+  for (let order = sent.firstSent; order < sent.next; order++) {
+    const packet = sent.state(order)
+    if (packet === PACKET_ACKED && sent.path(order) === path.slot) from = Infinity
+    if ((packet !== PACKET_SENT && packet !== PACKET_PROBED) || sent.path(order) !== path.slot) continue
+    const behind = (recovery.largestAcked - sent.pathSequence(order)) | 0
+    if (behind < 0) break
+    const sentAt = sent.time(order)
+    if (behind < PACKET_THRESHOLD && sentAt + delay > now) {
+      recovery.lossAt = toInstant(sentAt + delay)
+      break
+    }
+    bytes += sent.size(order)
+    newest = sentAt
+    if (from === Infinity) from = sentAt
+    stretch = Math.max(stretch, sentAt - from)
+    declareLost(state, order, path)
+  }
+  if (bytes === 0) return
+  const persistent = recovery.rtt.hasSample && stretch > PERSISTENT_PTOS * recovery.rtt.pto(state.limits.maxAckDelay)
+  recovery.controller.onLost(now, bytes, toInstant(newest), persistent)
+  if (persistent) recovery.rtt.forgetMin()
+  sent.advanceFirstSent()
+}
+
+/** Takes a packet out of flight and puts its frames up for sending again, unless a probe timeout did that before. */
+function declareLost(state: SessionState, order: number, path: SessionPath | undefined): void {
+  const sent = state.sent
+  const probed = sent.state(order) === PACKET_PROBED
+  sent.setState(order, PACKET_LOST)
+  if (path !== undefined) {
+    path.recovery.onSettled(sent.size(order))
+    path.recovery.packetsLost++
+  }
+  state.host.counters.add(counter.packets_lost)
+  if (!probed) framesLost(state, order)
+}
+
+/**
+ * A probe timeout ([QR] §6.2.4). What the oldest packets carry goes out again and may go beyond the window. They stay in
+ * flight: whether they are lost, and what that says of the network, is decided when something is acknowledged.
+ */
+export function onProbeTimeout(state: SessionState, now: Instant, path: SessionPath): void {
+  const recovery = path.recovery
+  recovery.ptoCount++
+  recovery.lastElicitingAt = now
+  if (path !== state.active) {
+    // An old path gets no probes: what it carried goes out again on the path in use.
+    abandonFlight(state, path)
+    return
+  }
+  state.host.counters.add('probes_sent', PROBES)
+  state.probes = PROBES
+  const sent = state.sent
+  let left = PROBES
+  for (let order = sent.firstSent; order < sent.next && left > 0; order++) {
+    if (sent.state(order) !== PACKET_SENT || sent.path(order) !== path.slot) continue
+    sent.setState(order, PACKET_PROBED)
+    framesLost(state, order)
+    left--
+  }
+}
+
+/** The path is left: what is in flight on it goes out again elsewhere, and it is not the new path's congestion. */
+export function abandonFlight(state: SessionState, path: SessionPath): void {
+  const sent = state.sent
+  for (let order = sent.firstSent; order < sent.next && path.recovery.outstanding > 0; order++) {
+    if (sent.inFlight(order) && sent.path(order) === path.slot) declareLost(state, order, path)
+  }
+  path.recovery.lossAt = never
+  path.recovery.settleSilence()
+  sent.advanceFirstSent()
+}
+
+/** The keys are gone: what was sent under them and not acknowledged will not be (no congestion event, WIRE.md §3.11). */
+export function giveUpKeys(state: SessionState, keys: Keys): void {
+  const sent = state.sent
+  const last = Math.min(keys.orderBase + keys.sendCounter, sent.next)
+  for (let order = Math.max(sent.firstSent, keys.orderBase); order < last; order++) {
+    if (sent.inFlight(order)) declareLost(state, order, state.paths[sent.path(order)])
+  }
+  for (const path of state.paths) path?.recovery.settleSilence()
+  sent.advanceFirstSent()
+}
+
+/**
+ * Makes a slot for one more packet. Mere ACKs are not held back by a full table, so when the oldest packet in flight has been
+ * overtaken by thousands of them it is taken for lost.
+ */
+export function makeSlot(state: SessionState): void {
+  const sent = state.sent
+  while (sent.full) {
+    if (sent.firstSent < sent.next && sent.inFlight(sent.firstSent)) {
+      const path = state.paths[sent.path(sent.firstSent)]
+      declareLost(state, sent.firstSent, path)
+      path?.recovery.settleSilence()
+    }
+    sent.advanceFirstSent()
+    sent.advanceBase(never)
+  }
+}
+
+function framesLost(state: SessionState, order: number): void {
+  const sent = state.sent
+  const count = sent.frameCount(order)
+  for (let k = 0; k < count; k++) {
+    const at = sent.frameAt(order, k)
+    const frames = sent.frames
+    const kind = frames[at]!
+    if (kind === RECORD_MAX_DATA) state.maxDataWanted = true
+    else if (kind === RECORD_BLOCKED) state.blockedWanted = state.blockedAt === state.sendLimit
+    else if (kind === RECORD_OBSERVED) {
+      const path = state.paths[frames[at + 1]!]
+      if (path !== undefined) path.observedWanted = true
+    } else channelFrameLost(state, kind, at)
+  }
+}
+
+function channelFrameLost(state: SessionState, kind: number, at: number): void {
+  const frames = state.sent.frames
+  const channel = state.channelById(frames[at + 1]!)
+  if (channel === undefined) return
+  switch (kind) {
+    case RECORD_RUN:
+      if (channel.state === 'closed') return
+      channel.queue.onLostRun(frames[at + 2]!, frames[at + 3]!)
+      state.host.counters.add(counter.frames_retransmitted, frames[at + 3])
+      wantData(state, channel)
+      return
+    case RECORD_FRAGMENT:
+      if (channel.state === 'closed') return
+      channel.queue.onLostFragment(frames[at + 2]!, frames[at + 3]!, frames[at + 4]!)
+      state.host.counters.add(counter.frames_retransmitted)
+      wantData(state, channel)
+      return
+    case RECORD_OPEN:
+      channel.openWanted = !channel.openAcked
+      break
+    case RECORD_ACCEPT:
+      channel.acceptWanted = channel.state === 'open' || channel.state === 'closing'
+      break
+    case RECORD_CLOSE:
+      channel.closeWanted = !channel.closeAcked && frames[at + 3] === channel.closeVersion
+      break
+    case RECORD_MAX_CHANNEL_DATA:
+      channel.maxDataWanted = channel.state !== 'closed'
+      break
+    case RECORD_CHANNEL_BLOCKED:
+      channel.blockedWanted = channel.blockedAt === channel.sendLimit
+      break
+    default:
+      return
+  }
+  wantControl(state, channel)
+}
