@@ -1,6 +1,7 @@
 import { AeadBatch } from '../src/core/crypto/aead-batch.ts'
 import { NodeCryptoProvider } from '../src/platform/node-crypto-provider.ts'
 import type { BenchCase, Sample, Subject, Tools } from './harness/case.ts'
+import { CpuWatch } from './harness/processes.ts'
 
 const BATCH = 64
 const TAG_SIZE = 16
@@ -45,7 +46,9 @@ function measure({ settings }: Tools, size: number, way: 'seal' | 'open'): Sampl
     return [ns, batches]
   }
   run(WARM_UP_MS)
+  const watch = new CpuWatch({ bench: process.pid })
   const [ns, batches] = run(settings.seconds * 250)
+  const { cores, others } = watch.read()
   const nsPerOperation = ns / (batches * BATCH)
-  return { figures: { nsPerOperation, megabytesPerSecond: (size * 1000) / nsPerOperation, cores: 1 }, notes: [`${size + TAG_SIZE} bytes with the tag`] }
+  return { figures: { nsPerOperation, megabytesPerSecond: (size * 1000) / nsPerOperation, cores, othersCores: others }, notes: [`${size + TAG_SIZE} bytes with the tag`] }
 }

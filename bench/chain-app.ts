@@ -124,13 +124,23 @@ function onPong(): void {
   else setTimeout(ping, pauseMs)
 }
 
-const calls = {
+/** What it can be asked. */
+export type ChainApp = {
+  readonly start: (options: AppStart) => Promise<void>
+  readonly go: (options: { readonly pauseMs: number }) => void
+  readonly halt: () => void
+  /** Messages wait, unread, from now on. */
+  readonly stall: () => void
+  readonly take: () => void
+  readonly read: () => AppReading
+}
+
+const calls: ChainApp = {
   start,
   go,
   halt: () => {
     pouring = false
   },
-  /** Messages wait, unread, from now on. */
   stall: () => channel?.onMessage(undefined),
   take,
   read: (): AppReading => {
@@ -140,5 +150,3 @@ const calls = {
   },
 }
 serve(calls)
-
-export type ChainApp = typeof calls

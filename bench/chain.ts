@@ -1,9 +1,9 @@
-import { sleep, type BenchCase, type DaemonBuild, type Goal, type ProcessUse, type ProfileTarget, type Sample, type Settings, type Subject, type Tools } from './harness/case.ts'
+import { sleep, type BenchCase, type DaemonBuild, type Goal, type ProfileTarget, type Sample, type Settings, type Subject, type Tools } from './harness/case.ts'
 import { Child } from './harness/child.ts'
 import { BenchDaemon, growth, pair } from './harness/daemon.ts'
 import type { Figures } from './harness/metrics.ts'
 import { probeArguments } from './harness/probe-client.ts'
-import { CpuWatch, totalCores, totalNsPerUnit } from './harness/processes.ts'
+import { CpuWatch, totalNsPerUnit, type Use } from './harness/processes.ts'
 import { Histogram } from './harness/stats.ts'
 import type { AppReading, ChainApp, Role } from './chain-app.ts'
 
@@ -114,7 +114,7 @@ async function roundTrips(tools: Tools, build: DaemonBuild, pauseMs: number): Pr
 interface Measured {
   readonly perSecond: number
   readonly end: AppReading
-  readonly processes: readonly ProcessUse[]
+  readonly use: Use
   /** UDP datagrams sent by both daemons, per second. */
   readonly packetsPerSecond: number
   readonly counts: Readonly<Record<string, number>>
@@ -135,12 +135,12 @@ async function measure({ settings, progress, profiler }: Tools, chain: Chain, re
     const end = await reader.ask('read')
     const count = end.count - begin.count
     const seconds = (end.atMs - begin.atMs) / 1000
-    const processes = watch.read(count)
+    const use = watch.read(count)
     const after = await chain.counters()
     const grown = growth(before, after)
     if (count === 0) throw new Error('No message arrived.')
     const counts = Object.fromEntries(COUNTED.filter((name) => grown[name] !== undefined).map((name) => [name, grown[name]!]))
-    measured = { perSecond: count / seconds, end, processes, packetsPerSecond: (grown['udp_sent_datagrams'] ?? 0) / seconds, counts }
+    measured = { perSecond: count / seconds, end, use, packetsPerSecond: (grown['udp_sent_datagrams'] ?? 0) / seconds, counts }
   }
   if (profiler === undefined) await work()
   else await profiler.during(chain.probes, work)
@@ -150,12 +150,12 @@ async function measure({ settings, progress, profiler }: Tools, chain: Chain, re
   return measured
 }
 
-function sampleOf({ perSecond, end, processes, packetsPerSecond, counts }: Measured, figures: Figures): Sample {
+function sampleOf({ perSecond, end, use: { processes, cores, others }, packetsPerSecond, counts }: Measured, figures: Figures): Sample {
   const latency = new Histogram(end.latency)
   const us = (share: number): number => (latency.percentile(share) ?? NaN) / 1000
   return {
     figures: {
-      messagesPerSecond: perSecond, packetsPerSecond, cores: totalCores(processes), p50Us: us(0.5), p99Us: us(0.99), cpuNsPerMessage: totalNsPerUnit(processes),
+      messagesPerSecond: perSecond, packetsPerSecond, cores, othersCores: others, p50Us: us(0.5), p99Us: us(0.99), cpuNsPerMessage: totalNsPerUnit(processes),
       cpuNsPerPacket: totalNsPerUnit(processes.filter(({ name }) => name.startsWith('daemon'))) * perSecond / packetsPerSecond, ...figures,
     },
     processes, counts,

@@ -3,7 +3,7 @@ import { decodePeerId } from '../src/core/wire/peer-id.ts'
 import { sleep, type BenchCase, type DaemonBuild, type Sample, type Subject, type Tools } from './harness/case.ts'
 import { Child } from './harness/child.ts'
 import { BenchDaemon, growth } from './harness/daemon.ts'
-import { CpuWatch, totalCores } from './harness/processes.ts'
+import { CpuWatch } from './harness/processes.ts'
 import { writeRoster } from './harness/state.ts'
 import { Histogram } from './harness/stats.ts'
 import type { Load, Target } from './load.ts'
@@ -47,14 +47,14 @@ async function measure(tools: Tools, build: DaemonBuild, fresh: boolean): Promis
     const seconds = (performance.now() - began) / 1000
     const grown = growth(before, after)
     const done = grown['handshakes_completed'] ?? 0
-    const processes = watch.read(done)
+    const { processes, cores, others } = watch.read(done)
     const latency = new Histogram((await load.ask('read')).latency)
     const us = (share: number): number => (latency.percentile(share) ?? NaN) / 1000
     if (done === 0) throw new Error('No handshake was completed.')
     sample = {
       figures: {
         handshakesPerSecond: done / seconds, packetsPerSecond: ((grown['udp_sent_datagrams'] ?? 0) + (grown['udp_received_datagrams'] ?? 0)) / seconds,
-        cores: totalCores(processes), p50Us: us(0.5), p99Us: us(0.99), cpuUsPerHandshake: (processes[0]?.nsPerUnit ?? NaN) / 1000,
+        cores, othersCores: others, p50Us: us(0.5), p99Us: us(0.99), cpuUsPerHandshake: (processes[0]?.nsPerUnit ?? NaN) / 1000,
       },
       processes, counts: Object.fromEntries(Object.entries(grown).filter(([name]) => name.startsWith('drop_') || COUNTED.some((counted) => counted === name))),
     }

@@ -1,3 +1,4 @@
+import { freemem } from 'node:os'
 import { sleep, Unmeasurable, type BenchCase, type DaemonBuild, type Sample, type Subject, type Tools } from './harness/case.ts'
 import { BenchDaemon, growth } from './harness/daemon.ts'
 import { CpuWatch } from './harness/processes.ts'
@@ -7,6 +8,8 @@ const IN_FLIGHT = 32
 const KEEP_ALIVE_S = 20
 /** Until quiet sessions gave their rings back and keep-alives have spread out. */
 const SETTLE_MS = 12_000
+/** Bytes of a peer in the load process: a whole endpoint each. */
+const PEER_MEMORY = 400_000
 
 /** CPU of a real daemon with sessions on which nothing happens. The peers send no keep-alives of their own; they answer the daemon's. */
 export const idleCpu: BenchCase = {
@@ -27,6 +30,7 @@ async function measure(tools: Tools, build: DaemonBuild, sessions: number, keepA
     name: 'd', build, directory, probe: profiler !== undefined,
     set: { 'limits.handshake_cpu_share': '1', 'access.strangers': 'true', 'session.keepalive': keepAlive ? `"${KEEP_ALIVE_S}s"` : '"off"' },
   })
+  if (process.platform === 'linux' && freemem() < sessions * PEER_MEMORY) throw new Unmeasurable(`${sessions} peers in the load process need ${Math.round((sessions * PEER_MEMORY) / 2 ** 20)} MiB, and ${Math.round(freemem() / 2 ** 20)} MiB are free`)
   progress(`opening ${sessions} sessions`)
   try {
     await load.ask('open', { target: targetOf(daemon), total: sessions, inFlight: IN_FLIGHT })
@@ -44,12 +48,12 @@ async function measure(tools: Tools, build: DaemonBuild, sessions: number, keepA
     const before = await daemon.counters()
     const watch = new CpuWatch({ daemon: daemon.pid, peers: load.pid })
     await sleep(windowMs)
-    const processes = watch.read()
+    const { processes, others } = watch.read()
     const grown = growth(before, await daemon.counters())
     const packets = (grown['udp_sent_datagrams'] ?? 0) + (grown['udp_received_datagrams'] ?? 0)
     const cores = processes[0]?.cores ?? NaN
     sample = {
-      figures: { corePercent: 100 * cores, packetsPerSecond: packets / (windowMs / 1000), cores, ...(packets < 1000 ? {} : { cpuNsPerPacket: (cores * windowMs * 1e6) / packets }) },
+      figures: { corePercent: 100 * cores, packetsPerSecond: packets / (windowMs / 1000), cores, othersCores: others, ...(packets < 1000 ? {} : { cpuNsPerPacket: (cores * windowMs * 1e6) / packets }) },
       processes,
       notes: [`${await load.ask('connected')} of ${sessions} sessions were up at the end; measured for ${windowMs / 1000} s; two status requests are included`],
     }

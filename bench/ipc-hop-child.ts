@@ -179,7 +179,14 @@ function dialBare(path: string, size: number): void {
   }
 }
 
-const calls = {
+/** What it can be asked. */
+export type IpcHopEnd = {
+  readonly listen: (end: IpcEnd) => Promise<void>
+  readonly dial: (end: IpcEnd) => Promise<void>
+  readonly read: () => IpcReading
+}
+
+const calls: IpcHopEnd = {
   listen,
   dial,
   read: (): IpcReading => {
@@ -189,5 +196,3 @@ const calls = {
   },
 }
 serve(calls)
-
-export type IpcHopEnd = typeof calls

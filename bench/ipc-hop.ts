@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { sleep, type BenchCase, type Sample, type Tools } from './harness/case.ts'
 import { Child } from './harness/child.ts'
-import { CpuWatch, totalCores, totalNsPerUnit } from './harness/processes.ts'
+import { CpuWatch, totalNsPerUnit } from './harness/processes.ts'
 import { Histogram } from './harness/stats.ts'
 import type { IpcHopEnd, IpcWay } from './ipc-hop-child.ts'
 
@@ -33,12 +33,12 @@ async function measure({ settings, directory }: Tools, way: IpcWay): Promise<Sam
   await sleep(settings.seconds * 500)
   const after = await reader.ask('read')
   const count = after.received - before.received
-  const processes = watch.read(count)
+  const { processes, cores, others } = watch.read(count)
   const turns = new Histogram(after.latency)
   const [p50, p99] = [turns.percentile(0.5), turns.percentile(0.99)]
   return {
     figures: {
-      messagesPerSecond: count / ((after.atMs - before.atMs) / 1000), cores: totalCores(processes), cpuNsPerMessage: totalNsPerUnit(processes),
+      messagesPerSecond: count / ((after.atMs - before.atMs) / 1000), cores, othersCores: others, cpuNsPerMessage: totalNsPerUnit(processes),
       ...(p50 === undefined || p99 === undefined ? {} : { p50Us: p50 / 1000, p99Us: p99 / 1000 }),
     },
     processes,

@@ -14,9 +14,9 @@ import { Timer } from '../src/platform/timer.ts'
 
 const HOST = '127.0.0.1'
 const LINK = 1 as LinkId
-const RECEIVE_SLAB = 65_536
 /** One datagram at a time is enough for handshakes, and there are ten thousand of these. */
-const TRANSMIT_SLAB = 2048
+const SLAB = 2048
+const MEMORY = 65_536
 const FAR: Instant = toInstant(1e300)
 
 /** As shipped, without a second millisecond per peer for the one id that all of them dial: what the daemon spends is what is measured. */
@@ -28,29 +28,11 @@ class LoadProvider extends NodeCryptoProvider {
 
 /** What all simulated peers of a process share. */
 export class LoadHost {
-  readonly arena: Arena
-  readonly provider: NodeCryptoProvider
+  readonly provider: NodeCryptoProvider = new LoadProvider({ costs: new NodeCryptoProvider().costs })
   readonly clock: Clock = new Clock()
-  readonly config: CoreConfig
-  readonly #slab: number
-  readonly #batch = new ReceiveBatch(1)
-
-  constructor(memory: number) {
-    this.arena = new Arena(memory)
-    this.#slab = this.arena.allocate(RECEIVE_SLAB)
-    const measured = new NodeCryptoProvider().costs
-    this.provider = new LoadProvider({ costs: measured })
-    // Whatever the daemon under measurement is told, its peers only answer.
-    this.config = { ...defaultConfig, keepAlive: 0 }
-  }
-
-  /** Hands one datagram to an endpoint. */
-  deliver(endpoint: Endpoint, from: Uint8Array, bytes: Uint8Array): void {
-    this.arena.bytes.set(bytes, this.#slab)
-    this.#batch.count = 0
-    this.#batch.push(LINK, from, this.#slab, bytes.length)
-    endpoint.handleDatagrams(this.clock.now(), this.#batch)
-  }
+  // Whatever the daemon under measurement is told, its peers only answer; and they have room for one small message.
+  readonly config: CoreConfig = { ...defaultConfig, keepAlive: 0, maxMessage: SLAB }
+  readonly batch: ReceiveBatch = new ReceiveBatch(1)
 }
 
 /** A UDP socket that talks to one daemon, for one peer after the other. */
@@ -83,10 +65,6 @@ export class LoadSocket {
   send(bytes: Uint8Array): void {
     this.#socket.send(bytes, this.#port, HOST)
   }
-
-  close(): void {
-    this.#socket.close()
-  }
 }
 
 /** A peer of the daemon under measurement: the shipping endpoint and pump on a socket of its own. */
@@ -96,6 +74,8 @@ export class LoadPeer implements PumpHost {
   connected = false
   readonly #host: LoadHost
   readonly #socket: LoadSocket
+  readonly #arena = new Arena(MEMORY)
+  readonly #slab: number
   readonly #pump: Pump
   readonly #timer: Timer
   #peer: PeerHandle | undefined
@@ -105,10 +85,11 @@ export class LoadPeer implements PumpHost {
     this.#socket = socket
     const now = host.clock.now()
     this.endpoint = new Endpoint({
-      provider: host.provider, seed, arena: host.arena, config: host.config, invites: [], resetKey: host.provider.random(new Uint8Array(32)), now,
+      provider: host.provider, seed, arena: this.#arena, config: host.config, invites: [], resetKey: host.provider.random(new Uint8Array(32)), now,
       peers: [{ id: daemonId, name: undefined, addresses: [socket.remote], addedAt: toWallTime(now.wall), connectedAt: undefined, hadSession: false, greatest: undefined, lastSent: undefined, invite: undefined }],
     })
-    this.#pump = new Pump(this.endpoint, this, TRANSMIT_SLAB)
+    this.#slab = this.#arena.allocate(SLAB)
+    this.#pump = new Pump(this.endpoint, this, SLAB)
     this.#timer = new Timer(host.clock, (at) => {
       this.endpoint.handleTimeout(at)
       this.#pump.run()
@@ -129,7 +110,12 @@ export class LoadPeer implements PumpHost {
   }
 
   onDatagram(bytes: Uint8Array): void {
-    this.#host.deliver(this.endpoint, this.#socket.remote, bytes)
+    if (bytes.length > SLAB) return
+    const { batch } = this.#host
+    this.#arena.bytes.set(bytes, this.#slab)
+    batch.count = 0
+    batch.push(LINK, this.#socket.remote, this.#slab, bytes.length)
+    this.endpoint.handleDatagrams(this.now(), batch)
     this.#pump.run()
   }
 
@@ -166,7 +152,7 @@ export class LoadPeer implements PumpHost {
   }
 
   transmit(batch: TransmitBatch, done: () => void): void {
-    const { bytes } = this.#host.arena
+    const { bytes } = this.#arena
     for (let row = 0; row < batch.count; row++) {
       const end = batch.offset[row]! + batch.length[row]!
       // Copied, so that the slab is free at once.

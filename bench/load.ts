@@ -22,8 +22,7 @@ export interface LoadReading {
   readonly latency: Float64Array
 }
 
-const host = new LoadHost(512 << 20)
-const sockets: LoadSocket[] = []
+const host = new LoadHost()
 const peers: LoadPeer[] = []
 const latency = new Histogram()
 let count = 0
@@ -45,7 +44,6 @@ async function open({ target, total, inFlight }: { readonly target: Target; read
     while (opened < total) {
       const number = opened++
       const socket = await LoadSocket.open(target.port)
-      sockets.push(socket)
       const peer = new LoadPeer(host, socket, seedOf(number), target.id)
       peers.push(peer)
       await connected(peer, target.id)
@@ -74,7 +72,6 @@ async function handshake({ target, slots, fresh }: { readonly target: Target; re
   running = true
   for (let slot = 0; slot < slots; slot++) {
     const socket = await LoadSocket.open(target.port)
-    sockets.push(socket)
     let peer = new LoadPeer(host, socket, fresh ? randomSeed() : seedOf(slot), target.id)
     let first = true
     again(() => {
@@ -104,22 +101,26 @@ function again(next: () => LoadPeer, id: Uint8Array): void {
   peer.connect(id)
 }
 
-const calls = {
+/** What it can be asked. */
+export type Load = {
   /** Ids of the first so many peers, 32 bytes each. */
-  ids: ({ total }: { readonly total: number }): Uint8Array[] => Array.from({ length: total }, (_, number) => new Identity(host.provider, seedOf(number)).id),
+  readonly ids: (of: { readonly total: number }) => Uint8Array[]
+  readonly open: (sessions: { readonly target: Target; readonly total: number; readonly inFlight: number }) => Promise<void>
+  readonly handshake: (handshakes: { readonly target: Target; readonly slots: number; readonly fresh: boolean }) => Promise<void>
+  readonly halt: () => void
+  /** Sessions that are up. */
+  readonly connected: () => number
+  readonly read: () => LoadReading
+}
+
+const calls: Load = {
+  ids: ({ total }) => Array.from({ length: total }, (_, number) => new Identity(host.provider, seedOf(number)).id),
   open,
   handshake,
   halt: () => {
     running = false
   },
   connected: () => peers.filter((peer) => peer.connected).length,
-  /** Says goodbye for all of them and forgets them. */
-  close: async () => {
-    for (const peer of peers) peer.disconnect()
-    await new Promise((resolve) => setTimeout(resolve, 500))
-    for (const peer of peers.splice(0)) peer.stop()
-    for (const socket of sockets.splice(0)) socket.close()
-  },
   read: (): LoadReading => {
     const reading = { count, atMs: performance.now(), latency: latency.counts.slice() }
     latency.clear()
@@ -127,5 +128,3 @@ const calls = {
   },
 }
 serve(calls)
-
-export type Load = typeof calls

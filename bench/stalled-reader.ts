@@ -1,6 +1,6 @@
 import { Chain } from './chain.ts'
 import { sleep, type BenchCase, type DaemonBuild, type Sample, type Tools } from './harness/case.ts'
-import { memoryOf, CpuWatch, totalCores } from './harness/processes.ts'
+import { CpuWatch, memoryOf } from './harness/processes.ts'
 
 const SIZE = 100
 const FLOW_MS = 4000
@@ -44,11 +44,11 @@ async function measure(tools: Tools, build: DaemonBuild): Promise<Sample> {
   await look(FLOW_MS)
   await chain.appA.ask('halt')
   const after = await drained(chain)
-  const processes = watch.read()
+  const { processes, cores, others } = watch.read()
   const growthMiB = (column: number): number => (Math.max(...stalled.map((row) => row[column]!)) - stalled[0]![column]!) / 2 ** 20
   const [a, b] = [growthMiB(1), growthMiB(2)]
   return {
-    figures: { growthMiB: Math.max(a, b), growthMiBA: a, growthMiBB: b, misplaced: after.misplaced + Math.abs(after.sent - after.received), cores: totalCores(processes) },
+    figures: { growthMiB: Math.max(a, b), growthMiBA: a, growthMiBB: b, misplaced: after.misplaced + Math.abs(after.sent - after.received), cores, othersCores: others },
     processes,
     series: { columns: ['seconds', 'daemonAResident', 'daemonBResident'], rows },
     notes: [

@@ -34,7 +34,6 @@ let batches = 0
 let running = false
 let send: (port: number) => void = () => undefined
 
-/** Opens the socket and returns its port. */
 async function open(end: UdpEnd): Promise<number> {
   return end.way === 'driver' ? openDriver(end) : openPlain(end)
 }
@@ -102,14 +101,20 @@ async function openPlain({ size, segments }: UdpEnd): Promise<number> {
   return socket.address().port
 }
 
-const calls = {
+/** What it can be asked. */
+export type UdpHopEnd = {
+  /** Opens the socket and returns its port. */
+  readonly open: (end: UdpEnd) => Promise<number>
+  readonly go: (to: { readonly port: number }) => void
+  readonly read: () => UdpReading
+}
+
+const calls: UdpHopEnd = {
   open,
-  go: ({ port }: { readonly port: number }) => {
+  go: ({ port }) => {
     running = true
     send(port)
   },
   read: (): UdpReading => ({ sent, received, batches, atMs: performance.now() }),
 }
 serve(calls)
-
-export type UdpHopEnd = typeof calls

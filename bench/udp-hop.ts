@@ -1,6 +1,6 @@
 import { sleep, type BenchCase, type Sample, type Tools } from './harness/case.ts'
 import { Child } from './harness/child.ts'
-import { CpuWatch, totalCores } from './harness/processes.ts'
+import { CpuWatch } from './harness/processes.ts'
 import type { UdpEnd, UdpHopEnd } from './udp-hop-child.ts'
 
 /** A base-size datagram of the product: 1152 bytes of plaintext and 29 around them. */
@@ -24,16 +24,16 @@ async function measure({ settings }: Tools, way: UdpEnd['way']): Promise<Sample>
   const [port] = await Promise.all([receiver.ask('open', end), sender.ask('open', end)])
   await sender.ask('go', { port })
   await sleep(WARM_UP_MS)
-  const watchOut = new CpuWatch({ sender: sender.pid })
-  const watchIn = new CpuWatch({ receiver: receiver.pid })
+  const watch = new CpuWatch({ sender: sender.pid, receiver: receiver.pid })
   const [sentBefore, receivedBefore] = await Promise.all([sender.ask('read'), receiver.ask('read')])
   await sleep(settings.seconds * 500)
   const [sentAfter, receivedAfter] = await Promise.all([sender.ask('read'), receiver.ask('read')])
   const sent = sentAfter.sent - sentBefore.sent
   const received = receivedAfter.received - receivedBefore.received
-  const processes = [...watchOut.read(sent), ...watchIn.read(received)]
+  // Little is dropped: what was received stands for both.
+  const { processes, cores, others } = watch.read(received)
   return {
-    figures: { packetsPerSecond: received / ((receivedAfter.atMs - receivedBefore.atMs) / 1000), cores: totalCores(processes) }, processes,
+    figures: { packetsPerSecond: received / ((receivedAfter.atMs - receivedBefore.atMs) / 1000), cores, othersCores: others }, processes,
     counts: { sent, received },
     notes: [`about ${(received / Math.max(1, receivedAfter.batches - receivedBefore.batches)).toFixed(0)} datagrams per batch received`],
   }

@@ -12,6 +12,8 @@ export interface Settings {
   readonly rounds: number
   /** Of measuring, per repetition and subject. */
   readonly seconds: number
+  /** Seconds to wait for a quiet machine before each measurement; 0 = take it as it is. */
+  readonly patience: number
   /** Smaller everywhere: to see that everything runs. Its figures are not for quoting. */
   readonly quick: boolean
   readonly builds: readonly DaemonBuild[]

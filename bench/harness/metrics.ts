@@ -5,6 +5,7 @@ export const metrics = {
   handshakesPerSecond: { label: 'handshakes', unit: '/s' },
   packetsPerSecond: { label: 'packets', unit: '/s' },
   cores: { label: 'cores', unit: '' },
+  othersCores: { label: 'cores used by others meanwhile', unit: '' },
   p50Us: { label: 'p50', unit: 'µs' },
   p99Us: { label: 'p99', unit: 'µs' },
   cpuNsPerMessage: { label: 'CPU of all processes per message', unit: 'ns' },
@@ -22,7 +23,7 @@ export const metrics = {
   growthMiBB: { label: 'growth of the receiving daemon', unit: 'MiB' },
   growthMiB: { label: 'largest growth of a daemon while stalled', unit: 'MiB' },
   misplaced: { label: 'messages lost, doubled or out of order', unit: '' },
-} as const satisfies Record<string, { readonly label: string; readonly unit: string }>
+} as const
 
 export type MetricName = keyof typeof metrics
 export type Figures = Partial<Record<MetricName, number>>

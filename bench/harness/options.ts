@@ -20,6 +20,7 @@ export const usage = `npm run bench -- [options]
   --case <name>[,<name>…]   only these; a name may end in * (--list shows them all)
   --rounds <n>              repetitions, interleaved over all cases (3)
   --seconds <n>             of measuring, per repetition (4)
+  --patience <seconds>      wait so long before each measurement for others to leave the machine alone, and repeat what they disturbed (0)
   --quick                   small and short: to see that everything runs; not for quoting
   --json <file>             where the results go (bench/results/<date>-<host>.json); - is standard output
   --profile <case>          profile the processes of one case and print where their time goes
@@ -33,7 +34,7 @@ export function readOptions(args: readonly string[], own: DaemonBuild): BenchOpt
   const { values } = parseArgs({
     args: [...args], strict: true, allowPositionals: false,
     options: {
-      case: { type: 'string', multiple: true }, rounds: { type: 'string' }, seconds: { type: 'string' }, quick: { type: 'boolean' }, json: { type: 'string' },
+      case: { type: 'string', multiple: true }, rounds: { type: 'string' }, patience: { type: 'string' }, seconds: { type: 'string' }, quick: { type: 'boolean' }, json: { type: 'string' },
       profile: { type: 'string' }, out: { type: 'string' }, daemon: { type: 'string', multiple: true }, list: { type: 'boolean' }, help: { type: 'boolean' },
     },
   })
@@ -45,6 +46,7 @@ export function readOptions(args: readonly string[], own: DaemonBuild): BenchOpt
       quick,
       rounds: positive('rounds', values.rounds, quick || profiled ? 1 : 3, true),
       seconds: positive('seconds', values.seconds, quick ? 1 : profiled ? 5 : 4, false),
+      patience: values.patience === undefined ? 0 : positive('patience', values.patience, 0, false),
       builds: [own, ...(values.daemon ?? []).map(readBuild)],
     },
     cases: values.profile !== undefined ? [values.profile] : (values.case ?? []).flatMap((names) => names.split(',')),

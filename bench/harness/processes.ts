@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
-import type { ProcessUse } from './case.ts'
+import { sleep, type ProcessUse } from './case.ts'
 
 /**
  * Nanoseconds of CPU that a process has used, all its threads together: the compiler and the collector of Node run beside its main
@@ -36,35 +36,63 @@ export function memoryOf(pid: number): Memory {
   return { resident: field('VmRSS'), anonymous: field('RssAnon') }
 }
 
-/** CPU of several processes between two moments. */
+/** What several processes used between two moments, and everything else on the machine beside them. */
+export interface Use {
+  readonly processes: readonly ProcessUse[]
+  /** CPU of the processes together, in cores. */
+  readonly cores: number
+  /** Cores that everybody else used meanwhile: a figure measured beside a busy neighbour is not the machine's. `NaN` where it is not told. */
+  readonly others: number
+}
+
 export class CpuWatch {
   readonly #pids: readonly (readonly [name: string, pid: number])[]
   readonly #before: readonly number[]
+  readonly #machineBefore: number
   readonly #since: number
 
   constructor(pids: Readonly<Record<string, number>>) {
     this.#pids = Object.entries(pids)
     this.#before = this.#pids.map(([, pid]) => cpuNs(pid))
+    this.#machineBefore = machineBusyNs()
     this.#since = performance.now()
   }
 
   /** @param units how much work was done meanwhile */
-  read(units?: number): ProcessUse[] {
+  read(units?: number): Use {
     const elapsedNs = (performance.now() - this.#since) * 1e6
-    return this.#pids.map(([name, pid], i) => {
-      const used = cpuNs(pid) - this.#before[i]!
-      const use = { name, cores: used / elapsedNs, residentMiB: memoryOf(pid).resident / 2 ** 20 }
-      return units === undefined || units === 0 ? use : { ...use, nsPerUnit: used / units }
-    })
+    const machine = machineBusyNs() - this.#machineBefore
+    const used = this.#pids.map(([, pid], i) => cpuNs(pid) - this.#before[i]!)
+    const processes = this.#pids.map(([name, pid], i): ProcessUse => ({
+      name, cores: used[i]! / elapsedNs, residentMiB: memoryOf(pid).resident / 2 ** 20, ...(units === undefined || units === 0 ? {} : { nsPerUnit: used[i]! / units }),
+    }))
+    const own = used.reduce((sum, ns) => sum + ns, 0)
+    return { processes, cores: own / elapsedNs, others: Math.max(0, machine - own) / elapsedNs }
   }
-}
-
-export function totalCores(processes: readonly ProcessUse[]): number {
-  return processes.reduce((sum, { cores }) => sum + cores, 0)
 }
 
 export function totalNsPerUnit(processes: readonly ProcessUse[]): number {
   return processes.reduce((sum, { nsPerUnit }) => sum + (nsPerUnit ?? 0), 0)
+}
+
+/** CPU that the whole machine has used since it was started, in steps of 10 ms. */
+function machineBusyNs(): number {
+  if (process.platform !== 'linux') return NaN
+  // user nice system idle iowait irq softirq steal …, in hundredths of a second.
+  const [user, nice, system, , , irq, softirq] = readFileSync('/proc/stat', 'utf8').split('\n', 1)[0]!.split(/\s+/).slice(1).map(Number)
+  return (user! + nice! + system! + irq! + softirq!) * 1e7
+}
+
+/** Resolves when nobody used more than `cores` of the machine for a second, or after so many milliseconds. Whether it is quiet. */
+export async function quietMachine(cores: number, patienceMs: number): Promise<boolean> {
+  if (process.platform !== 'linux') return true
+  for (const until = performance.now() + patienceMs; ;) {
+    const before = machineBusyNs()
+    const since = performance.now()
+    await sleep(1000)
+    if ((machineBusyNs() - before) / ((performance.now() - since) * 1e6) <= cores) return true
+    if (performance.now() > until) return false
+  }
 }
 
 function ps(pid: number, column: string): string {

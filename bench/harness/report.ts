@@ -3,10 +3,10 @@ import { formatFigure, formatNumber, metricNames, metrics, type MetricName } fro
 import type { JudgedGoal, Machine, SubjectResult } from './results.ts'
 
 /** Columns of their own in the table: not repeated below it. */
-const tabled: readonly MetricName[] = ['packetsPerSecond', 'cores', 'p50Us', 'p99Us']
+const tabled: readonly MetricName[] = ['packetsPerSecond', 'cores', 'othersCores', 'p50Us', 'p99Us']
 
-const header = ['case', 'subject', 'message', 'median', 'min – max', 'packets/s', 'cores', 'p50', 'p99', 'goal']
-const rightAligned = new Set([2, 3, 4, 5, 6, 7, 8])
+const header = ['case', 'subject', 'message', 'median', 'min – max', 'packets/s', 'cores', 'others', 'p50', 'p99', 'goal']
+const rightAligned = new Set([2, 3, 4, 5, 6, 7, 8, 9])
 
 /** The table of all headlines, then everything else that was measured, case by case. */
 export function printReport(results: readonly SubjectResult[], machine: Machine, heading: string): string {
@@ -29,10 +29,10 @@ function tableRow(result: SubjectResult): string[] {
   const figure = figures[headline]
   const cell = (name: MetricName): string => (figures[name] === undefined ? '' : formatFigure(name, figures[name].median))
   const size = result.messageSize === undefined ? '' : formatSize(result.messageSize)
-  if (figure === undefined) return [result.case, result.subject, size, '–', '', '', '', '', '', unmeasured?.failed === true ? 'FAILED, see below' : 'not measured, see below']
+  if (figure === undefined) return [result.case, result.subject, size, '–', '', '', '', '', '', '', unmeasured?.failed === true ? 'FAILED, see below' : 'not measured, see below']
   const range = figure.min === figure.max ? '' : `${formatNumber(figure.min)} – ${formatNumber(figure.max)}`
   return [
-    result.case, result.subject, size, formatFigure(headline, figure.median), range, cell('packetsPerSecond'), cell('cores'), cell('p50Us'), cell('p99Us'),
+    result.case, result.subject, size, formatFigure(headline, figure.median), range, cell('packetsPerSecond'), cell('cores'), cell('othersCores'), cell('p50Us'), cell('p99Us'),
     goals.map(formatJudged).join('; '),
   ]
 }
