@@ -4,6 +4,8 @@ import type { CryptoProvider, OperationCosts, X25519KeyPair, X25519PrivateKey, X
 import type { SeededRandom } from './random.ts'
 
 const TAG_SIZE = 16
+/** Fills the tag behind its checksum. */
+const PAD = 0x5a
 
 /** Costs of the node:crypto provider on a small machine, fixed so that worlds replay. */
 const COSTS: OperationCosts = { x25519: 35, x25519Generate: 40, x25519Import: 40, hash: 2, validateId: 900 }
@@ -137,7 +139,7 @@ export class SimProvider implements CryptoProvider {
       const counter = batch.counter[i]!
       const end = batch.offset[i]! + batch.length[i]!
       writeU32(bytes, end, this.#checksum(key, counter, bytes, batch.offset[i]!, end))
-      bytes.fill(0x5a, end + 4, end + TAG_SIZE)
+      bytes.fill(PAD, end + 4, end + TAG_SIZE)
     }
   }
 
@@ -145,7 +147,7 @@ export class SimProvider implements CryptoProvider {
     for (let i = 0; i < batch.count; i++) {
       const key = this.#keys[batch.key[i]!]
       const end = batch.offset[i]! + batch.length[i]!
-      if (key === undefined || readU32(bytes, end) !== this.#checksum(key, batch.counter[i]!, bytes, batch.offset[i]!, end)) batch.length[i] = -1
+      if (key === undefined || !isPadded(bytes, end + 4) || readU32(bytes, end) !== this.#checksum(key, batch.counter[i]!, bytes, batch.offset[i]!, end)) batch.length[i] = -1
     }
   }
 
@@ -155,4 +157,10 @@ export class SimProvider implements CryptoProvider {
     for (let i = from; i < to; i++) sum = Math.imul(sum ^ bytes[i]!, 0x0100_0193)
     return (sum ^ readU32(key, 4)) >>> 0
   }
+}
+
+/** The rest of a tag: a flipped bit of it must be found too. */
+function isPadded(bytes: Uint8Array, from: number): boolean {
+  for (let i = from; i < from + TAG_SIZE - 4; i++) if (bytes[i] !== PAD) return false
+  return true
 }

@@ -95,6 +95,17 @@ export class LoneEndpoint {
     return this.drain()
   }
 
+  /** One row of many equal segments, as GRO gives it. */
+  receiveSegments(from: Uint8Array, bytes: Uint8Array, segmentSize: number): Sent[] {
+    const batch = this.#receive
+    batch.count = 0
+    this.endpoint.arena.bytes.set(bytes, this.#receiveSlab)
+    batch.push(UDP, from, this.#receiveSlab, bytes.length)
+    batch.segmentSize[0] = segmentSize
+    this.endpoint.handleDatagrams(this.now, batch)
+    return this.drain()
+  }
+
   /** Lets time pass, running every timer on its moment. */
   advance(duration: number): Sent[] {
     const until = this.mono + duration
@@ -134,7 +145,7 @@ export class LoneEndpoint {
     const batch = this.#messageBatch
     for (let i = 0; i < batch.count; i++) {
       const channel = batch.channel[i]!
-      this.messages.push({ channel, bytes: this.endpoint.arena.bytes.slice(batch.offset[i]!, batch.offset[i]! + batch.length[i]!) })
+      this.messages.push({ channel, bytes: this.endpoint.arena.bytes.slice(batch.offset[i], batch.offset[i]! + batch.length[i]!) })
       if (this.consumes) this.endpoint.consume(this.now, channel as never, batch.length[i]! + 32)
     }
   }

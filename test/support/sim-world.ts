@@ -52,7 +52,7 @@ export class Player implements SimApp {
   readonly events: EndpointEvent[] = []
   readonly received: string[] = []
   /** What `persist` events left behind: the disk. */
-  readonly disk = new Map<string, PersistValue>()
+  readonly disk: Map<string, PersistValue> = new Map()
   node: SimNode
   readonly #world: SimWorld
   readonly #seed: Uint8Array
@@ -80,7 +80,7 @@ export class Player implements SimApp {
     const peers: PeerRecord[] = values.flatMap((value) => value.kind === 'peer' ? [value.record] : [])
     const invites: InviteRecord[] = values.flatMap((value) => value.kind === 'invite' ? [value.record] : [])
     const node = new SimNode({
-      scheduler: this.#world.scheduler, network: this.#world.network, provider: this.provider as CryptoProvider, seed: this.#seed, address, config: this.#config,
+      scheduler: this.#world.scheduler, network: this.#world.network, provider: this.provider, seed: this.#seed, address, config: this.#config,
       memory: 2 << 20, peers, invites,
     })
     node.app = this
@@ -140,7 +140,7 @@ export class Player implements SimApp {
 
   onMessages(node: SimNode, batch: MessageBatch): void {
     for (let i = 0; i < batch.count; i++) {
-      this.received.push(new TextDecoder().decode(node.endpoint.arena.bytes.slice(batch.offset[i]!, batch.offset[i]! + batch.length[i]!)))
+      this.received.push(new TextDecoder().decode(node.endpoint.arena.bytes.slice(batch.offset[i], batch.offset[i]! + batch.length[i]!)))
       node.endpoint.consume(node.now(), batch.channel[i] as ChannelHandle, batch.length[i]! + 32)
     }
   }
@@ -162,7 +162,7 @@ export class Player implements SimApp {
 /** Virtual time and network from one seed, with a few players. */
 export class SimWorld {
   readonly random: SeededRandom
-  readonly scheduler = new Scheduler()
+  readonly scheduler: Scheduler = new Scheduler()
   readonly network: SimNetwork
   readonly #players: Player[] = []
 

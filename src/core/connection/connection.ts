@@ -122,7 +122,10 @@ export class Connection implements ReadyMember {
       return
     }
     const path = findPath(state, link, address, addressOffset) ?? addPath(state, now, link, address, addressOffset)
-    if (path === undefined) return
+    if (path === undefined) {
+      state.host.counters.add(state.host.link(link) === undefined ? 'drop_link_unknown' : 'drop_path_limit')
+      return
+    }
     if (!path.validation.validated) path.validation.bytesReceived += end - offset + TRANSPORT_OVERHEAD
     state.lastReceivedAt = now.mono
     const bits = readFrames(state, now, keys, path, state.host.arena.bytes, offset, end)

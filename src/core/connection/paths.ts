@@ -33,10 +33,7 @@ export function addPath(state: SessionState, now: Now, link: LinkId, address: Ui
   const facts = state.host.link(link)
   if (facts === undefined) return undefined
   const slot = freeSlot(state)
-  if (slot < 0) {
-    state.host.counters.add('drop_path_limit')
-    return undefined
-  }
+  if (slot < 0) return undefined
   const size = Math.min(state.host.config.baseSize, facts.datagramMax - TRANSPORT_OVERHEAD)
   const controller = state.host.config.congestion(size + TRANSPORT_OVERHEAD)
   const path = new SessionPath(slot, link, facts.kind, address.slice(offset, offset + ADDRESS_SIZE), size, facts.segmentsMax, controller, now.mono)

@@ -44,11 +44,14 @@ export class BatchReader {
     let bytes = 0
     for (let row = 0; row < batch.count; row++) {
       const length = batch.length[row]!
-      const end = batch.offset[row]! + length
+      let offset = batch.offset[row]!
+      const end = offset + length
       const segment = Math.max(1, batch.segmentSize[row]!)
       bytes += length
-      datagrams += Math.ceil(length / segment)
-      for (let offset = batch.offset[row]!; offset < end; offset += segment) this.#datagram(now, batch, row, offset, Math.min(segment, end - offset))
+      // An empty datagram is one, too.
+      datagrams += Math.max(1, Math.ceil(length / segment))
+      do this.#datagram(now, batch, row, offset, Math.min(segment, end - offset))
+      while ((offset += segment) < end)
     }
     this.#flush(now, batch)
     this.#node.counters.add(counter.datagrams_received, datagrams)

@@ -30,6 +30,11 @@ export class ReceiverIndex {
     return this.#entries.size
   }
 
+  /** Indexes that died a short while ago. */
+  get buried(): number {
+    return this.#tombstones.size
+  }
+
   get(index: number): IndexEntry | undefined {
     return this.#entries.get(index)
   }

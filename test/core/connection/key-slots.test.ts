@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest'
 import { perfectWire } from '../../../src/sim/network.ts'
 import type { ChannelHandle } from '../../../src/core/endpoint/contract.ts'
-import { SimWorld, SECOND, WatchedProvider, type Player } from '../../support/sim-world.ts'
+import type { WatchedProvider} from '../../support/sim-world.ts';
+import { SimWorld, SECOND, type Player } from '../../support/sim-world.ts'
 
 interface Pair { readonly world: SimWorld; readonly a: Player; readonly b: Player; readonly lives: (player: Player) => number[] }
 

@@ -160,9 +160,9 @@ interface Message {
 /** One sender and its receiver. */
 export class Flow {
   readonly recovery: PathRecovery
-  readonly rate = new DeliveryRate()
-  readonly columns = new RateColumns()
-  readonly sent = new SentPackets()
+  readonly rate: DeliveryRate = new DeliveryRate()
+  readonly columns: RateColumns = new RateColumns()
+  readonly sent: SentPackets = new SentPackets()
   readonly link: Link
   readonly datagram: number
   /** Bytes that arrived for the first time, less those that had been sent again needlessly. */
@@ -212,7 +212,7 @@ export class Flow {
   }
 
   get controller(): RateController {
-    return this.recovery.controller
+    return this.#options.controller
   }
 
   get srtt(): Duration {
@@ -428,7 +428,7 @@ export class Flow {
       if (state === PACKET_LOST) {
         sent.setState(order, PACKET_ACKED)
         this.rate.onSpurious(size)
-        recovery.controller.onSpuriousLoss?.(now, size)
+        this.controller.onSpuriousLoss?.(now, size)
       }
       if (state !== PACKET_SENT) continue
       recovery.onSettled(size)
@@ -456,7 +456,7 @@ export class Flow {
     sample.minRtt = recovery.rtt.min
     this.rate.fill(this.columns, sample)
     sent.advanceFirstSent()
-    recovery.controller.onAcked(sample)
+    this.controller.onAcked(sample)
     this.#detectLoss(now)
     sent.advanceBase(toInstant(now - 2 * recovery.pto(10 * millisecond)))
     this.pump()
@@ -487,17 +487,17 @@ export class Flow {
       newest = sentAt
       this.#declareLost(order)
       this.rate.onLost(size)
-      if (recovery.controller.onPacketLost !== undefined) {
+      if (this.controller.onPacketLost !== undefined) {
         const loss = this.#loss
         loss.now = now
         loss.bytes = size
         this.rate.fillLoss(this.columns, loss, order)
-        recovery.controller.onPacketLost(loss)
+        this.controller.onPacketLost(loss)
       }
     }
     if (bytes === 0) return
     const persistent = newest - oldest > 3 * recovery.rtt.pto(10 * millisecond) && recovery.rtt.hasSample
-    recovery.controller.onLost(now, bytes, toInstant(newest), persistent)
+    this.controller.onLost(now, bytes, toInstant(newest), persistent)
     sent.advanceFirstSent()
   }
 
@@ -519,7 +519,7 @@ export class Flow {
 
 /** A world of one link and some flows. */
 export class LinkModel {
-  readonly scheduler = new Scheduler()
+  readonly scheduler: Scheduler = new Scheduler()
   readonly random: SeededRandom
   readonly link: Link
   readonly flows: Flow[] = []
