@@ -1,2 +1,2 @@
 export const root: string
-export function setUp(): void
+export function setUp(names?: readonly ('product' | 'demo')[]): void
