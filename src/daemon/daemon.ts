@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { formatAddress } from '../core/base/address.ts'
 import { Arena } from '../core/base/arena.ts'
 import { toHex, wipe } from '../core/base/bytes.ts'
 import type { LinkState } from '../core/base/domain.ts'
 import { PosternError } from '../core/base/errors.ts'
-import { after, millisecond } from '../core/base/time.ts'
+import { after, millisecond, type Instant } from '../core/base/time.ts'
 import type { EndpointEvent, LinkId, MessageBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
 import { Endpoint } from '../core/endpoint/endpoint.ts'
 import type { HelloRequest, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
@@ -32,6 +33,9 @@ import { version } from '../platform/version.ts'
 /** Pause before a failed link is opened again, doubling. */
 const REOPEN_FIRST_MS = 250
 const REOPEN_MAX_MS = 15_000
+/** Clients that wrote nothing for so long have nothing more in their sockets; those that never pause are waited for this long. */
+const QUIET_MS = 10
+const QUIET_MAX = 250 * millisecond
 /** Peers that had a session when the daemon ended are dialed at this rate (WIRE.md §3.9). */
 const DIALS_PER_SECOND = 50
 
@@ -120,7 +124,9 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     await this.#udp.start()
     if (this.#config.udp.port === 0 && this.#udp.port !== node.udpPort) await storeUdpPort(this.#state.store, this.#udp.port)
     this.#ipc = await startIpcServer({ handler: this, paths: this.#options.paths.sockets, messageMax: this.#config.limits.message })
-    this.#dial(node.peers.filter((peer) => peer.hadSession).map((peer) => peer.id))
+    // Also who never came, or came so lately that a crash was quicker than the disk: the session is repaired by our dial alone.
+    const wanted = node.peers.filter((peer) => peer.hadSession || (peer.connectedAt === undefined && peer.addresses.length > 0))
+    this.#dial(wanted.map((peer) => peer.id))
     this.#runtime.pump.run()
   }
 
@@ -156,14 +162,28 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     const { endpoint } = this.#runtime
     clearTimeout(this.#dialTimer)
     const now = this.#runtime.now()
-    const drain = Math.max(this.#config.shutdown.drain, 100 * millisecond)
+    const deadline = after(now.mono, Math.max(this.#config.shutdown.drain, 100 * millisecond))
+    await this.#takeIn(deadline)
     const drained = new Promise<void>((resolve) => {
       this.#onDrained = resolve
     })
-    endpoint.shutdown(now, after(now.mono, drain))
+    endpoint.shutdown(this.#runtime.now(), deadline)
     this.#runtime.pump.run()
     await drained
     await this.#close()
+  }
+
+  /** A client's messages count as queued when it has written them: those still in its socket, or parked here, go before the channels close. */
+  async #takeIn(deadline: Instant): Promise<void> {
+    const quietBy = after(this.#runtime.now().mono, QUIET_MAX)
+    let before = -1
+    for (;;) {
+      const { mono } = this.#runtime.now()
+      const taken = this.#ipc?.counters()['ipc_messages_in'] ?? 0
+      if (mono >= deadline || (this.#router.settled && (taken === before || mono >= quietBy))) return
+      before = taken
+      await sleep(QUIET_MS)
+    }
   }
 
   async #close(): Promise<void> {

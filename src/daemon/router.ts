@@ -74,6 +74,12 @@ export class Router {
     this.#runtime.schedule()
   }
 
+  /** Everything that clients wrote has found room in the endpoint. */
+  get settled(): boolean {
+    for (const routed of this.#clients.values()) if (routed.parkedBytes > 0 || routed.paused) return false
+    return true
+  }
+
   listen(client: IpcClient, request: ListenRequest): Nothing {
     if (this.#listeners.has(request.app)) throw new PosternError('app_taken', `Another program listens for ${request.app} already.`, { hint: 'Stop it, or listen for another app name.' })
     const routed = this.#clients.get(client)!
@@ -382,6 +388,8 @@ function endOf(event: { readonly code: number; readonly reason: string; readonly
     const code = event.reason === 'peer_restarted' || event.reason === 'replaced' ? 'reset' : event.reason === 'idle' || event.reason === 'timeout' ? 'unreachable' : 'closed'
     return { code, reason: event.reason, by: 'daemon' }
   }
+  // No app closes with this code: the daemon closed it, because it is shutting down.
+  if (event.by === 'local' && event.code === channelCodes.app_gone) return { code: 'closed', reason: event.reason, by: 'daemon' }
   return { ...channelEndCode(event.code), reason: event.reason, by: event.by }
 }
 

@@ -101,6 +101,8 @@ export class Channel implements LaneMember, MessageSink {
 
   closeLocal: { readonly abort: boolean; readonly code: number; readonly reason: string } | undefined
   closeRemote: ChannelCloseFrame | undefined
+  /** The session has ended and this is how the channel does, once its consumer has taken the messages that still wait for it. */
+  outlives: { readonly code: number; readonly reason: string; readonly by: 'peer' | 'local' | 'session' } | undefined
   /** When an undecided or closing channel ends anyway. */
   deadline: Instant = never
   /** `send` said blocked: a `writable` event is owed. */

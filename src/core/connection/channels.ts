@@ -4,6 +4,7 @@ import { channelCodes, closeCodes, type ChannelCloseFrame, type ChannelOpenFrame
 import { Channel, isBuiltMode, type ChannelIdentity } from './channel.ts'
 import { wantControl, wantData } from './control.ts'
 import { consumedPassed, leaveShare, moveShare, settleClosed, settleRest } from './flow-control.ts'
+import type { ConnectionHost } from './host.ts'
 import { forgetQueue } from './send.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
@@ -135,6 +136,11 @@ export function onAnswered(state: SessionState, channel: Channel): void {
 
 /** Local close. Without `abort` queued messages are sent first and the peer's are delivered up to its own close. */
 export function closeChannel(state: SessionState, now: Now, channel: Channel, abort: boolean, code: number, reason: string): void {
+  if (channel.outlives !== undefined) {
+    channel.outlives = { code, reason, by: 'local' }
+    endKept(state.host, channel)
+    return
+  }
   if (abort || channel.state === 'incoming') {
     if (channel.state !== 'closed') abortChannel(state, now, channel, code, reason, 'local', true)
     return
@@ -224,15 +230,20 @@ function tryRemove(state: SessionState, channel: Channel): void {
 }
 
 function remove(state: SessionState, channel: Channel): void {
+  leave(state, channel)
+  channel.receiver.clear()
+  state.host.releaseChannel(channel)
+}
+
+/** The session is done with it. */
+function leave(state: SessionState, channel: Channel): void {
   settleRest(state, channel)
   channel.queue.clear()
   forgetQueue(state, channel)
-  channel.receiver.clear()
   state.lanes.remove(channel)
   leaveShare(state, channel.share)
   state.channels.delete(channel.id)
   if (state.lastChannel === channel) state.lastChannel = undefined
-  state.host.releaseChannel(channel)
 }
 
 /** Undecided channels time out; closing ones that did not drain are aborted. One that only waits for its own consumer to read stays. */
@@ -266,24 +277,58 @@ export function endConsumer(state: SessionState, now: Now, consumer: number): vo
   }
 }
 
-/** The session is over: every channel ends with it. */
+/**
+ * The session is over: every channel ends with it. What came whole and in order was acknowledged, so the sender counts on it:
+ * such a channel outlives its session until its consumer has taken the rest.
+ */
 export function endAllChannels(state: SessionState, code: number, reason: string): void {
   // Nobody is told of room in a channel that ends in the same breath.
   for (const channel of state.channels.values()) channel.writableOwed = false
   state.owed = 0
   for (const channel of [...state.channels.values()]) {
     const told = channel.state === 'closed'
+    const decided = channel.state === 'open' || channel.state === 'closing'
+    const outcome = lastWord(channel) ?? { code, reason, by: 'session' }
     channel.state = 'closed'
+    if (decided && channel.receiver.waiting) {
+      leave(state, channel)
+      channel.outlives = outcome
+      state.host.keepChannel(channel)
+      continue
+    }
     remove(state, channel)
-    if (!told) state.host.emit({ kind: 'channel-closed', channel: channel.handle, code, reason, by: 'session' })
+    if (!told) state.host.emit({ kind: 'channel-closed', channel: channel.handle, ...outcome })
   }
   state.control.clear()
+}
+
+/** How a channel ends whose close had gone through but for the last acknowledgements; `undefined` when it had not. Seals its receiver. */
+function lastWord(channel: Channel): { readonly code: number; readonly reason: string; readonly by: 'peer' | 'local' } | undefined {
+  const whole = channel.receiver.seal()
+  const { closeLocal, closeRemote } = channel
+  if (channel.state !== 'closing' || closeRemote === undefined || closeRemote.final > whole || channel.queue.messages > 0) return undefined
+  const { code, reason } = closeLocal ?? closeRemote
+  return { code, reason, by: closeLocal === undefined ? 'peer' : 'local' }
+}
+
+/** Ends a channel that outlived its session. */
+export function endKept(host: ConnectionHost, channel: Channel): void {
+  const outcome = channel.outlives
+  if (outcome === undefined) return
+  channel.outlives = undefined
+  channel.receiver.clear()
+  host.releaseChannel(channel)
+  host.emit({ kind: 'channel-closed', channel: channel.handle, ...outcome })
 }
 
 /** Hands over what waits, after credit came, the hold ended or a hole was filled. */
 export function resumeDelivery(state: SessionState, channel: Channel): void {
   const receiver = channel.receiver
   receiver.resume(channel)
+  if (channel.outlives !== undefined) {
+    if (!receiver.waiting) endKept(state.host, channel)
+    return
+  }
   consumedPassed(state, channel)
   if (channel.state === 'closing') tryFinish(state, channel)
 }

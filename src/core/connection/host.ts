@@ -78,6 +78,8 @@ export interface ConnectionHost {
   /** A handle for a channel of the session in this slot; `undefined` when there are too many. */
   allocateChannel(slot: number, create: (handle: ChannelHandle) => Channel): Channel | undefined
   releaseChannel(channel: Channel): void
+  /** The channel's session is gone, and messages wait for its consumer. Bounded: the oldest such channel ends. */
+  keepChannel(channel: Channel): void
   /** Room came back to the channel's queue. */
   noteReleased(channel: Channel): void
   /** Whether the arena is so full that this session, with what it holds, must wait (the largest first). */

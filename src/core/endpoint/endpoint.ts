@@ -7,7 +7,7 @@ import { AeadBatch } from '../crypto/aead-batch.ts'
 import type { Channel } from '../connection/channel.ts'
 import type { Connection } from '../connection/connection.ts'
 import { counter } from '../connection/host.ts'
-import { META_MAX, isAppName } from '../wire/frame.ts'
+import { META_MAX, channelCodes, isAppName } from '../wire/frame.ts'
 import { BatchReader } from './batch-reader.ts'
 import type {
   ChannelOptions, ChannelStats, ConnectOptions, EndpointAction, EndpointContract, EndpointEvent, InviteRecord, LinkInfo, MessageBatch, OutgoingMessage,
@@ -383,7 +383,7 @@ export class Endpoint implements EndpointContract {
     node.shuttingDown = true
     for (const connection of node.sessions) {
       if (connection === undefined) continue
-      for (const channel of [...connection.state.channels.values()]) connection.closeChannel(now, channel, false, 0, 'shutting down')
+      for (const channel of [...connection.state.channels.values()]) connection.closeChannel(now, channel, false, channelCodes.app_gone, 'shutting down')
       node.reschedule(connection)
     }
     this.#advanceShutdown(now)

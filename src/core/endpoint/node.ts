@@ -8,6 +8,7 @@ import type { ChannelHandle, EndReason, LinkId, PeerHandle, PeerState } from '..
 import { BoundedQueue } from '../base/queue.ts'
 import { toInstant, type Instant, type Now } from '../base/time.ts'
 import type { Channel } from '../connection/channel.ts'
+import { endKept } from '../connection/channels.ts'
 import type { CoreConfig } from '../connection/config.ts'
 import { Connection } from '../connection/connection.ts'
 import type { SessionEvent } from '../connection/events.ts'
@@ -28,6 +29,8 @@ import { Roster, type PeerEntry } from './roster.ts'
 const RAW_MAX = 1024
 /** Events that wait to be polled. The pump drains them after every call, so this many in one call is a bug elsewhere. */
 const EVENTS_MAX = 1 << 20
+/** What channels without a session may hold of the arena, at one window each. */
+const KEPT_SHARE = 1 / 8
 const RANDOM_POOL = 512
 
 export interface EndpointOptions {
@@ -88,6 +91,8 @@ export class Node implements ConnectionHost {
   readonly memory: MemoryWatch
   /** Sessions in the table. */
   sessionCount = 0
+  /** Channels that outlived their sessions, oldest first; when there are too many, the oldest loses its messages. */
+  readonly #kept = new Set<Channel>()
   handshakes: HandshakeService | undefined
   shuttingDown = false
   readonly #links = new Map<LinkId, Link>()
@@ -271,7 +276,17 @@ export class Node implements ConnectionHost {
 
   releaseChannel(channel: Channel): void {
     this.memory.forget(channel)
+    this.#kept.delete(channel)
     this.channels.remove(channel)
+  }
+
+  keepChannel(channel: Channel): void {
+    const max = Math.floor((this.arena.capacity * KEPT_SHARE) / this.config.maxChannelData)
+    this.#kept.add(channel)
+    for (const oldest of this.#kept) {
+      if (this.#kept.size <= max) return
+      endKept(this, oldest)
+    }
   }
 
   noteReleased(channel: Channel): void {

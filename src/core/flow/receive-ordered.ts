@@ -158,17 +158,34 @@ export class OrderedReceiver implements Receiver {
     return Infinity
   }
 
+  get waiting(): boolean {
+    return this.next < this.#end && this.#slot[this.next & this.#mask] !== EMPTY && this.#slot[this.next & this.#mask] !== PARTIAL
+  }
+
+  seal(): number {
+    let whole = this.next
+    while (whole < this.#end && this.#slot[whole & this.#mask] !== EMPTY && this.#slot[whole & this.#mask] !== PARTIAL) whole++
+    this.#free(whole)
+    this.#end = whole
+    return whole
+  }
+
   clear(): void {
-    for (let id = this.next; id < this.#end; id++) {
+    this.#free(this.next)
+    this.next = this.#end
+    this.#forgetRing()
+  }
+
+  /** From this id on. */
+  #free(from: number): void {
+    for (let id = from; id < this.#end; id++) {
       const i = id & this.#mask
       const slot = this.#slot[i]!
       if ((slot === COMPLETE || slot === PARTIAL) && this.#block[i]! >= 0) this.#store.release(this.#block[i]!)
       this.#slot[i] = EMPTY
     }
-    this.next = this.#end
     this.#partials = undefined
     this.#store.trim()
-    this.#forgetRing()
   }
 
   #hand(offset: number, length: number, block: number, sink: MessageSink): void {

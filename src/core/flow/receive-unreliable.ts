@@ -90,6 +90,16 @@ export class UnreliableReceiver implements Receiver {
     // Nothing stands empty in this mode.
   }
 
+  /** What is whole was handed over or dropped when it came. */
+  get waiting(): boolean {
+    return false
+  }
+
+  seal(): number {
+    this.clear()
+    return Infinity
+  }
+
   clear(): void {
     for (const part of this.#partials) this.#memory.release(part.block)
     this.#partials = []

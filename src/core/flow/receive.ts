@@ -86,6 +86,10 @@ export interface Receiver {
   takePassed(): number
   /** Gives back storage that stands empty: called when the session falls idle. */
   trim(): void
+  /** Whether a message waits that credit alone would hand over. */
+  readonly waiting: boolean
+  /** Nothing more will come: frees what lies behind a hole. The id up to which everything was handed over or waits. */
+  seal(): number
   /** Frees everything. */
   clear(): void
 }
