@@ -11,6 +11,9 @@ import { exitStatus } from '../core/base/exit-status.ts'
 import { DaemonLog } from './log.ts'
 import { version } from '../platform/version.ts'
 
+/** One Ctrl-C comes more than once: the terminal sends it to npm, to its script and to the daemon, and each passes it on. */
+const SAME_WISH_MS = 250
+
 /** `posternd`: the daemon in the foreground, until a signal or a client ends it. */
 async function main(): Promise<void> {
   const program = new Command('posternd')
@@ -68,21 +71,25 @@ async function runDaemon(start: ResolvedStart, log: DaemonLog): Promise<number> 
   })
   log.info('ready', { peerId: daemon.peerId, version, udpPort: daemon.port, socket: daemon.socket, state: daemon.stateDirectory, config: start.loaded.file ?? 'defaults', pid: process.pid })
   report({ kind: 'ready', peerId: daemon.peerId, udpPort: daemon.port, socket: daemon.socket, pid: process.pid, log: config.log.file ?? '' })
-  let signals = 0
-  const onSignal = (signal: NodeJS.Signals): void => {
-    signals++
+  let firstAt: number | undefined
+  const onSignal = (signal: NodeJS.Signals, number: number): void => {
+    const now = performance.now()
+    firstAt ??= now
     // The second time somebody means it: what is queued is lost, what is stored is not.
-    if (signals > 1) process.exit(130)
+    if (now - firstAt > SAME_WISH_MS) process.exit(128 + number)
     end(signal)
   }
   process.on('SIGINT', onSignal)
   process.on('SIGTERM', onSignal)
+  // The log is on a terminal, and the terminal was closed. Otherwise it means to open the log anew.
+  if (config.log.file === undefined && process.stderr.isTTY) process.on('SIGHUP', onSignal)
   const reason = await ended
   log.info('stopping', { reason, drainS: config.shutdown.drain / 1_000_000 })
   await daemon.stop()
   log.info('stopped')
   process.off('SIGINT', onSignal)
   process.off('SIGTERM', onSignal)
+  process.off('SIGHUP', onSignal)
   return status
 }
 
