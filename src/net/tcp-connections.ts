@@ -84,6 +84,7 @@ export class TcpConnections implements TcpOwner {
     this.counters.add('tcp_accepted')
     if (remote === undefined) {
       // Gone before we looked.
+      this.counters.add('tcp_end_reset')
       refuse(socket)
       return
     }

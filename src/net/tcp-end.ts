@@ -14,7 +14,15 @@ interface EndKind {
 }
 
 /** Every way in which a connection or a dial can end. */
-const kinds = {
+export type TcpEndReason =
+  // By somebody's wish.
+  | 'local' | 'peer_closed' | 'undelivered' | 'cancelled' | 'driver_closed'
+  // By what the other side sent, or did not.
+  | 'bad_preface' | 'preface_timeout' | 'before_preface' | 'confirm_timeout' | 'bad_length' | 'record_timeout' | 'inside_record' | 'slow_reader' | 'evicted'
+  // By what the system says.
+  | 'connect_timeout' | 'own_address' | 'refused' | 'unreachable' | 'reset' | 'timed_out' | 'no_resources' | 'other'
+
+const kinds: Readonly<Record<TcpEndReason, EndKind>> = {
   local: { counter: 'tcp_end_local', state: 'closed', code: undefined, what: 'was closed by this side' },
   peer_closed: { counter: 'tcp_end_peer_closed', state: 'closed', code: 'disconnected', what: 'was closed by the other side' },
   undelivered: { counter: 'tcp_end_undelivered', state: 'closed', code: 'timeout', what: 'was closed before the other side took all that was queued' },
@@ -37,9 +45,7 @@ const kinds = {
   timed_out: { counter: 'tcp_end_timed_out', state: 'failed', code: 'timeout', what: 'timed out in the system' },
   no_resources: { counter: 'tcp_end_no_resources', state: 'failed', code: 'limit', what: 'found the system out of sockets or memory' },
   other: { counter: 'tcp_end_other', state: 'failed', code: 'disconnected', what: 'failed' },
-} as const satisfies Readonly<Record<string, EndKind>>
-
-export type TcpEndReason = keyof typeof kinds
+}
 
 const reasonByCode: ReadonlyMap<string, TcpEndReason> = new Map<string, TcpEndReason>([
   ['ECONNREFUSED', 'refused'],
@@ -71,7 +77,7 @@ export function endCounter(reason: TcpEndReason): TcpCounter {
 
 /** For the host; `undefined` when there is nothing to explain. Made only for who is told: a flood of strangers costs no stack traces. */
 export function explainEnd(end: TcpEnd, remote: Uint8Array): PosternError | undefined {
-  const { code, what }: EndKind = kinds[end.reason]
+  const { code, what } = kinds[end.reason]
   if (code === undefined) return undefined
   const address = formatAddress(remote)
   const system = end.error === undefined ? '' : ` (${codeOf(end.error)})`

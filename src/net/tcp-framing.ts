@@ -40,7 +40,7 @@ export class TcpFramer {
   #partial: Uint8Array = EMPTY
 
   /** @param limit bytes of the stream that are used before {@link lift}. */
-  constructor(limit = Infinity) {
+  constructor(limit: number = Infinity) {
     this.#allowed = limit
   }
 

@@ -1,3 +1,4 @@
+import { Duplex } from 'node:stream'
 import { connect, createServer, Socket, type AddressInfo, type NetConnectOpts } from 'node:net'
 import { ADDRESS_SIZE, encodeAddress } from '../../src/core/base/address.ts'
 import { writeU16 } from '../../src/core/base/bytes.ts'
@@ -23,7 +24,7 @@ export class ManualSystem implements TcpSystem {
   readonly connects: NetConnectOpts[] = []
   /** Played instead of real connections, first come first served. */
   readonly nextSockets: ((options: NetConnectOpts) => Socket)[] = []
-  readonly timers = new Map<number, { readonly at: Instant; readonly run: () => void }>()
+  readonly timers: Map<number, { readonly at: Instant; readonly run: () => void }> = new Map<number, { readonly at: Instant; readonly run: () => void }>()
   #now: Instant = toInstant(1e6)
   #nextTimer = 1
 
@@ -60,6 +61,78 @@ export class ManualSystem implements TcpSystem {
 /** A socket that never gets anywhere by itself: the test makes it fail. */
 export function deadSocket(): Socket {
   return new Socket()
+}
+
+/** A connection whose kernel the test plays: it takes what is written when the test says so. */
+export class PlayedSocket extends Duplex {
+  readonly localAddress = '127.0.0.1'
+  readonly localPort = 40_000
+  readonly taken: Buffer[] = []
+  readonly waiting: { readonly bytes: Buffer; readonly taken: (error?: Error) => void }[] = []
+  /** Takes everything at once, as a kernel with room does. */
+  roomy = true
+  wasReset = false
+  finished = false
+
+  constructor() {
+    super({ allowHalfOpen: true })
+    // As after a real connect.
+    setImmediate(() => this.emit('connect'))
+  }
+
+  get asSocket(): Socket {
+    return this as unknown as Socket
+  }
+
+  override _read(): void {
+    // The test pushes.
+  }
+
+  override _write(bytes: Buffer, _encoding: BufferEncoding, taken: (error?: Error) => void): void {
+    if (this.roomy) {
+      this.taken.push(Buffer.from(bytes))
+      taken()
+    } else {
+      this.waiting.push({ bytes, taken })
+    }
+  }
+
+  override _final(done: () => void): void {
+    this.finished = true
+    done()
+  }
+
+  /** The kernel took the write that waits. */
+  takeOne(): void {
+    const write = this.waiting.shift()
+    if (write === undefined) throw new Error('no write waits')
+    this.taken.push(Buffer.from(write.bytes))
+    write.taken()
+  }
+
+  resetAndDestroy(): this {
+    this.wasReset = true
+    return this.destroy()
+  }
+
+  setNoDelay(): this {
+    return this
+  }
+}
+
+/** A link over a {@link PlayedSocket}, opened and confirmed. */
+export async function playedLink(node: TcpNode): Promise<{ readonly socket: PlayedSocket; readonly link: LinkId }> {
+  const socket = new PlayedSocket()
+  const count = node.host.opens.length
+  node.system.nextSockets.push(() => socket.asSocket)
+  node.driver.dial(encodeAddress('192.0.2.1', 7000)!, 1_000_000 + count)
+  await until(() => socket.taken.length === 1)
+  socket.push(PREFACE)
+  await until(() => node.host.opens.length > count)
+  const link = node.host.opens.length as LinkId
+  node.driver.confirm(link)
+  socket.taken.length = 0
+  return { socket, link }
 }
 
 /** A socket on which the system reports `code`. */
@@ -159,6 +232,13 @@ export class TcpNode {
     return taken
   }
 
+  /** Sockets that have begun and not ended; each ends in exactly one of the counted ways. */
+  get alive(): number {
+    const stats = this.driver.stats()
+    const ends = Object.entries(stats).filter(([name]) => name.startsWith('tcp_end_')).reduce((sum, [, count]) => sum + count, 0)
+    return stats['tcp_accepted']! + stats['tcp_dials']! - ends
+  }
+
   /** A call into the driver in which it must not call the host. */
   quietly(call: (driver: TcpDriver) => void): void {
     this.host.inCall = true
@@ -166,8 +246,12 @@ export class TcpNode {
     this.host.inCall = false
   }
 
+  /** The other side may be a test's, which says no goodbye: the time for it passes at once. */
   async close(): Promise<void> {
-    await this.driver.close()
+    const closing = this.driver.close()
+    for (let i = 0; i < 5; i++) await turn()
+    await this.system.advance(1_000)
+    await closing
     if (this.system.timers.size > 0) throw new Error('a timer outlived its driver')
   }
 }
@@ -244,6 +328,11 @@ export async function rawListen(): Promise<RawServer> {
       await new Promise<void>((resolve) => void server.close(() => resolve()))
     },
   }
+}
+
+/** What was written is read: the loop has turned often enough for it to be polled. */
+export async function settle(): Promise<void> {
+  for (let i = 0; i < 4; i++) await turn()
 }
 
 /** One record of WIRE.md §7. */
