@@ -5,6 +5,8 @@ export class MemoryAccount {
   readonly arena: Arena
   /** Bytes of blocks this consumer holds. */
   used = 0
+  /** Bytes of messages in reassembly that no flow control bounds. */
+  unbounded = 0
 
   constructor(arena: Arena) {
     this.arena = arena

@@ -152,7 +152,7 @@ function readControl(state: SessionState, now: Now, keys: Keys, path: SessionPat
       onPathResponse(state, now, path, reader.view(8))
       return READ_ELICITING
     case FRAME_OBSERVED_ADDRESS:
-      return readObserved(state)
+      return readObserved(state, now)
     case FRAME_CLOSE:
       return readClose()
     default:
@@ -184,11 +184,11 @@ function readData(state: SessionState, now: Now, type: number): number {
       return READ_ELICITING | READ_APP | READ_USES_PATH
     }
     case FRAME_CHANNEL_ACCEPT:
-      onAcceptFrame(state, reader.varint(), reader.varint())
+      onAccept(state, reader.varint(), reader.varint())
       return READ_ELICITING | READ_APP | READ_USES_PATH
     case FRAME_CHANNEL_CLOSE: {
       const frame = readChannelClose(reader)
-      if (frame !== undefined) onCloseFrame(state, now, frame)
+      if (frame !== undefined && channelFor(state, frame.channel, type) !== undefined) onCloseFrame(state, now, frame)
       return READ_ELICITING | READ_APP | READ_USES_PATH
     }
     default:
@@ -201,6 +201,14 @@ function onMaxData(state: SessionState, total: number): void {
   if (reader.failed || total <= state.sendLimit) return
   state.sendLimit = total
   for (const channel of state.channels.values()) wantData(state, channel)
+}
+
+function onAccept(state: SessionState, id: number, credit: number): void {
+  if (reader.failed) return
+  const channel = channelFor(state, id, FRAME_CHANNEL_ACCEPT)
+  if (channel === undefined) return
+  if (channel.local) onAcceptFrame(state, id, credit)
+  else state.fail(closeCodes.protocol, FRAME_CHANNEL_ACCEPT, 'accept of a channel that the peer opened itself')
 }
 
 function onMaxChannelData(state: SessionState, id: number, total: number): void {
@@ -235,10 +243,10 @@ function readSkip(state: SessionState): number {
   return READ_ELICITING | READ_APP | READ_USES_PATH
 }
 
-function readObserved(state: SessionState): number {
+function readObserved(state: SessionState, now: Now): number {
   const sequence = reader.varint()
   const address = readWireAddress(reader)
-  if (address !== undefined && !reader.failed) onObservedAddress(state, sequence, address)
+  if (address !== undefined && !reader.failed) onObservedAddress(state, now, sequence, address)
   return READ_ELICITING
 }
 

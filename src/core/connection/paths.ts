@@ -17,6 +17,8 @@ const MIGRATION_PAUSE: Duration = second
 /** Challenges that may be open in one session (WIRE.md §5). */
 const CHALLENGES_MAX = 8
 const RESPONSES_OWED_MAX = 4
+/** [P] An OBSERVED_ADDRESS that comes sooner after the last one is ignored. */
+const OBSERVATION_PAUSE: Duration = second
 /** PATH_RESPONSEs of one session per second (WIRE.md §5). */
 const RESPONSES_PER_SECOND = 16
 export function findPath(state: SessionState, link: LinkId, address: Uint8Array, offset: number): SessionPath | undefined {
@@ -101,9 +103,15 @@ export function onPathResponse(state: SessionState, now: Now, path: SessionPath,
   else considerMigration(state, now)
 }
 
-export function onObservedAddress(state: SessionState, sequence: number, address: Uint8Array): void {
+export function onObservedAddress(state: SessionState, now: Now, sequence: number, address: Uint8Array): void {
   if (sequence <= state.observedSeen) return
   state.observedSeen = sequence
+  // Each is an event for the host: a peer that invents a new address with every frame is not listened to.
+  if (state.observedAt !== never && now.mono < after(state.observedAt, OBSERVATION_PAUSE)) {
+    state.host.counters.add('observations_ignored')
+    return
+  }
+  state.observedAt = now.mono
   state.host.emit({ kind: 'observed-address', peer: state.peer, address })
 }
 

@@ -84,6 +84,8 @@ export class SessionState {
   /** Sequence of OBSERVED_ADDRESS frames, ours and the peer's. */
   observedNext = 0
   observedSeen = -1
+  /** When the peer last told us a new one. */
+  observedAt: Instant = never
 
   /** Ack-eliciting packets that may go beyond the window: probes of a PTO. */
   probes = 0

@@ -61,9 +61,10 @@ export class OrderedReceiver implements Receiver {
     const found = this.#find(id)
     if (found === COMPLETE || found === SKIPPED) return RECEIVED_BEFORE
     if (found === PARTIAL) return this.fragment(now, id, offset, length, 0, length, room, sink)
-    if (length + MESSAGE_COST > room) return RECEIVED_FLOW_CONTROL
+    const cost = this.#costOf(id, length)
+    if (cost > room) return RECEIVED_FLOW_CONTROL
     if (id === this.next && this.credit > 0 && !this.held) {
-      this.received += length + MESSAGE_COST
+      this.received += cost
       this.#hand(offset, length, -1, sink)
       this.next = id + 1
       if (this.#end < this.next) this.#end = this.next
@@ -78,7 +79,7 @@ export class OrderedReceiver implements Receiver {
       if (at < 0) return RECEIVED_NO_ROOM
       block = this.#store.lastBlock
     }
-    this.received += length + MESSAGE_COST
+    this.received += cost
     this.#set(id, COMPLETE, at, length, block)
     return RECEIVED
   }
@@ -88,14 +89,15 @@ export class OrderedReceiver implements Receiver {
     if (found === COMPLETE || found === SKIPPED) return RECEIVED_BEFORE
     let part = found === PARTIAL ? this.#partials!.get(id)! : undefined
     if (part === undefined) {
-      if (total + MESSAGE_COST > room) return RECEIVED_FLOW_CONTROL
+      const cost = this.#costOf(id, total)
+      if (cost > room) return RECEIVED_FLOW_CONTROL
       if (!this.#mayReach(id)) return RECEIVED_LIMIT
       const block = this.#store.allocate(total, id === this.next)
       if (block < 0) return RECEIVED_NO_ROOM
       part = new Reassembly(id, total, block, now)
       this.#partials ??= new Map()
       this.#partials.set(id, part)
-      this.received += total + MESSAGE_COST
+      this.received += cost
       this.#set(id, PARTIAL, block, total, block)
     }
     if (part.total !== total) return RECEIVED_PROTOCOL
@@ -112,12 +114,16 @@ export class OrderedReceiver implements Receiver {
     const found = this.#find(id)
     if (found === COMPLETE || found === SKIPPED) return RECEIVED_BEFORE
     if (found === PARTIAL) {
-      this.#store.release(this.#partials!.get(id)!.block)
+      const part = this.#partials!.get(id)!
+      // What was charged is what counts as consumed: another total would open the window beyond it.
+      if (part.total !== total) return RECEIVED_PROTOCOL
+      this.#store.release(part.block)
       this.#partials!.delete(id)
     } else {
-      if (total + MESSAGE_COST > room) return RECEIVED_FLOW_CONTROL
+      const cost = this.#costOf(id, total)
+      if (cost > room) return RECEIVED_FLOW_CONTROL
       if (!this.#mayReach(id)) return RECEIVED_LIMIT
-      this.received += total + MESSAGE_COST
+      this.received += cost
     }
     this.#set(id, SKIPPED, 0, total, -1)
     if (id === this.next) this.resume(sink)
@@ -197,6 +203,14 @@ export class OrderedReceiver implements Receiver {
   #find(id: number): number {
     if (id < this.next) return COMPLETE
     return id < this.#end ? this.#slot[id & this.#mask]! : EMPTY
+  }
+
+  /**
+   * What a message adds to the cost received. The sender charges in order of id, at least 32 each, so a first sight of `id`
+   * shows that much of every id missing before it: counted now, it bounds the rings of all channels by the session's window.
+   */
+  #costOf(id: number, total: number): number {
+    return id < this.#end ? total : total + MESSAGE_COST * (id - this.#end + 1)
   }
 
   #mayReach(id: number): boolean {

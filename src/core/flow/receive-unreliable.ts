@@ -6,6 +6,8 @@ import { Reassembly, RECEIVED, RECEIVED_PROTOCOL, type MessageSink, type Receive
 /** WIRE.md §5, mode 2: reassembly of at most 4 messages, 1 MiB together, 1 s each, per channel; the oldest goes. */
 const PARTIALS_MAX = 4
 const PARTIAL_BYTES_MAX = 1 << 20
+/** [P] … and over all channels of a session, which may be 256: one peer must not fill the arena of all. */
+const SESSION_PARTIAL_BYTES_MAX = 8 << 20
 export const PARTIAL_TIME: Duration = 1000 * millisecond
 
 /**
@@ -102,6 +104,7 @@ export class UnreliableReceiver implements Receiver {
 
   clear(): void {
     for (const part of this.#partials) this.#memory.release(part.block)
+    this.#memory.unbounded -= this.#partialBytes
     this.#partials = []
     this.#partialBytes = 0
   }
@@ -109,8 +112,10 @@ export class UnreliableReceiver implements Receiver {
   #begin(now: number, id: number, total: number): Reassembly | undefined {
     if (total > PARTIAL_BYTES_MAX) return undefined
     while (this.#partials.length >= PARTIALS_MAX || this.#partialBytes + total > PARTIAL_BYTES_MAX) this.#giveUp(this.#partials[0]!)
+    if (this.#memory.unbounded + total > SESSION_PARTIAL_BYTES_MAX) return undefined
     const block = this.#memory.allocate(total)
     if (block < 0) return undefined
+    this.#memory.unbounded += total
     const part = new Reassembly(id, total, block, now)
     this.#partials.push(part)
     this.#partialBytes += total
@@ -120,6 +125,7 @@ export class UnreliableReceiver implements Receiver {
   #forget(part: Reassembly): void {
     this.#partials.splice(this.#partials.indexOf(part), 1)
     this.#partialBytes -= part.total
+    this.#memory.unbounded -= part.total
   }
 
   #giveUp(part: Reassembly): void {
