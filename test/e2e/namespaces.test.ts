@@ -1,0 +1,86 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, expect, it } from 'vitest'
+import { Lab, whyNoNamespaces, type Namespace } from '../lab/namespaces.ts'
+import { Program, finish, run, type Outcome } from './support/program.ts'
+import { TemporaryDirectory } from './support/temporary.ts'
+
+const why = whyNoNamespaces()
+
+/** The command line on one machine of the lab, with a state directory of its own: namespaces share the file system. */
+class Host {
+  readonly #machine: Namespace
+  readonly #dir: string
+
+  constructor(machine: Namespace, dir: string) {
+    this.#machine = machine
+    this.#dir = dir
+  }
+
+  get options(): { readonly env: Readonly<Record<string, string>>; readonly prefix: readonly string[] } {
+    return { env: { POSTERN_DIR: this.#dir }, prefix: this.#machine.prefix }
+  }
+
+  async postern(...args: readonly string[]): Promise<string> {
+    const { status, out, err } = await this.try(...args)
+    if (status !== 0) throw new Error(`postern ${args.join(' ')} on ${this.#machine.address}: ${status ?? 'signal'}\n${out}${err}`)
+    return out
+  }
+
+  async try(...args: readonly string[]): Promise<Outcome> {
+    return await run('postern', args, this.options)
+  }
+
+  start(name: 'postern' | 'posternd', ...args: readonly string[]): Program {
+    return Program.start(name, args, this.options)
+  }
+}
+
+describe.skipIf(why !== undefined)(`two machines with a network between them${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
+  it('pair by an invite link and exchange messages, on embedded defaults', async () => {
+    using lab = new Lab(2)
+    using temporary = new TemporaryDirectory()
+    const [here, there] = lab.machines.map((machine, i) => new Host(machine, temporary.join(`${i}`))) as [Host, Host]
+    await using first = here.start('posternd')
+    await using second = there.start('posternd')
+    await first.says(/\bready\b/)
+    await second.says(/\bready\b/)
+
+    const link = /^postern:\S+$/m.exec(await here.postern('invite'))![0]
+    expect(await there.postern('join', link)).toMatch(/Connected to/)
+    const [hereId, thereId] = [(await here.postern('id')).trim(), (await there.postern('id')).trim()]
+    expect(await here.postern('peers')).toMatch(new RegExp(`${thereId}.*connected.*udp ${lab.machines[1]!.address}:`))
+
+    await using hears = here.start('postern', 'listen', '--count', '1')
+    await hears.says(/listening/)
+    expect(await there.postern('send', hereId, 'over the wall')).toMatch(/^Sent 13 bytes/)
+    expect((await finish(hears)).out).toMatch(/: over the wall\n/)
+    await using answers = there.start('postern', 'listen', '--count', '1')
+    await answers.says(/listening/)
+    await here.postern('send', thereId, 'and back')
+    expect((await finish(answers)).out).toMatch(/: and back\n/)
+    expect(await there.postern('ping', hereId, '--count', '3', '--interval', '0.05')).toMatch(/3 sent, 3 answered/)
+  }, 60_000)
+
+  it('lose nothing while the cable is out', async () => {
+    using lab = new Lab(2)
+    using temporary = new TemporaryDirectory()
+    const [here, there] = lab.machines.map((machine, i) => new Host(machine, temporary.join(`${i}`))) as [Host, Host]
+    await using first = here.start('posternd')
+    await using second = there.start('posternd')
+    await first.says(/\bready\b/)
+    await second.says(/\bready\b/)
+    await there.postern('join', /^postern:\S+$/m.exec(await here.postern('invite'))![0])
+    const id = (await here.postern('id')).trim()
+    await using hears = here.start('postern', 'listen', '--count', '1')
+    await hears.says(/listening/)
+
+    const cut = lab.machines[1]!
+    cut.link('down')
+    await using sending = there.start('postern', 'send', id, 'patience')
+    await sleep(1000)
+    expect(hears.out).not.toContain('patience')
+    cut.link('up')
+    expect((await finish(sending)).out).toMatch(/^Sent 8 bytes/)
+    expect((await finish(hears)).out).toMatch(/: patience\n/)
+  }, 60_000)
+})
