@@ -1,7 +1,7 @@
 import { toInstant, type Duration, type Now } from '../base/time.ts'
 import type { ByteReader } from '../base/varint.ts'
 import { ACK_RANGES_SENT } from '../flow/ack-ranges.ts'
-import type { AckSample } from '../flow/congestion.ts'
+import { newAckSample } from '../flow/congestion.ts'
 import {
   PACKET_ACKED, PACKET_LOST, PACKET_NONE, PACKET_PROBED, PACKET_SENT, PACKET_SKIPPED, RECORD_CLOSE, RECORD_FRAGMENT, RECORD_OPEN, RECORD_RUN,
 } from '../flow/sent-packets.ts'
@@ -21,7 +21,7 @@ export const ACK_DELAY_UNIT: Duration = 8
 const LOST_KEPT_PTOS = 2
 
 /** What one ACK frame changed on one path; reused. */
-const sample: AckSample = { now: toInstant(0), bytes: 0, sentAt: toInstant(0), inFlight: 0, windowLimited: false, smoothedRtt: 0, minRtt: 0 }
+const sample = newAckSample()
 
 /** What one ACK frame says so far: per path slot, newly acknowledged bytes and the newest send time of them. Reused. */
 const progress = {

@@ -1,6 +1,5 @@
 import { hour, millisecond, minute, second, type Duration } from '../base/time.ts'
-import type { CongestionController } from '../flow/congestion.ts'
-import { Cubic } from '../flow/cubic.ts'
+import type { CongestionName } from '../flow/controllers.ts'
 
 /** Every number of WIRE.md §6.1 that one node may choose for itself. Durations in microseconds, sizes in bytes. */
 export interface CoreConfig {
@@ -41,8 +40,8 @@ export interface CoreConfig {
 
   /** Plaintext bytes of a datagram on a path whose MTU was not probed. */
   readonly baseSize: number
-  /** A fresh controller for a path with datagrams of this size. */
-  readonly congestion: (datagramSize: number) => CongestionController
+  /** Controller of paths that may lose datagrams. */
+  readonly congestion: CongestionName
 }
 
 export const defaultConfig: CoreConfig = {
@@ -70,7 +69,7 @@ export const defaultConfig: CoreConfig = {
   handshakeShare: 0.25,
   admitStrangers: false,
   baseSize: 1152,
-  congestion: (datagramSize) => new Cubic(datagramSize),
+  congestion: 'cubic',
 }
 
 /** What the peer told us in LIMITS, or the defaults (WIRE.md §3.3). */

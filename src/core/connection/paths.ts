@@ -1,6 +1,7 @@
 import { ADDRESS_SIZE, equalAddress } from '../base/address.ts'
 import type { LinkId, PathRule } from '../base/domain.ts'
 import { after, millisecond, never, second, type Duration, type Now } from '../base/time.ts'
+import { newController } from '../flow/controllers.ts'
 import { betterPath, type PathQuality } from '../path/path-choice.ts'
 import { CHALLENGES_OPEN } from '../path/path-validation.ts'
 import { endDial } from './dial.ts'
@@ -37,7 +38,7 @@ export function addPath(state: SessionState, now: Now, link: LinkId, address: Ui
   const slot = freeSlot(state)
   if (slot < 0) return undefined
   const size = Math.min(state.host.config.baseSize, facts.datagramMax - TRANSPORT_OVERHEAD)
-  const controller = state.host.config.congestion(size + TRANSPORT_OVERHEAD)
+  const controller = newController(state.host.config.congestion, facts.kind, size + TRANSPORT_OVERHEAD)
   const path = new SessionPath(slot, link, facts.kind, address.slice(offset, offset + ADDRESS_SIZE), size, facts.segmentsMax, controller, now.mono)
   state.paths[slot] = path
   return path
@@ -194,7 +195,7 @@ function equalHost(a: SessionPath, b: SessionPath): boolean {
 /** Only the port changed (a NAT rebinding): the wire is the same, so is what was learnt of it ([Q] §9.4). */
 function inherit(from: SessionPath, to: SessionPath, state: SessionState): void {
   to.recovery.controller = from.recovery.controller
-  from.recovery.controller = state.host.config.congestion(from.size + TRANSPORT_OVERHEAD)
+  from.recovery.controller = newController(state.host.config.congestion, from.kind, from.size + TRANSPORT_OVERHEAD)
   if (!to.recovery.rtt.hasSample) to.recovery.rtt.inherit(from.recovery.rtt)
 }
 

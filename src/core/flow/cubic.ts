@@ -17,6 +17,7 @@ export function initialWindow(datagramSize: number): number {
 export class Cubic implements CongestionController {
   readonly name = 'cubic'
   readonly pacingRate = undefined
+  readonly sendQuantum = undefined
   window: number
   #datagramSize: number
   #threshold = Infinity

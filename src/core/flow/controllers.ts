@@ -1,0 +1,20 @@
+import type { LinkKind } from '../base/domain.ts'
+import type { CongestionController } from './congestion.ts'
+import { Cubic } from './cubic.ts'
+import { BLE_CREDIT, ReliableLimiter, TCP_CREDIT } from './reliable-limiter.ts'
+
+/** Names of the controllers that a path which may lose datagrams can have. */
+export type CongestionName = 'cubic'
+
+/** A fresh controller for a path over a link of this kind, with datagrams of this size. Where the link delivers by itself, `name` does not count. */
+export function newController(_name: CongestionName, kind: LinkKind, datagramSize: number): CongestionController {
+  switch (kind) {
+    case 'tcp': return new ReliableLimiter(datagramSize, TCP_CREDIT)
+    case 'ble': return new ReliableLimiter(datagramSize, BLE_CREDIT)
+    case 'udp':
+    case 'relay':
+    case 'turn': break
+    default: kind satisfies never
+  }
+  return new Cubic(datagramSize)
+}
