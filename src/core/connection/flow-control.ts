@@ -6,6 +6,11 @@ import type { SessionState } from './state.ts'
 
 /** A consumer's unread cost up to this share of the session window holds the window; what is beyond it does not (WIRE.md §5). */
 const CONSUMER_SHARE = 1 / 4
+/**
+ * [P] All excess together lends at most so many windows. A peer that leaves holes makes its messages unreadable, and the slots
+ * behind a hole are not in the arena: without a bound they would be, on 256 channels, 200 MB.
+ */
+const EXCESS_WINDOWS = 3
 /** Limits are raised in steps of this share of the window, so that they cost few frames. */
 const RAISE_STEP = 1 / 4
 /** Normal and low lanes leave this share of the session window to critical and high ones. */
@@ -107,7 +112,7 @@ export function raiseChannelLimit(state: SessionState, channel: Channel, forced:
 
 export function raiseSessionLimit(state: SessionState, forced: boolean): void {
   const window = state.host.config.maxData
-  const step = state.consumed + state.excess + window - state.receiveLimit
+  const step = state.consumed + Math.min(state.excess, EXCESS_WINDOWS * window) + window - state.receiveLimit
   if (step <= 0 || (step < window * RAISE_STEP && !forced && !state.peerBlocked)) return
   state.receiveLimit += step
   state.peerBlocked = false
