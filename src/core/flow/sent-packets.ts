@@ -1,5 +1,6 @@
 import { assert } from '../base/assert.ts'
 import { toInstant, type Instant } from '../base/time.ts'
+import { RateColumns } from './rate-columns.ts'
 
 /** Packets of one session that may be tracked at once; beyond it nothing ack-eliciting is sent until acks come. Below the replay window. */
 export const TRACKED_MAX = 4096
@@ -52,6 +53,8 @@ export class SentPackets {
   next = 0
   /** Nothing below it is in flight: where loss detection begins to look. */
   firstSent = 0
+  /** What delivery rates need of each packet. */
+  readonly rate: RateColumns = new RateColumns()
   #mask = -1
   #time: Float64Array = NO_DOUBLES
   #size: Int32Array = NO_INTS
@@ -214,6 +217,7 @@ export class SentPackets {
     this.#frameMask = -1
     this.#frameNext = 0
     this.#frameBase = 0
+    this.rate.release()
   }
 
   #grow(): void {
@@ -232,6 +236,7 @@ export class SentPackets {
     this.#ackLargest = move(this.#ackLargest, new Float64Array(capacity))
     this.#frameStart = move(this.#frameStart, new Int32Array(capacity))
     this.#frameCount = move(this.#frameCount, new Uint16Array(capacity))
+    this.rate.grow(capacity, this.base, this.next)
     this.#mask = mask
   }
 

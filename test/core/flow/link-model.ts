@@ -1,7 +1,7 @@
 import { millisecond, never, second, toInstant, type Duration, type Instant } from '../../../src/core/base/time.ts'
-import { DeliveryRate, RateColumns } from '../../../src/core/flow/delivery-rate.ts'
+import { DeliveryRate } from '../../../src/core/flow/delivery-rate.ts'
 import { PACKET_THRESHOLD, PathRecovery } from '../../../src/core/flow/path-recovery.ts'
-import { newRateSample, type LossSample, type RateController } from '../../../src/core/flow/rate-sample.ts'
+import { newAckSample, type CongestionController, type LossSample } from '../../../src/core/flow/congestion.ts'
 import { PACKET_ACKED, PACKET_LOST, PACKET_SENT, SentPackets } from '../../../src/core/flow/sent-packets.ts'
 import { SeededRandom } from '../../../src/sim/random.ts'
 import { Scheduler, type Task } from '../../../src/sim/scheduler.ts'
@@ -17,6 +17,11 @@ export function megabits(rate: number): number {
   return rate / 8
 }
 
+/** Bytes in flight on a path of so many Mbit/s and milliseconds. */
+export function bdp(rate: number, rttMs: number): number {
+  return megabits(rate) * rttMs * millisecond
+}
+
 export interface LinkOptions {
   /** Bytes per microsecond. */
   rate: number
@@ -30,6 +35,9 @@ export interface LinkOptions {
   burstLeave?: number
   /** Added uniformly to the delay; order is kept. */
   jitter?: Duration
+  /** Chance that a datagram comes this much later than its turn. */
+  reorder?: number
+  reorderDelay?: Duration
 }
 
 interface Packet {
@@ -47,6 +55,8 @@ export class Link {
   jitter: Duration
   readonly #burstEnter: number
   readonly #burstLeave: number
+  readonly #reorder: number
+  readonly #reorderDelay: Duration
   #bad = false
   backlog = 0
   overflowed = 0
@@ -70,6 +80,8 @@ export class Link {
     this.jitter = options.jitter ?? 0
     this.#burstEnter = options.burstEnter ?? 0
     this.#burstLeave = options.burstLeave ?? 1
+    this.#reorder = options.reorder ?? 0
+    this.#reorderDelay = options.reorderDelay ?? 0
   }
 
   send(flow: Flow, order: number, size: number): void {
@@ -115,8 +127,9 @@ export class Link {
     const random = this.#random
     this.#bad = this.#bad ? !random.chance(this.#burstLeave) : random.chance(this.#burstEnter)
     if (random.chance(this.loss) || (this.#bad && random.chance(0.5))) return
-    const arrival = Math.max(this.#scheduler.now + this.delay + random.unit() * this.jitter, this.#lastArrival)
-    this.#lastArrival = arrival
+    let arrival = Math.max(this.#scheduler.now + this.delay + random.unit() * this.jitter, this.#lastArrival)
+    if (random.chance(this.#reorder)) arrival += this.#reorderDelay
+    else this.#lastArrival = arrival
     this.#scheduler.at(arrival, () => packet.flow.onArrival(packet.order, packet.size))
   }
 }
@@ -128,7 +141,7 @@ export interface Pattern {
 }
 
 export interface FlowOptions {
-  readonly controller: RateController
+  readonly controller: CongestionController
   readonly link: Link
   /** Way back; the link's delay when absent. */
   readonly backDelay?: Duration
@@ -161,25 +174,28 @@ interface Message {
 export class Flow {
   readonly recovery: PathRecovery
   readonly rate: DeliveryRate = new DeliveryRate()
-  readonly columns: RateColumns = new RateColumns()
   readonly sent: SentPackets = new SentPackets()
   readonly link: Link
   readonly datagram: number
-  /** Bytes that arrived for the first time, less those that had been sent again needlessly. */
+  /** Bytes that arrived, less those that had been sent again needlessly. */
   delivered = 0
   lostPackets = 0
+  /** Bytes declared lost and acknowledged afterwards. */
   spurious = 0
   sentPackets = 0
   /** Whole-message latencies, microseconds. */
   latencies: number[] = []
   messagesSent = 0
   blockedByWindow = 0
+  /** Longest time between two transmissions while there was data. */
+  longestGap = 0
+  #lastTransmit = 0
   /** Delivered bytes per 100 ms since virtual 0. */
   readonly bins: number[] = []
   readonly #scheduler: Scheduler
   readonly #random: SeededRandom
   readonly #options: FlowOptions
-  readonly #sample = newRateSample()
+  readonly #sample = newAckSample()
   readonly #loss: LossSample = { now: toInstant(0), bytes: 0, txInFlight: 0, lost: 0 }
   #running = false
   #paceTask: Task | undefined
@@ -196,7 +212,7 @@ export class Flow {
   #expected = 0
   #ackTask: Task | undefined
   #ackLargestAt = 0
-  #zero: number
+  readonly #zero: number
 
   constructor(scheduler: Scheduler, random: SeededRandom, options: FlowOptions) {
     this.#scheduler = scheduler
@@ -211,7 +227,7 @@ export class Flow {
     if (options.stopAt !== undefined) scheduler.at(scheduler.now + options.stopAt, () => { this.#running = false })
   }
 
-  get controller(): RateController {
+  get controller(): CongestionController {
     return this.#options.controller
   }
 
@@ -227,7 +243,7 @@ export class Flow {
     return bytes / (to - from)
   }
 
-  setPattern(running: boolean): void {
+  setRunning(running: boolean): void {
     this.#running = running
     if (running) this.pump()
   }
@@ -283,7 +299,7 @@ export class Flow {
       }
       let budget = Math.min(room, tokens)
       let segments = 0
-      while (segments < segmentsMax && (budget >= full || this.#probes > 0) && this.sent.room && (this.#hasData() || this.#probes > 0)) {
+      while (segments < segmentsMax && this.#maySend(budget)) {
         budget -= this.#transmit(now)
         segments++
         if (this.#probes > 0) this.#probes--
@@ -291,6 +307,10 @@ export class Flow {
       recovery.windowLimited = budget < full && this.#hasData()
     }
     this.#armLoss()
+  }
+
+  #maySend(budget: number): boolean {
+    return this.sent.room && (this.#probes > 0 || (budget >= this.datagram && this.#hasData()))
   }
 
   #transmit(now: Instant): number {
@@ -312,12 +332,14 @@ export class Flow {
       size = this.datagram - payload
       this.#carried.set(order, parts)
     }
+    if (this.#lastTransmit > 0) this.longestGap = Math.max(this.longestGap, now - this.#lastTransmit)
+    this.#lastTransmit = now
     const recovery = this.recovery
     const before = recovery.inFlight
     const sequence = recovery.onSent(now, size)
     recovery.pacer.spend(size)
-    this.rate.onSent(this.columns, now, this.sent.base, order, before, size)
     this.sent.push(now, size, 0, sequence, 0, -1, true)
+    this.rate.onSent(this.sent, now, order, before, size)
     this.sentPackets++
     this.link.send(this, order, size)
     return size
@@ -376,13 +398,8 @@ export class Flow {
     this.#received.add(order)
     const bin = Math.floor((now - this.#zero) / (100 * millisecond))
     while (this.bins.length <= bin) this.bins.push(0)
-    // A packet that was sent again counts once.
-    const again = order < this.sent.base || this.sent.state(order) === PACKET_LOST
-    if (again && this.#options.pattern === undefined) this.spurious += size
-    else {
-      this.bins[bin]! += size
-      this.delivered += size
-    }
+    this.bins[bin]! += size
+    this.delivered += size
     for (const part of this.#carried.get(order) ?? []) {
       part.message.unarrived -= part.bytes
       if (part.message.unarrived === 0) this.latencies.push(now - part.message.at)
@@ -427,6 +444,7 @@ export class Flow {
       const size = sent.size(order)
       if (state === PACKET_LOST) {
         sent.setState(order, PACKET_ACKED)
+        this.#notLost(size)
         this.rate.onSpurious(size)
         this.controller.onSpuriousLoss?.(now, size)
       }
@@ -454,12 +472,19 @@ export class Flow {
     sample.windowLimited = recovery.windowLimited
     sample.smoothedRtt = recovery.rtt.smoothed
     sample.minRtt = recovery.rtt.min
-    this.rate.fill(this.columns, sample)
+    this.rate.fill(this.sent, sample)
     sent.advanceFirstSent()
     this.controller.onAcked(sample)
     this.#detectLoss(now)
     sent.advanceBase(toInstant(now - 2 * recovery.pto(10 * millisecond)))
     this.pump()
+  }
+
+  /** It was sent again in vain: one of the two that arrive is worth nothing. */
+  #notLost(size: number): void {
+    this.spurious += size
+    this.delivered -= size
+    this.bins[this.bins.length - 1]! -= size
   }
 
   #detectLoss(now: Instant): void {
@@ -490,8 +515,7 @@ export class Flow {
       if (this.controller.onPacketLost !== undefined) {
         const loss = this.#loss
         loss.now = now
-        loss.bytes = size
-        this.rate.fillLoss(this.columns, loss, order)
+        this.rate.fillLoss(this.sent, loss, order)
         this.controller.onPacketLost(loss)
       }
     }
