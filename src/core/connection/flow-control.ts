@@ -98,12 +98,21 @@ export function leaveShare(state: SessionState, share: ConsumerShare): void {
   if (share.channels <= 0 && share.unread === 0) state.shares.delete(share.consumer)
 }
 
+/**
+ * Whether a window with nothing unread in it leaves less than the longest message: the peer would have to say BLOCKED and lose a
+ * round trip. With windows of more than 4/3 of a message this never is so, and a raise for each message would cost a frame.
+ */
+function isTight(state: SessionState, room: number): boolean {
+  return room < state.host.config.maxMessage + MESSAGE_COST
+}
+
 /** `forced`: the peer said BLOCKED, any raise helps it. A closing peer still sends what it had queued. */
 export function raiseChannelLimit(state: SessionState, channel: Channel, forced: boolean): void {
   if (channel.state === 'closed' || channel.closeRemote !== undefined) return
   const window = state.host.config.maxChannelData
   const step = channel.consumed + window - channel.receiveLimit
-  if (step <= 0 || (step < window * RAISE_STEP && !forced && !channel.peerBlocked)) return
+  const soon = forced || channel.peerBlocked || (channel.consumed === channel.counted && isTight(state, channel.receiveLimit - channel.counted))
+  if (step <= 0 || (step < window * RAISE_STEP && !soon)) return
   channel.receiveLimit += step
   channel.peerBlocked = false
   channel.maxDataWanted = true
@@ -113,7 +122,8 @@ export function raiseChannelLimit(state: SessionState, channel: Channel, forced:
 export function raiseSessionLimit(state: SessionState, forced: boolean): void {
   const window = state.host.config.maxData
   const step = state.consumed + Math.min(state.excess, EXCESS_WINDOWS * window) + window - state.receiveLimit
-  if (step <= 0 || (step < window * RAISE_STEP && !forced && !state.peerBlocked)) return
+  const soon = forced || state.peerBlocked || (state.consumed === state.counted && isTight(state, state.receiveLimit - state.counted))
+  if (step <= 0 || (step < window * RAISE_STEP && !soon)) return
   state.receiveLimit += step
   state.peerBlocked = false
   state.maxDataWanted = true

@@ -11,7 +11,7 @@ import type { Keys } from './keys.ts'
 
 /** Everything that is counted in the core. Documented in docs/counters.md. */
 export const counterNames = [
-  'datagrams_received', 'datagrams_sent', 'bytes_received', 'bytes_sent', 'handshakes_completed', 'handshakes_refused',
+  'datagrams_received', 'datagrams_sent', 'bytes_received', 'bytes_sent', 'handshakes_completed', 'handshakes_refused', 'refusals_sent',
   'messages_sent', 'messages_received', 'packets_lost', 'packets_lost_spurious', 'frames_retransmitted', 'probes_sent', 'acks_sent',
   // Dropped on arrival, by reason
   'drop_unknown_type', 'drop_stun', 'drop_turn', 'drop_bad_size', 'drop_version', 'drop_malformed_handshake', 'drop_mac1', 'drop_mac2',

@@ -1,9 +1,10 @@
-import { compareBytes, equalBytes, toHex } from '../base/bytes.ts'
+import { compareBytes, equalBytes, toHex, wipe } from '../base/bytes.ts'
 import { millisecond, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
 import { suspendDial } from '../connection/dial.ts'
 import { readInitiation, writeResponse, type Admission, type InitiationFault, type ReadInitiation } from '../session/response.ts'
 import { stampOf } from '../session/tai64n.ts'
-import type { Suite } from '../session/suites.ts'
+import { builtSuiteMask, strongerInBoth, type Suite } from '../session/suites.ts'
+import { handshakeStatus } from '../wire/handshake-payload.ts'
 import type { HandshakeFragment } from '../wire/handshake-fragment.ts'
 import { DigestCache, isCopyOf } from './digest-cache.ts'
 import { HalfOpenTable, mayAnswer, type HalfOpen } from './half-open.ts'
@@ -135,7 +136,9 @@ export class Responder {
       admitPayload: (payload) => {
         const peer = roster.find(payload.id)
         // Outside the roster, but dialed or in a session: it may answer with a dial of its own, or rekey.
-        return peer?.inRoster === true || peer?.connection !== undefined || config.admitStrangers || roster.admittingInvite(now, payload) !== undefined
+        if (peer?.inRoster === true || peer?.connection !== undefined) return 0
+        if (config.admitStrangers || roster.admittingInvite(now, payload) !== undefined) return peer !== undefined || roster.hasRoom ? 0 : handshakeStatus.busy
+        return roster.holdsInvite(payload) ? handshakeStatus.notAdmitted : undefined
       },
       x25519Of: (id) => {
         const peer = roster.find(id)
@@ -155,17 +158,36 @@ export class Responder {
       return
     }
     const peer = node.roster.find(read.payload.id)
+    const status = strongerInBoth(arrived.suite, builtSuiteMask, read.payload.suites) === undefined ? read.status : handshakeStatus.suiteRefused
     if (peer !== undefined && !node.roster.isFresh(peer, read.payload.tai64n)) {
       node.counters.add('drop_stale_handshake')
-      this.#refuse(arrived, read)
+      this.#ignore(arrived, read)
+    } else if (status !== handshakeStatus.ok) {
+      this.#refuse(now, arrived, read, status)
     } else if (peer === undefined || !this.#crosses(now, peer, arrived, read)) {
       this.#answer(now, arrived, read)
     }
   }
 
-  #refuse(arrived: Arrived, read: ReadInitiation): void {
+  /** No answer, nor to its copies. */
+  #ignore(arrived: Arrived, read: ReadInitiation): void {
     read.noise.wipe()
     this.#remember(arrived, undefined)
+  }
+
+  /** Says no in a B that is authentic, so that the peer need not guess, and keeps nothing. Once per A: its copies are dropped. */
+  #refuse(now: Now, arrived: Arrived, read: ReadInitiation, status: number): void {
+    const node = this.#node
+    this.#remember(arrived, undefined)
+    const payload = this.#handshakes.payload(node.index.draw(), stampOf(now.wall), node.sidFor(read.payload.id), read.payload.sidSelf)
+    const response = writeResponse(node.provider, node.identity, arrived.suite, read, { ...payload, status }, arrived.senderIndex, arrived.count)
+    if (response === undefined) {
+      node.counters.add('drop_handshake_noise')
+      return
+    }
+    wipe(response.keys.initiatorKey, response.keys.responderKey)
+    node.counters.add('refusals_sent')
+    for (const datagram of response.datagrams) node.sendRaw(arrived.source.link, arrived.source.address, datagram)
   }
 
   /** Both sides dial at once (WIRE.md §3.9). True when this A waits for our own dial. */
@@ -194,8 +216,8 @@ export class Responder {
   #answerStashed(now: Now, { peer, arrived, read }: Stashed): void {
     const node = this.#node
     this.#stash.delete(peer.key)
-    if (node.shuttingDown || !this.#admission(now).admitPayload(read.payload) || !node.roster.isFresh(peer, read.payload.tai64n)) {
-      this.#refuse(arrived, read)
+    if (node.shuttingDown || this.#admission(now).admitPayload(read.payload) !== 0 || !node.roster.isFresh(peer, read.payload.tai64n)) {
+      this.#ignore(arrived, read)
       return
     }
     if (peer.connection?.state.dial !== undefined) {

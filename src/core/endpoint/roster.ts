@@ -116,7 +116,7 @@ export class Roster {
   ensure(id: Uint8Array, wall: WallTime): PeerEntry | undefined {
     const known = this.find(id)
     if (known !== undefined) return known
-    if (this.#strangers >= STRANGERS_MAX) return undefined
+    if (!this.hasRoom) return undefined
     const staticKey = this.#validator.x25519Of(id)
     return staticKey === undefined ? undefined : this.#create(id.slice(), staticKey, emptyRecord(id.slice(), wall), false, wall)
   }
@@ -225,12 +225,26 @@ export class Roster {
 
   /** The key of the invite that admits this id, if its proof is right and it is not spent by others. Spends nothing. */
   admittingInvite(now: Now, payload: HandshakePayload): string | undefined {
-    if (payload.invite === undefined) return undefined
-    const key = toHex(payload.invite.tokenId)
-    const invite = this.#invites.get(key)
+    const invite = this.#provenInvite(payload)
     if (invite === undefined || invite.expires <= now.wall) return undefined
-    if (!verifyInviteProof(this.#provider, invite.token, payload.id, this.#self, payload.tai64n, payload.invite.proof)) return undefined
-    return isSpender(invite, payload.id) || invite.spentBy.length < invite.uses ? key : undefined
+    return isSpender(invite, payload.id) || invite.spentBy.length < invite.uses ? toHex(payload.invite!.tokenId) : undefined
+  }
+
+  /** Whether this id holds a token of ours, good or not: then it may be told why it does not come in. */
+  holdsInvite(payload: HandshakePayload): boolean {
+    return this.#provenInvite(payload) !== undefined
+  }
+
+  /** Whether one more peer outside the roster can be known. */
+  get hasRoom(): boolean {
+    return this.#strangers < STRANGERS_MAX
+  }
+
+  #provenInvite(payload: HandshakePayload): InviteRecord | undefined {
+    if (payload.invite === undefined) return undefined
+    const invite = this.#invites.get(toHex(payload.invite.tokenId))
+    if (invite === undefined) return undefined
+    return verifyInviteProof(this.#provider, invite.token, payload.id, this.#self, payload.tai64n, payload.invite.proof) ? invite : undefined
   }
 
   /** The handshake that an invite admitted was confirmed: the peer is in the roster now. Returns the invite, if it still was there. */

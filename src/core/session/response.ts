@@ -15,6 +15,8 @@ export interface ReadInitiation {
   readonly noise: HandshakeState
   readonly payload: HandshakePayload
   readonly remoteStatic: Uint8Array
+  /** 0, or the status of the refusal that is its answer (WIRE.md §3.3). */
+  readonly status: number
 }
 
 export type InitiationFault = 'noise' | 'payload' | 'self' | 'stranger' | 'id'
@@ -23,8 +25,11 @@ export type InitiationFault = 'noise' | 'payload' | 'self' | 'stranger' | 'id'
 export interface Admission {
   /** Before the DH of `ss`: false for a static that is neither known nor possibly invited, the imported key where there is one. */
   admitStatic(remoteStatic: Uint8Array): X25519PublicKey | boolean
-  /** Whether this payload's id may come in at all: known, or its invite's proof is right. Before an unknown id is validated, which costs a millisecond. */
-  admitPayload(payload: HandshakePayload): boolean
+  /**
+   * Whether this payload's id may come in: 0, or the status of a refusal for who proved to know us. `undefined` for a stranger,
+   * who gets no answer at all. Before an unknown id is validated, which costs a millisecond.
+   */
+  admitPayload(payload: HandshakePayload): number | undefined
   /** The X25519 form of a valid id, `undefined` for one that is not. */
   x25519Of(id: Uint8Array): Uint8Array | undefined
 }
@@ -50,11 +55,12 @@ function readAdmitted(noise: HandshakeState, identity: Identity, admission: Admi
   if (read.kind === 'malformed') return 'noise'
   const decoded = decodeHandshakePayload(read.payload, { message: MESSAGE_A, senderIndex, defaults: LIMITS_DEFAULT })
   if (decoded.kind === 'malformed') return 'payload'
-  if (!admission.admitPayload(decoded.payload)) return 'stranger'
+  const status = admission.admitPayload(decoded.payload)
+  if (status === undefined) return 'stranger'
   // The id travels because the map loses the sign; it must be valid and be the Noise static, byte for byte (WIRE.md §2).
   const form = admission.x25519Of(decoded.payload.id)
   if (form === undefined || !equalBytes(form, staged.remoteStatic)) return 'id'
-  return { noise, payload: decoded.payload, remoteStatic: staged.remoteStatic }
+  return { noise, payload: decoded.payload, remoteStatic: staged.remoteStatic, status }
 }
 
 /** Message B, kept so that copies of A can be answered without computing anything. */

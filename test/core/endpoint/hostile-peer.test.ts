@@ -340,6 +340,21 @@ describe('sizes and credit', () => {
     scene.expectClean(FLOW_CONTROL)
   })
 
+  it('windows that barely hold one message are raised as soon as all is read, wide ones in steps', () => {
+    for (const [room, raises] of [[10_032, [6, 7]], [40_000, []]] as const) {
+      const scene = new Scene({ maxMessage: 10_000, maxChannelData: room, maxData: room })
+      scene.opened()
+      const frames = scene.send(message(scene.theirs, 0, repeated(7, 100)))
+      expect(frames.map(({ type }) => type).filter((type) => type === 6 || type === 7)).toEqual(raises)
+      if (raises.length > 0) expect(frames.filter(({ type }) => type === 6 || type === 7).map(({ fields }) => fields.at(-1))).toEqual([room + 132, room + 132])
+      for (let id = 1; id < 20; id++) {
+        scene.send(fragment(scene.theirs, id, 0, 10_000, repeated(7, 1000)))
+        for (let at = 1000; at < 10_000; at += 1000) scene.send(fragment(scene.theirs, id, at, 10_000, repeated(7, 1000)))
+      }
+      scene.expectClean(undefined)
+    }
+  })
+
   it('empty messages cost 32 each', () => {
     const scene = new Scene()
     scene.lone.consumes = false

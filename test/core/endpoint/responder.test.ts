@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { readU32 } from '../../../src/core/base/bytes.ts'
 import { toWallTime } from '../../../src/core/base/time.ts'
 import type { X25519KeyPair } from '../../../src/core/crypto/provider.ts'
+import { Identity } from '../../../src/core/session/identity.ts'
 import { stampOf } from '../../../src/core/session/tai64n.ts'
 import { NodeCryptoProvider } from '../../../src/platform/node-crypto-provider.ts'
 import { SeededRandom } from '../../../src/sim/random.ts'
@@ -212,6 +213,45 @@ describe('who comes in', () => {
     expect(lone.receive({ from: PEER, bytes: stranger.dial(lone.endpoint.id).datagram() })).toEqual([])
     // `es` only: `ss` would already be a favour.
     expect([provider.exchanges - before, lone.counters['drop_not_admitted'], lone.endpoint.tables()['peers']]).toEqual([1, 1, 1])
+  })
+
+  it('who holds a token that is spent or has expired is told so, authentically and once per A; a stranger with a made-up one is not', () => {
+    const token = repeated(5, 16)
+    const guest = new HandPeer(new SimProvider(new SeededRandom(3)), 33)
+    const other = new HandPeer(new SimProvider(new SeededRandom(4)), 34)
+    const wall = 1_770_000_000_000
+    for (const invite of [{ token, expires: toWallTime(wall + 1e6), name: undefined, spentBy: [other.id], uses: 1 }, { token, expires: toWallTime(wall - 1), name: undefined, spentBy: [], uses: 1 }]) {
+      const { lone, provider } = setUp({ invites: [invite] })
+      const initiation = guest.dial(lone.endpoint.id, { token, wall })
+      const bytes = initiation.datagram()
+      const sent = lone.receive({ from: PEER, bytes })
+      expect(sent.filter(isB)).toHaveLength(1)
+      expect(sent[0]!.bytes.length).toBeLessThanOrEqual(bytes.length)
+      const session = initiation.finish(sent[0]!.bytes)
+      expect(session.remote.status).toBe(2)
+      // Nothing is behind the refusal: no entry, no key, no index, and copies of this A are not answered again.
+      expect(lone.receive({ from: PEER, bytes }, { from: PEER, bytes: session.seal(ping) })).toEqual([])
+      const tables = lone.endpoint.tables()
+      expect([tables['halfOpen'], tables['indexes'], tables['peers'], tables['sessions'], lone.events, lone.counters['refusals_sent']]).toEqual([0, 0, 1, 0, [], 1])
+      const exchanges = provider.exchanges
+      expect(lone.receive({ from: PEER, bytes: guest.dial(lone.endpoint.id, { token: repeated(6, 16), wall }).datagram() })).toEqual([])
+      expect([provider.exchanges - exchanges, lone.counters['drop_not_admitted']]).toEqual([2, 1])
+    }
+  })
+
+  it('a stranger who is welcome, and for whom there is no room, is told that we are busy', () => {
+    const { lone } = setUp({ config: { admitStrangers: true } })
+    const seeds = new SimProvider(new SeededRandom(5))
+    const welcome = new HandPeer(seeds, 33).dial(lone.endpoint.id, { wall: lone.wall })
+    const [b] = lone.receive({ from: PEER, bytes: welcome.datagram() })
+    expect(welcome.finish(b!.bytes).remote.status).toBe(0)
+    let known = 0
+    while (lone.act((endpoint, now) => endpoint.node.roster.ensure(new Identity(seeds, seeds.random(new Uint8Array(32))).id, now.wall)) !== undefined) known++
+    expect(known).toBe(16_384)
+    const initiation = new HandPeer(seeds, 34).dial(lone.endpoint.id, { wall: lone.wall })
+    const [refusal] = lone.receive({ from: address('192.0.2.8'), bytes: initiation.datagram() })
+    expect(initiation.finish(refusal!.bytes).remote.status).toBe(1)
+    expect([lone.endpoint.tables()['peers'], lone.counters['refusals_sent']]).toEqual([16_385, 1])
   })
 
   it('ourselves never', () => {
