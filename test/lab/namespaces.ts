@@ -43,28 +43,37 @@ export class Namespace {
     execFileSync('ip', ['netns', 'exec', this.name, 'nft', '-f', '-'], { input: `table inet lab\ndelete table inet lab\n${table}\n` })
   }
 
+  /** Gives `eth0` the machine's address and switches it on. */
+  configure(): void {
+    this.run('ip', 'addr', 'add', `${this.address}/24`, 'dev', 'eth0')
+    this.run('ip', 'link', 'set', 'eth0', 'up')
+    // An interface may stay dead for a second until somebody has asked for its carrier.
+    this.run('cat', '/sys/class/net/eth0/carrier')
+  }
+
   /** `down` cuts the cable: the kernel knows it. */
   link(state: 'up' | 'down'): void {
     this.run('ip', 'link', 'set', 'eth0', state)
   }
 }
 
-/** Machines on one switch, in namespaces of their own names, gone with everything on them at the end. */
+/** Machines in namespaces of their own names, gone with everything on them at the end. */
 export class Lab implements Disposable {
   readonly machines: readonly Namespace[]
   readonly #names: string[] = []
 
-  /** @param count machines, 10.77.0.1 and up; they see each other and nothing else, not even themselves by `lo` */
-  constructor(count: number) {
+  /**
+   * @param count machines, 10.77.0.1 and up; they see each other and nothing else, not even themselves by `lo`
+   * @param cabling `no switch` leaves them without `eth0`, for who brings one: then {@link Namespace.configure} it
+   */
+  constructor(count: number, cabling: 'switch' | 'no switch' = 'switch') {
     const tag = `pst${randomBytes(3).toString('hex')}`
-    const hub = `${tag}-hub`
     try {
-      this.#add(hub)
-      ip('-n', hub, 'link', 'add', 'br0', 'address', '02:00:00:00:00:02', 'type', 'bridge')
-      ip('-n', hub, 'link', 'set', 'br0', 'up')
-      this.machines = Array.from({ length: count }, (_, i) => this.#machine(hub, `${tag}-${i + 1}`, i + 1))
-      // A veth may stay dead for a second until somebody has asked for its carrier.
-      for (const machine of this.machines) machine.run('cat', '/sys/class/net/eth0/carrier')
+      this.machines = Array.from({ length: count }, (_, i) => {
+        this.#add(`${tag}-${i + 1}`)
+        return new Namespace(`${tag}-${i + 1}`, `10.77.0.${i + 1}`)
+      })
+      if (cabling === 'switch') this.#connect(`${tag}-hub`)
     } catch (error) {
       this[Symbol.dispose]()
       throw error
@@ -76,14 +85,15 @@ export class Lab implements Disposable {
     this.#names.push(name)
   }
 
-  #machine(hub: string, name: string, number: number): Namespace {
-    this.#add(name)
-    const address = `10.77.0.${number}`
-    ip('-n', hub, 'link', 'add', `p${number}`, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', name)
-    ip('-n', hub, 'link', 'set', `p${number}`, 'master', 'br0', 'up')
-    ip('-n', name, 'addr', 'add', `${address}/24`, 'dev', 'eth0')
-    ip('-n', name, 'link', 'set', 'eth0', 'up')
-    return new Namespace(name, address)
+  #connect(hub: string): void {
+    this.#add(hub)
+    ip('-n', hub, 'link', 'add', 'br0', 'address', '02:00:00:00:00:02', 'type', 'bridge')
+    ip('-n', hub, 'link', 'set', 'br0', 'up')
+    this.machines.forEach((machine, i) => {
+      ip('-n', hub, 'link', 'add', `p${i}`, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', machine.name)
+      ip('-n', hub, 'link', 'set', `p${i}`, 'master', 'br0', 'up')
+    })
+    for (const machine of this.machines) machine.configure()
   }
 
   [Symbol.dispose](): void {
