@@ -10,7 +10,7 @@ const WARM_UP_MS = 300
 
 /** What sealing and opening a datagram costs with the shipped provider, in batches as the core makes them, on one core. */
 export const aead: BenchCase = {
-  name: 'aead', title: `ChaCha20-Poly1305 by the node:crypto provider, ${BATCH} datagrams a call`, headline: 'nsPerOperation',
+  name: 'aead', title: `ChaCha20-Poly1305 by the node:crypto provider, ${BATCH} datagrams a call`, headline: 'nsPerOperation', once: true,
   subjects: () => [100, 1152].flatMap((size): Subject[] => [
     { name: `seal ${size} B`, measure: (tools) => Promise.resolve(measure(tools, size, 'seal')) },
     { name: `open ${size} B`, measure: (tools) => Promise.resolve(measure(tools, size, 'open')) },

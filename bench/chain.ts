@@ -12,7 +12,7 @@ import type { AppReading, ChainApp, Role } from './chain-app.ts'
  */
 
 /** Compilation and slow start, in all four. */
-const WARM_UP_MS = 2000
+const WARM_UP_MS = 1500
 const COUNTED = ['packets_lost', 'frames_retransmitted', 'probes_sent', 'sends_blocked', 'udp_kernel_drops', 'drop_no_room'] as const
 
 /** Four processes with a channel through them. */
@@ -124,7 +124,7 @@ interface Measured {
 async function measure({ settings, progress, profiler }: Tools, chain: Chain, reader: Child<ChainApp>, pauseMs: number): Promise<Measured> {
   await chain.appA.ask('go', { pauseMs })
   progress('warming up')
-  await sleep(WARM_UP_MS)
+  await sleep(settings.quick ? 300 : WARM_UP_MS)
   progress('measuring')
   let measured: Measured | undefined
   const work = async (): Promise<void> => {

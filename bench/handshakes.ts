@@ -9,7 +9,7 @@ import { Histogram } from './harness/stats.ts'
 import type { Load, Target } from './load.ts'
 
 const IN_FLIGHT = 32
-const WARM_UP_MS = 2000
+const WARM_UP_MS = 1500
 const COUNTED = ['cookies_sent', 'handshakes_refused', 'sessions_restarted'] as const
 
 /**
@@ -34,7 +34,7 @@ async function measure(tools: Tools, build: DaemonBuild, fresh: boolean): Promis
   })
   await load.ask('handshake', { target: targetOf(daemon), slots: IN_FLIGHT, fresh })
   progress('warming up')
-  await sleep(WARM_UP_MS)
+  await sleep(settings.quick ? 300 : WARM_UP_MS)
   progress('measuring')
   let sample: Sample | undefined
   const work = async (): Promise<void> => {

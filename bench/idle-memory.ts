@@ -4,13 +4,13 @@ import { BenchDaemon } from './harness/daemon.ts'
 import { heapOf } from './harness/probe-client.ts'
 import { memoryOf } from './harness/processes.ts'
 import { writeRoster } from './harness/state.ts'
-import { slope } from './harness/stats.ts'
 import { newLoad, targetOf } from './handshakes.ts'
 
 const IN_FLIGHT = 32
 /** A quiet session gives its rings back after 5 s; the last of them came a moment before. */
-const QUIET_MS = 7000
-const STEPS = 4
+const QUIET_MS = 6500
+/** Shares of all sessions at which memory is read. */
+const STEPS = [0, 1 / 4, 1]
 
 /**
  * What an idle session costs a real daemon in memory, by the resident set of its process. Sessions are opened in steps; before each
@@ -27,18 +27,18 @@ export const idleMemory: BenchCase = {
 
 async function measure(tools: Tools, build: DaemonBuild, roster: boolean): Promise<Sample> {
   const { directory, progress, settings } = tools
-  const total = settings.quick ? 400 : 2000
+  const total = settings.quick ? 100 : 2000
   await using load = newLoad()
   if (roster) await writeRoster(join(directory, 'd'), await load.ask('ids', { total }))
   await using daemon = await BenchDaemon.start({
     name: 'd', build, directory, probe: true, set: { 'limits.handshake_cpu_share': '1', 'session.keepalive': '"off"', 'access.strangers': String(!roster) },
   })
   const rows: (readonly number[])[] = []
-  for (let step = 0; step <= STEPS; step++) {
-    const wanted = Math.round((total * step) / STEPS)
+  for (const share of STEPS) {
+    const wanted = Math.round(total * share)
     progress(`${wanted} of ${total} sessions`)
     await load.ask('open', { target: targetOf(daemon), total: wanted, inFlight: IN_FLIGHT })
-    await sleep(QUIET_MS)
+    if (wanted > 0) await sleep(settings.quick ? 300 : QUIET_MS)
     rows.push([wanted, ...(await reading(daemon))])
   }
   const sessions = (await (await daemon.client()).status()).sessions
@@ -61,10 +61,9 @@ function sampleOf(rows: readonly (readonly number[])[], total: number): Sample {
   const heap = perSession(3, first)
   const external = perSession(4, first)
   const resident = perSession(2, first)
-  const half = rows.slice(STEPS / 2).map((row): [number, number] => [row[0]!, row[2]!])
   return {
     figures: {
-      residentKiBPerSession: resident, untidyKiBPerSession: perSession(1, first), slopeKiBPerSession: slope(half) / 1024,
+      residentKiBPerSession: resident, untidyKiBPerSession: perSession(1, first),
       heapKiBPerSession: heap, externalKiBPerSession: external, nativeKiBPerSession: resident - heap - external,
     },
     series: { columns: ['sessions', 'residentUntidy', 'resident', 'heap', 'arrayBuffers'], rows },

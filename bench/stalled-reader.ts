@@ -4,6 +4,7 @@ import { CpuWatch, memoryOf } from './harness/processes.ts'
 
 const SIZE = 100
 const FLOW_MS = 4000
+const STALL_MS = 30_000
 const EVERY_MS = 250
 /** Until every window and queue between the two apps is full. */
 const FILL_MS = 3000
@@ -16,7 +17,7 @@ export const stalledReader: BenchCase = {
 
 async function measure(tools: Tools, build: DaemonBuild): Promise<Sample> {
   const { settings, progress } = tools
-  const stallMs = settings.quick ? 5000 : 30_000
+  const { flowMs, fillMs, stallMs } = settings.quick ? { flowMs: 1000, fillMs: 1000, stallMs: 2000 } : { flowMs: FLOW_MS, fillMs: FILL_MS, stallMs: STALL_MS }
   await using chain = await Chain.open(tools, build, SIZE, { a: 'send', b: 'receive' })
   const started = performance.now()
   const rows: (readonly number[])[] = []
@@ -29,19 +30,19 @@ async function measure(tools: Tools, build: DaemonBuild): Promise<Sample> {
   const watch = new CpuWatch(chain.pids)
   progress('flowing')
   await chain.appA.ask('go', { pauseMs: 0 })
-  await look(FLOW_MS)
+  await look(flowMs)
   const flowing = await chain.appB.ask('read')
   await chain.appB.ask('stall')
   progress(`stalled for ${stallMs / 1000} s`)
-  await look(FILL_MS)
+  await look(fillMs)
   const filled = rows.length
   const sentFull = (await chain.appA.ask('read')).count
-  await look(stallMs - FILL_MS)
+  await look(stallMs - fillMs)
   const stalled = rows.slice(filled)
   const sentStalled = (await chain.appA.ask('read')).count
   await chain.appB.ask('take')
   progress('flowing again')
-  await look(FLOW_MS)
+  await look(flowMs)
   await chain.appA.ask('halt')
   const after = await drained(chain)
   const { processes, cores, others } = watch.read()
@@ -52,8 +53,8 @@ async function measure(tools: Tools, build: DaemonBuild): Promise<Sample> {
     processes,
     series: { columns: ['seconds', 'daemonAResident', 'daemonBResident'], rows },
     notes: [
-      `${flowing.count} messages before, ${after.received} in all, ${sentStalled - sentFull} accepted from the sender after the first ${FILL_MS / 1000} s of the stall, in which queues and windows fill`,
-      `resident before the stall / full / at its end / afterwards: A ${at(rows, filled, 1)} MiB, B ${at(rows, filled, 2)} MiB`,
+      `${flowing.count} messages before, ${after.received} in all, ${sentStalled - sentFull} accepted from the sender after the first ${fillMs / 1000} s of the stall, in which queues and windows fill`,
+      `resident before the stall / full / at its end / afterwards: A ${at(rows, flowMs, filled, 1)} MiB, B ${at(rows, flowMs, filled, 2)} MiB`,
     ],
   }
 }
@@ -67,8 +68,8 @@ async function drained(chain: Chain): Promise<{ readonly sent: number; readonly 
   }
 }
 
-function at(rows: readonly (readonly number[])[], filled: number, column: number): string {
-  const before = Math.round(FLOW_MS / EVERY_MS) - 1
-  const again = rows.findIndex((row) => row[0]! > rows.at(-1)![0]! - FLOW_MS / 1000)
+function at(rows: readonly (readonly number[])[], flowMs: number, filled: number, column: number): string {
+  const before = Math.round(flowMs / EVERY_MS) - 1
+  const again = rows.findIndex((row) => row[0]! > rows.at(-1)![0]! - flowMs / 1000)
   return [before, filled, again - 1, rows.length - 1].map((row) => (rows[Math.max(0, row)]![column]! / 2 ** 20).toFixed(0)).join(' / ')
 }

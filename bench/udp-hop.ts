@@ -13,7 +13,7 @@ const WARM_UP_MS = 500
  * so the kernel drops what the receiver cannot take: what was received counts, and CPU per datagram is the figure to watch over time.
  */
 export const udpHop: BenchCase = {
-  name: 'udp-hop', title: 'datagrams received over one hop of UDP between two processes, the sender not held back', headline: 'packetsPerSecond', messageSize: SIZE,
+  name: 'udp-hop', title: 'datagrams received over one hop of UDP between two processes, the sender not held back', headline: 'packetsPerSecond', messageSize: SIZE, once: true,
   subjects: () => (['driver', 'plain'] as const).map((way) => ({ name: way === 'driver' ? 'UDP driver' : 'node:dgram', measure: (tools) => measure(tools, way) })),
 }
 

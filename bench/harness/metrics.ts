@@ -14,7 +14,6 @@ export const metrics = {
   nsPerOperation: { label: 'per operation', unit: 'ns' },
   residentKiBPerSession: { label: 'resident per session', unit: 'KiB' },
   untidyKiBPerSession: { label: 'resident per session, nothing collected by force', unit: 'KiB' },
-  slopeKiBPerSession: { label: 'resident per session, slope over the last half', unit: 'KiB' },
   heapKiBPerSession: { label: 'JavaScript heap per session', unit: 'KiB' },
   externalKiBPerSession: { label: 'array buffers per session', unit: 'KiB' },
   nativeKiBPerSession: { label: 'neither heap nor array buffers, per session', unit: 'KiB' },

@@ -19,9 +19,9 @@ export const usage = `npm run bench -- [options]
 
   --case <name>[,<name>…]   only these; a name may end in * (--list shows them all)
   --rounds <n>              repetitions, interleaved over all cases (3)
-  --seconds <n>             of measuring, per repetition (4)
+  --seconds <n>             of measuring, per repetition (2)
   --patience <seconds>      wait so long before each measurement for others to leave the machine alone, and repeat what they disturbed (0)
-  --quick                   small and short: to see that everything runs; not for quoting
+  --quick                   small and short: to see that everything runs; held against no goal, not for quoting
   --json <file>             where the results go (bench/results/<date>-<host>.json); - is standard output
   --profile <case>          profile the processes of one case and print where their time goes
   --out <directory>         where the profiles go (a temporary directory)
@@ -45,7 +45,7 @@ export function readOptions(args: readonly string[], own: DaemonBuild): BenchOpt
     settings: {
       quick,
       rounds: positive('rounds', values.rounds, quick || profiled ? 1 : 3, true),
-      seconds: positive('seconds', values.seconds, quick ? 1 : profiled ? 5 : 4, false),
+      seconds: positive('seconds', values.seconds, quick ? 0.5 : profiled ? 5 : 2, false),
       patience: values.patience === undefined ? 0 : positive('patience', values.patience, 0, false),
       builds: [own, ...(values.daemon ?? []).map(readBuild)],
     },

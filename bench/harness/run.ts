@@ -45,7 +45,7 @@ export async function runCases(cases: readonly BenchCase[], options: RunOptions)
   }
   return entries.map(({ of, subject, samples, unmeasured }) => summarize({
     case: of.name, title: of.title, subject: subject.name, headline: of.headline, messageSize: of.messageSize, ...(unmeasured === undefined ? {} : { unmeasured }),
-  }, subject.goals ?? [], samples))
+  }, settings.quick ? [] : subject.goals ?? [], samples))
 }
 
 async function measure(entry: Entry, round: string, options: RunOptions): Promise<void> {
