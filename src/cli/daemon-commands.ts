@@ -3,8 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { connect } from '../client/client.ts'
 import { PosternError, type ErrorCode } from '../core/base/errors.ts'
-import { ago, bytesText, table, type Globals, type Output } from './output.ts'
+import type { Globals, Output } from './output.ts'
+import type { UpResult } from './results.ts'
 import { withClient } from './session.ts'
+import { ago, bytesText, table } from './text.ts'
 
 export interface UpOptions {
   readonly config?: string
@@ -19,8 +21,6 @@ const DOWN_TIMEOUT_MS = 20_000
 const END_TIMEOUT_MS = 5000
 const END_POLL_MS = 10
 
-interface Ready { readonly peerId: string; readonly udpPort: number; readonly socket: string; readonly pid: number; readonly log: string }
-
 /** Starts posternd in the background. Fails with what posternd says. */
 export async function up(globals: Globals, options: UpOptions, output: Output): Promise<void> {
   const args = ['--background']
@@ -31,7 +31,7 @@ export async function up(globals: Globals, options: UpOptions, output: Output): 
   for (const set of options.set ?? []) args.push('--set', set)
   output.progress('starting posternd …')
   const ready = await runPosternd(args)
-  output.result(ready, () => [
+  output.result('up', ready, () => [
     'posternd is running in the background.',
     table([['  peer id', ready.peerId], ['  UDP port', String(ready.udpPort)], ['  socket', ready.socket], ['  log', ready.log]]),
     '',
@@ -41,7 +41,7 @@ export async function up(globals: Globals, options: UpOptions, output: Output): 
   ].join('\n'))
 }
 
-function runPosternd(args: readonly string[]): Promise<Ready> {
+function runPosternd(args: readonly string[]): Promise<UpResult> {
   const program = fileURLToPath(new URL('../daemon/main.js', import.meta.url))
   const child = spawn(process.execPath, [program, ...args], { stdio: ['inherit', 'pipe', 'pipe'] })
   let out = ''
@@ -56,7 +56,7 @@ function runPosternd(args: readonly string[]): Promise<Ready> {
     child.on('error', (cause) => reject(new PosternError('start', 'posternd could not be started.', { cause })))
     child.on('close', (status) => {
       if (status === 0) {
-        resolve(JSON.parse(out) as Ready)
+        resolve(JSON.parse(out) as UpResult)
         return
       }
       const match = /^posternd: (.*) \[([a-z_]+)\]\n(?: {2}(.*)\n)?/m.exec(err)
@@ -82,7 +82,7 @@ export async function down(globals: Globals, output: Output): Promise<void> {
   await client.close()
   if (!gone) throw new PosternError('timeout', `posternd is still delivering what is queued after ${DOWN_TIMEOUT_MS / 1000} s.`, { hint: 'It ends by itself within [shutdown] drain. At once, losing what is queued: kill it twice.' })
   if (pid !== undefined) await processEnd(pid)
-  output.result({ stopped: true }, () => 'posternd has stopped.')
+  output.result('down', { stopped: true }, () => 'posternd has stopped.')
 }
 
 /** A daemon that said goodbye still writes its state and lets go of its lock: whoever starts it anew at once must not meet it. */
@@ -101,7 +101,7 @@ function isRunning(pid: number): boolean {
 
 export async function status(globals: Globals, output: Output): Promise<void> {
   const state = await withClient(globals, (client) => client.status())
-  output.result(state, () => {
+  output.result('status', state, () => {
     const { counters, paths } = state
     const dropped = Object.entries(counters).filter(([name, count]) => name.startsWith('drop_') && count > 0)
     const carried = Object.entries(paths).filter(([, count]) => count > 0).map(([kind, count]) => `${count} ${kind}`)
@@ -122,5 +122,5 @@ export async function status(globals: Globals, output: Output): Promise<void> {
 
 export async function id(globals: Globals, output: Output): Promise<void> {
   const peerId = await withClient(globals, (client) => Promise.resolve(client.peerId))
-  output.result({ peerId }, () => peerId)
+  output.result('id', { peerId }, () => peerId)
 }

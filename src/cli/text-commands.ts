@@ -1,29 +1,31 @@
 import { PosternError } from '../core/base/errors.ts'
 import { fromUtf8, utf8 } from '../core/base/bytes.ts'
 import type { IncomingChannel } from '../client/client.ts'
+import { parseAppName, parseCount } from './arguments.ts'
 import type { Globals, Output } from './output.ts'
 import { interruption, resolvePeer, withClient } from './session.ts'
+import { safeLine, safeText } from './text.ts'
 
 /** App of `send` and `listen` when none is named. */
 export const TEXT_APP = 'postern/text'
 
 /** Sends one message and waits until the peer's daemon has handed it over or the channel says why not. */
 export async function send(globals: Globals, who: string, text: string, options: { readonly app?: string }, output: Output): Promise<void> {
-  const app = options.app ?? TEXT_APP
+  const app = parseAppName(options.app ?? TEXT_APP, '--app')
   await withClient(globals, async (client) => {
     const peer = await resolvePeer(client, who)
     const channel = await client.openChannel(peer, { app, mode: 'reliable-ordered' })
     const bytes = utf8(text)
     await channel.send(bytes)
     await channel.close()
-    output.result({ peer, app, bytes: bytes.length }, () => `Sent ${bytes.length} bytes to ${app} of ${peer.slice(0, 8)}.`)
+    output.result('send', { peer, app, bytes: bytes.length }, () => `Sent ${bytes.length} bytes to ${app} of ${peer.slice(0, 8)}.`)
   })
 }
 
 /** Prints what peers send to an app, a line each, until Ctrl-C (or `--count` messages). */
 export async function listen(globals: Globals, options: { readonly app?: string; readonly count?: string }, output: Output): Promise<void> {
-  const app = options.app ?? TEXT_APP
-  const left = { count: options.count === undefined ? Infinity : Number(options.count) }
+  const app = parseAppName(options.app ?? TEXT_APP, '--app')
+  const left = { count: options.count === undefined ? Infinity : parseCount(options.count, '--count') }
   const signal = interruption()
   await withClient(globals, async (client) => {
     const listener = await client.listen(app)
@@ -35,7 +37,7 @@ export async function listen(globals: Globals, options: { readonly app?: string;
       for await (const incoming of listener) {
         print(incoming, left, stop, output).catch((error: unknown) => {
           // A channel that ends is not the end of listening; when we stop ourselves it is no news.
-          if (!stop.signal.aborted && error instanceof PosternError) output.progress(`${incoming.peer.slice(0, 8)}: ${error.message} [${error.code}]`)
+          if (!stop.signal.aborted && error instanceof PosternError) output.progress(`${incoming.peer.slice(0, 8)}: ${safeLine(error.message)} [${error.code}]`)
         })
       }
     })()
@@ -48,8 +50,8 @@ async function print(incoming: IncomingChannel, left: { count: number }, stop: A
   const channel = await incoming.accept()
   for await (const message of channel) {
     const text = fromUtf8(message.bytes)
-    output.result({ peer: channel.peer, app: channel.app, ...(text === undefined ? { base64: Buffer.from(message.bytes).toString('base64') } : { text }) }, () =>
-      `${channel.peer.slice(0, 8)}: ${text ?? `(${message.bytes.length} bytes)`}`)
+    output.result('listen', { peer: channel.peer, app: channel.app, ...(text === undefined ? { base64: Buffer.from(message.bytes).toString('base64') } : { text }) }, () =>
+      `${channel.peer.slice(0, 8)}: ${text === undefined ? `(${message.bytes.length} bytes)` : safeText(text)}`)
     left.count--
     if (left.count <= 0) stop.abort()
   }

@@ -1,5 +1,6 @@
 import type { z } from 'zod'
 import { PosternError } from '../core/base/errors.ts'
+import { nearest } from '../core/base/nearest.ts'
 import { configKeys } from './config-schema.ts'
 import { placeOf } from './config-locate.ts'
 
@@ -16,9 +17,6 @@ export interface ConfigProblem {
 
 /** Where a key was written: the command line goes before the file. `undefined` when nowhere. */
 export type Locate = (place: string) => { readonly source: string; readonly line: number | undefined } | undefined
-
-/** Keys that are further from what was written are no suggestion but a guess. */
-const DISTANCE_MAX = 3
 
 /** All issues of the schema as problems, in the order of the file. */
 export function problemsOf(issues: readonly z.core.$ZodIssue[], locate: Locate, file: string): readonly ConfigProblem[] {
@@ -71,7 +69,7 @@ function problem(path: readonly string[], message: string, locate: Locate, file:
 function unknownKey(section: string | undefined, name: string): string {
   const shown = JSON.stringify(name.length <= 60 ? name : `${name.slice(0, 57)}…`)
   const fault = section === undefined ? `there is no section ${shown}, and keys stand in sections` : `[${section}] has no key ${shown}`
-  const near = nearest(name, section === undefined ? Object.keys(configKeys) : configKeys[section] ?? [])
+  const near = nearest(name.replaceAll('-', '_'), section === undefined ? Object.keys(configKeys) : configKeys[section] ?? [])
   if (near !== undefined) return `${fault}; did you mean ${section === undefined ? `[${near}]` : `"${near}"`}?`
   const home = sectionsWith(name)[0]
   return home === undefined ? `${fault}.` : `${fault}; did you mean "${name}" in [${home}]?`
@@ -79,37 +77,4 @@ function unknownKey(section: string | undefined, name: string): string {
 
 function sectionsWith(name: string): readonly string[] {
   return Object.entries(configKeys).filter(([, keys]) => keys.includes(name)).map(([section]) => section)
-}
-
-/** The known word nearest to `word`, `undefined` when none is near. */
-export function nearest(word: string, known: readonly string[]): string | undefined {
-  const limit = Math.min(DISTANCE_MAX, Math.ceil(word.length / 2))
-  let best: string | undefined
-  let bestDistance = limit + 1
-  for (const candidate of known) {
-    const distance = editDistance(word.slice(0, 64).toLowerCase().replaceAll('-', '_'), candidate)
-    if (distance < bestDistance) {
-      best = candidate
-      bestDistance = distance
-    }
-  }
-  return best
-}
-
-/** Insertions, deletions, replacements and swaps of neighbours (optimal string alignment). */
-function editDistance(a: string, b: string): number {
-  let beforeLast: number[] = []
-  let last = Array.from({ length: b.length + 1 }, (_, j) => j)
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const same = a[i - 1] === b[j - 1]
-      let least = Math.min(last[j]! + 1, row[j - 1]! + 1, last[j - 1]! + (same ? 0 : 1))
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) least = Math.min(least, beforeLast[j - 2]! + 1)
-      row.push(least)
-    }
-    beforeLast = last
-    last = row
-  }
-  return last[b.length]!
 }

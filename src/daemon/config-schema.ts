@@ -82,7 +82,8 @@ function key<T>(parse: Parser<T>, initial: unknown): z.ZodType<T> {
   }).prefault(initial)
 }
 
-const appName = '[\\p{L}\\p{N}._/:@+-]{1,64}'
+/** What the wire can carry (core/wire/frame `isAppName`): a name that it cannot would silently stand for no app at all. */
+const appName = '[a-z0-9._/-]{1,64}'
 
 const udp = z.strictObject({
   port: key(wholeNumber(0, 65_535), 0),
@@ -98,13 +99,13 @@ const store = z.strictObject({
 
 const ipc = z.strictObject({
   socket: key(path, ''),
-  uid_scopes: key(list(matching(new RegExp(`^(status|admin|app:(\\*|${appName}))$`, 'u'), '"status", "admin", "app:*" or "app:<name>"'), { min: 0, max: 64, of: 'scopes' }), ['app:*', 'status', 'admin']),
+  uid_scopes: key(list(matching(new RegExp(`^(status|admin|app:(\\*|${appName}))$`), '"status", "admin", "app:*" or "app:<name>" with a name of 1 to 64 of a-z 0-9 . _ / -'), { min: 0, max: 64, of: 'scopes' }), ['app:*', 'status', 'admin']),
   linger: key(duration({ min: '0s', max: '10min' }), '10s'),
 }).transform((raw): Config['ipc'] => ({ socket: raw.socket, uidScopes: raw.uid_scopes, linger: raw.linger }))
 
 const access = z.strictObject({
   strangers: key(yesNo, false),
-  apps: key(list(matching(new RegExp(`^(\\*|${appName})$`, 'u'), '"*" or the name of an app'), { min: 0, max: 256, of: 'apps' }), ['*']),
+  apps: key(list(matching(new RegExp(`^(\\*|${appName})$`), '"*" or the name of an app, which is 1 to 64 of a-z 0-9 . _ / -'), { min: 0, max: 256, of: 'apps' }), ['*']),
 })
 
 // Where two keys contradict each other, `against` names the second: the line of whichever was written is the one to show.

@@ -9,6 +9,7 @@ import { readPassphrase, type Terminal } from './config-passphrase.ts'
 import { Daemon } from './daemon.ts'
 import { exitStatus } from '../core/base/exit-status.ts'
 import { DaemonLog } from './log.ts'
+import { usageError, withTypedUsage } from '../platform/usage-error.ts'
 import { version } from '../platform/version.ts'
 
 /** One Ctrl-C comes more than once: the terminal sends it to npm, to its script and to the daemon, and each passes it on. */
@@ -16,7 +17,7 @@ const SAME_WISH_MS = 250
 
 /** `posternd`: the daemon in the foreground, until a signal or a client ends it. */
 async function main(): Promise<void> {
-  const program = new Command('posternd')
+  const program = withTypedUsage(new Command('posternd'))
     .description('Postern, the daemon: one encrypted line from programs on this machine to programs on others.')
     .version(version)
     .option('--dir <path>', 'put configuration, state and socket of this instance under one directory (also POSTERN_DIR)')
@@ -27,7 +28,13 @@ async function main(): Promise<void> {
     .option('--background', 'start in the background, and return when the daemon is ready')
     .addHelpText('after', '\nIt stays in the foreground and stops on Ctrl-C. In the background: postern up (or --background)\nEvery configuration key, with comments: config/postern.toml')
     .allowExcessArguments(false)
-  program.parse()
+  try {
+    program.parse()
+  } catch (error) {
+    const usage = usageError(error, program, process.argv.slice(2))
+    if (usage === 'shown') return
+    throw usage ?? error
+  }
   const args = program.opts<DaemonArguments & { readonly background?: true }>()
   const start = resolveStart(args)
   if (args.background === true) {

@@ -8,7 +8,7 @@ import { PosternError } from '../../src/core/base/errors.ts'
 import { defaultConfig as coreDefaults } from '../../src/core/connection/config.ts'
 import { defaultConfig, loadConfig, parseConfig, parseOverride, type ConfigOverride } from '../../src/daemon/config.ts'
 import { coreConfigOf } from '../../src/daemon/config-core.ts'
-import { nearest, type ConfigProblem } from '../../src/daemon/config-problems.ts'
+import type { ConfigProblem } from '../../src/daemon/config-problems.ts'
 import { configKeys } from '../../src/daemon/config-schema.ts'
 
 const FILE = '/etc/postern/postern.toml'
@@ -121,6 +121,11 @@ describe('values', () => {
     ['[log]\nlevel = "loud"', 2, 'log.level', /must be "trace" or "debug" or "info" or "warn" or "error", but is "loud"/],
     ['[access]\nstrangers = "no"', 2, 'access.strangers', /must be true or false, but is "no"/],
     ['[access]\napps = ["bad name"]', 2, 'access.apps', /name of an app/],
+    // What the wire cannot carry would stand for no app at all.
+    ['[access]\nstrangers = true\napps = ["dice", "Chess"]', 3, 'access.apps', /1 to 64 of a-z 0-9 \. _ \/ -, but is "Chess"/],
+    ['[access]\napps = ["würfel"]', 2, 'access.apps', /name of an app/],
+    ['[access]\napps = ["dice:1"]', 2, 'access.apps', /name of an app/],
+    ['[ipc]\nuid_scopes = ["app:Dice"]', 2, 'ipc.uid_scopes', /"app:Dice"/],
     ['[ipc]\nuid_scopes = ["root"]', 2, 'ipc.uid_scopes', /"status", "admin", "app:\*"/],
     ['[log]\nfile = 7', 2, 'log.file', /must be a path in quotes/],
     ['# c\nudp = 3', 2, 'udp', /\[udp\] is a section/],
@@ -170,14 +175,6 @@ describe('unknown keys', () => {
       const error = refused(text)
       expect(`${error.message}${error.hint ?? ''}${JSON.stringify(error.details)}`, text).not.toContain(secret)
     }
-  })
-
-  it('nearest: swaps and slips, no far guesses', () => {
-    expect(nearest('prot', ['port', 'bind'])).toBe('port')
-    expect(nearest('bnd', ['port', 'bind'])).toBe('bind')
-    expect(nearest('elephant', ['port', 'bind'])).toBeUndefined()
-    expect(nearest('x', ['port', 'bind'])).toBeUndefined()
-    expect(nearest('', ['port'])).toBeUndefined()
   })
 })
 

@@ -1,4 +1,5 @@
 import { postern, run } from './program.ts'
+import { readResult } from './schemas.ts'
 
 /** What `postern up --json` prints. */
 export interface Up {
@@ -20,7 +21,7 @@ export class BackgroundDaemon implements AsyncDisposable {
   }
 
   static async start(dir: string, ...args: readonly string[]): Promise<BackgroundDaemon> {
-    return new BackgroundDaemon(dir, JSON.parse(await postern(dir, '--json', 'up', ...args)) as Up)
+    return new BackgroundDaemon(dir, readResult('up', await postern(dir, '--json', 'up', ...args)))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { readResult, resultNameOf } from './schemas.ts'
 
 const programs = { posternd: '../../../dist/daemon/main.js', postern: '../../../dist/cli/main.js' } as const
 
@@ -122,9 +123,16 @@ export async function postern(dir: string, ...args: readonly string[]): Promise<
   return out
 }
 
-/** The same with `--json`: what it printed, which is one line of JSON. */
+/** The same with `--json`: what it printed, which is one line, as its published schema says. */
 export async function posternJson(dir: string, ...args: readonly string[]): Promise<Readonly<Record<string, unknown>>> {
+  const lines = await posternLines(dir, ...args)
+  if (lines.length !== 1) throw new Error(`not one line: ${lines.length}`)
+  return lines[0]!
+}
+
+/** With `--json` where a command prints a line for each of something. */
+export async function posternLines(dir: string, ...args: readonly string[]): Promise<readonly Readonly<Record<string, unknown>>[]> {
   const out = await postern(dir, '--json', ...args)
-  if (!/^[^\n]+\n$/.test(out)) throw new Error(`not one line: ${out}`)
-  return JSON.parse(out) as Readonly<Record<string, unknown>>
+  const name = resultNameOf(args)
+  return out.trimEnd().split('\n').map((line) => readResult(name, line) as unknown as Readonly<Record<string, unknown>>)
 }

@@ -1,0 +1,78 @@
+import { Command } from 'commander'
+import { withTypedUsage } from '../platform/usage-error.ts'
+import { version } from '../platform/version.ts'
+import { down, id, status, up, type UpOptions } from './daemon-commands.ts'
+import { invite, join, type InviteOptions } from './invite-commands.ts'
+import type { Globals, Output } from './output.ts'
+import { addPeer, peers, removePeer, renamePeer, type AddOptions } from './peers-commands.ts'
+import { ping, type PingOptions } from './ping.ts'
+import { listen, send } from './text-commands.ts'
+
+/** Runs one command: the one place where results go out and failures are told. */
+export type Run = (action: (globals: Globals, output: Output) => Promise<void>) => Promise<void>
+
+const PEER = 'its name, its id, or the beginning of its id'
+
+/** Every command, with its options: what is typed, completed and documented. */
+export function makeProgram(run: Run): Command {
+  const program = withTypedUsage(new Command('postern'))
+    .description('Postern: one encrypted line from programs on this machine to programs on others.')
+    .version(version)
+    .option('--dir <path>', 'the instance under this directory (also POSTERN_DIR)')
+    .option('--json', 'print JSON instead of text: one object a line')
+    .configureHelp({ showGlobalOptions: true })
+    .addHelpText('after', '\nFirst steps: postern up, postern invite here, postern join <link> there, postern ping <peer>.\nThe daemon in the foreground: posternd')
+  addDaemonCommands(program, run)
+  addPeerCommands(program, run)
+  addTextCommands(program, run)
+  return program
+}
+
+function addDaemonCommands(program: Command, run: Run): void {
+  program.command('up').description('start the daemon in the background')
+    .option('--config <file>', 'read this configuration file')
+    .option('--port <number>', 'UDP port; 0 draws one at the first start and keeps it')
+    .option('--log-level <level>', 'trace, debug, info, warn or error')
+    .option('--set <section.key=value...>', 'one configuration key, before the file; may be given several times')
+    .action((options: UpOptions) => run((globals, output) => up(globals, options, output)))
+  program.command('down').description('stop the daemon, after it delivered what is queued').action(() => run(down))
+  program.command('status').description('what the daemon is doing, and everything it counted').action(() => run(status))
+  program.command('id').description('the peer id of this node').action(() => run(id))
+}
+
+function addPeerCommands(program: Command, run: Run): void {
+  program.command('invite').description('make a link by which another node can join')
+    .option('--uses <number>', 'how many nodes may use it', '1')
+    .option('--expires <duration>', 'how long it is good: 30min, 12h, 7d', '24h')
+    .option('--name <name>', 'what to call who joins')
+    .option('--list', 'list the open invites')
+    .option('--revoke <invite>', 'make an invite useless')
+    .action((options: InviteOptions) => run((globals, output) => invite(globals, options, output)))
+  program.command('join').description('join the node that made this link').argument('<link>')
+    .option('--wait <duration>', 'how long to wait for the connection', '10s')
+    .action((link: string, options: { readonly wait?: string }) => run((globals, output) => join(globals, link, options, output)))
+  const roster = program.command('peers').description('the nodes this one knows; add, remove or rename one').action(() => run(peers))
+  roster.command('add').description('put a node into the roster, or give it a name or addresses').argument('<id>', 'its whole id, by `postern id` there')
+    .option('--name <name>', 'what to call it')
+    .option('--address <address...>', 'where it is: 192.0.2.1:7000, [2001:db8::1]:7000')
+    .action((whole: string, options: AddOptions) => run((globals, output) => addPeer(globals, whole, options, output)))
+  roster.command('remove').description('take a node out of the roster').argument('<peer>', PEER)
+    .action((peer: string) => run((globals, output) => removePeer(globals, peer, output)))
+  roster.command('rename').description('give a node another name').argument('<peer>', PEER).argument('<name>')
+    .action((peer: string, name: string) => run((globals, output) => renamePeer(globals, peer, name, output)))
+  program.command('ping').description('time round trips to a peer').argument('<peer>', PEER)
+    .option('-c, --count <number>', 'how many; 0 goes on until Ctrl-C', '5')
+    .option('-i, --interval <duration>', 'from one to the next: 1, 0.2, 200ms', '1')
+    .option('-w, --deadline <duration>', 'end after so long, however many were sent')
+    .action((peer: string, options: PingOptions) => run((globals, output) => ping(globals, peer, options, output)))
+}
+
+function addTextCommands(program: Command, run: Run): void {
+  program.command('send').description('send a text to a peer that listens').argument('<peer>', PEER).argument('<text>')
+    .option('--app <name>', 'the app that listens there')
+    .action((peer: string, text: string, options: { readonly app?: string }) => run((globals, output) => send(globals, peer, text, options, output)))
+  program.command('listen').description('print the texts that peers send')
+    .option('--app <name>', 'the app to listen as')
+    .option('-c, --count <number>', 'end after so many')
+    .action((options: { readonly app?: string; readonly count?: string }) => run((globals, output) => listen(globals, options, output)))
+}

@@ -1,0 +1,98 @@
+/**
+ * The JSON that commands print, described for programs: `npm run schemas` writes docs/schemas from here. Types hold each
+ * schema to `results.ts` member by member, and the end-to-end tests hold it to what commands really print.
+ */
+import { z } from 'zod'
+import { errorCodes } from '../core/base/errors.ts'
+import { ipcPeerStates } from '../core/wire/ipc-methods.ts'
+import type { InviteCreateResult, InviteInfo, PeerInfo, StatusResult } from '../client/client.ts'
+import type { CommandResults, ErrorResult, PingResult, PingSummary, ResultName, UpResult } from './results.ts'
+
+type Optional<T> = { readonly [K in keyof T]-?: Partial<Pick<T, K>> extends Pick<T, K> ? K : never }[keyof T]
+/** A schema for each member, optional where the member is: one that is missing here, or too many, does not compile. */
+type Members<T> = { readonly [K in keyof T]-?: K extends Optional<T> ? z.ZodOptional<z.ZodType<T[K]>> : z.ZodType<T[K]> }
+
+function object<T>(members: Members<T>): z.ZodType<T> {
+  return z.object(members) as unknown as z.ZodType<T>
+}
+
+const count = z.int().min(0)
+const milliseconds = z.number().min(0)
+const share = z.number().min(0).max(1)
+const peerId = z.string().regex(/^[a-z2-7]{51}[aq]$/).describe('Peer id: 32 bytes in base32')
+const unixMs = count.describe('Milliseconds since 1970-01-01 UTC')
+
+const up = object<UpResult>({
+  kind: z.literal('ready'), peerId, udpPort: z.int().min(1).max(65_535), socket: z.string().describe('Path of the IPC socket'), pid: count,
+  log: z.string().describe('Path of the log file; empty when it goes to standard error'),
+})
+
+const status = object<StatusResult>({
+  peerId, version: z.string(), uptimeMs: milliseconds, sessions: count,
+  paths: object<StatusResult['paths']>({ direct: count, tcp: count, relay: count, turn: count, ble: count }).describe('Sessions by kind of path'),
+  addresses: z.array(z.string()).describe('Where peers can reach this node'),
+  counters: z.record(z.string(), z.number()).describe('Everything that is counted: docs/counters.md'),
+  nat: z.string().optional(),
+})
+
+const peer = object<PeerInfo>({
+  id: peerId, handle: count.describe('Number of the peer on this IPC connection; of no use to a script'), name: z.string().optional(), state: z.enum(ipcPeerStates),
+  path: z.string().optional().describe('Kind and address of the path in use: "udp 192.0.2.1:7000"'),
+  rttMs: milliseconds.optional(), loss: share.optional().describe('Share of packets lost on the path in use'), since: unixMs.describe('Since when it is in this state, Unix milliseconds'),
+})
+
+const inviteInfo = object<InviteInfo>({
+  id: z.string(), name: z.string().optional(), uses: count.describe('How many nodes may use it'), spentBy: z.array(peerId).describe('Who used it'), expires: unixMs,
+})
+
+const summary = object<PingSummary>({
+  kind: z.literal('summary'), peer: peerId, sent: count, answered: count, loss: share, elapsedMs: milliseconds,
+  minMs: milliseconds.optional(), avgMs: milliseconds.optional(), maxMs: milliseconds.optional(),
+  jitterMs: milliseconds.optional().describe('Mean difference between one round trip and the next'),
+})
+
+const ping: z.ZodType<PingResult> = z.union([
+  object<Extract<PingResult, { kind: 'pong' }>>({ kind: z.literal('pong'), peer: peerId, sequence: count, rttMs: milliseconds, path: z.string() }),
+  object<Extract<PingResult, { kind: 'lost' }>>({ kind: z.literal('lost'), peer: peerId, sequence: count, code: z.enum(errorCodes) }),
+  summary,
+])
+
+const listen: z.ZodType<CommandResults['listen']> = z.union([
+  object<{ readonly peer: string; readonly app: string; readonly text: string }>({ peer: peerId, app: z.string(), text: z.string() }),
+  object<{ readonly peer: string; readonly app: string; readonly base64: string }>({ peer: peerId, app: z.string(), base64: z.base64().describe('A message that is not UTF-8 text') }),
+])
+
+/** A title for each: what of which command it is. */
+export const resultTitles: Readonly<Record<ResultName, string>> = {
+  'up': 'postern up', 'down': 'postern down', 'status': 'postern status', 'id': 'postern id',
+  'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join',
+  'peers': 'postern peers', 'peers-add': 'postern peers add', 'peers-remove': 'postern peers remove', 'peers-rename': 'postern peers rename',
+  'ping': 'postern ping, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'error': 'any command that fails',
+}
+
+export const resultSchemas: { readonly [Name in ResultName]: z.ZodType<CommandResults[Name]> } = {
+  'up': up,
+  'down': object<CommandResults['down']>({ stopped: z.literal(true) }),
+  'status': status,
+  'id': object<CommandResults['id']>({ peerId }),
+  'invite': object<InviteCreateResult>({ link: z.string().startsWith('postern:1/'), id: z.string().describe('The invite\'s own name, for --revoke') }),
+  'invite-list': object<CommandResults['invite-list']>({ invites: z.array(inviteInfo) }),
+  'invite-revoke': object<CommandResults['invite-revoke']>({ revoked: z.string() }),
+  'join': object<CommandResults['join']>({ peer: peerId, connected: z.boolean().describe('false: not yet; the daemon goes on trying') }),
+  'peers': object<CommandResults['peers']>({ peers: z.array(peer) }),
+  'peers-add': object<CommandResults['peers-add']>({ added: peerId, name: z.string().optional() }),
+  'peers-remove': object<CommandResults['peers-remove']>({ removed: peerId }),
+  'peers-rename': object<CommandResults['peers-rename']>({ renamed: peerId, name: z.string() }),
+  'ping': ping,
+  'send': object<CommandResults['send']>({ peer: peerId, app: z.string(), bytes: count }),
+  'listen': listen,
+  'error': object<ErrorResult>({
+    error: object<ErrorResult['error']>({ code: z.enum(errorCodes).describe('Stable: docs/errors.md'), message: z.string(), hint: z.string().optional().describe('What to do') }),
+  }),
+}
+
+/** The text of docs/schemas/<name>.schema.json. Members may be added in later versions, so unknown ones are allowed. */
+export function schemaText(name: ResultName): string {
+  const schema = z.toJSONSchema(resultSchemas[name], { target: 'draft-2020-12', io: 'input' })
+  return `${JSON.stringify({ $schema: schema.$schema, title: resultTitles[name], ...schema }, undefined, 2)}\n`
+}

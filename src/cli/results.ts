@@ -1,0 +1,60 @@
+/** What commands print with `--json`, by command. `result-schemas.ts` describes the same for programs: docs/schemas. */
+import type { InviteCreateResult, InviteInfo, PeerInfo, StatusResult } from '../client/client.ts'
+
+export interface UpResult {
+  readonly kind: 'ready'
+  readonly peerId: string
+  readonly udpPort: number
+  readonly socket: string
+  readonly pid: number
+  /** Empty when it logs to standard error. */
+  readonly log: string
+}
+
+export type PingResult =
+  | { readonly kind: 'pong'; readonly peer: string; readonly sequence: number; readonly rttMs: number; readonly path: string }
+  | { readonly kind: 'lost'; readonly peer: string; readonly sequence: number; readonly code: string }
+  | PingSummary
+
+export interface PingSummary {
+  readonly kind: 'summary'
+  readonly peer: string
+  readonly sent: number
+  readonly answered: number
+  /** Share of those sent that were not answered, 0 … 1. */
+  readonly loss: number
+  readonly elapsedMs: number
+  /** Missing when none was answered. */
+  readonly minMs?: number
+  readonly avgMs?: number
+  readonly maxMs?: number
+  /** Mean difference between one round trip and the next; missing below two. */
+  readonly jitterMs?: number
+}
+
+export type ListenResult = { readonly peer: string; readonly app: string; readonly text: string } | { readonly peer: string; readonly app: string; readonly base64: string }
+
+export interface ErrorResult {
+  readonly error: { readonly code: string; readonly message: string; readonly hint?: string }
+}
+
+export interface CommandResults {
+  readonly 'up': UpResult
+  readonly 'down': { readonly stopped: true }
+  readonly 'status': StatusResult
+  readonly 'id': { readonly peerId: string }
+  readonly 'invite': InviteCreateResult
+  readonly 'invite-list': { readonly invites: readonly InviteInfo[] }
+  readonly 'invite-revoke': { readonly revoked: string }
+  readonly 'join': { readonly peer: string; readonly connected: boolean }
+  readonly 'peers': { readonly peers: readonly PeerInfo[] }
+  readonly 'peers-add': { readonly added: string; readonly name?: string }
+  readonly 'peers-remove': { readonly removed: string }
+  readonly 'peers-rename': { readonly renamed: string; readonly name: string }
+  readonly 'ping': PingResult
+  readonly 'send': { readonly peer: string; readonly app: string; readonly bytes: number }
+  readonly 'listen': ListenResult
+  readonly 'error': ErrorResult
+}
+
+export type ResultName = keyof CommandResults
