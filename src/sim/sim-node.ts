@@ -1,7 +1,7 @@
 import { Arena } from '../core/base/arena.ts'
 import { ADDRESS_SIZE, equalAddress } from '../core/base/address.ts'
 import type { LinkId } from '../core/base/domain.ts'
-import { never, type Instant, type Now } from '../core/base/time.ts'
+import { never, toWallTime, type Instant, type Now } from '../core/base/time.ts'
 import { defaultConfig, type CoreConfig } from '../core/connection/config.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
 import { ReceiveBatch, type EndpointEvent, type InviteRecord, type MessageBatch, type PeerRecord, type ReleaseBatch, type TransmitBatch } from '../core/endpoint/contract.ts'
@@ -43,6 +43,8 @@ export interface SimApp {
   onMessages(node: SimNode, batch: MessageBatch): void
   onReleases(node: SimNode, batch: ReleaseBatch): void
   onEvent(node: SimNode, event: EndpointEvent): void
+  /** Everything that came of this turn was handed out. */
+  onTurn?(node: SimNode): void
 }
 
 /** A node in a simulated world: the shipping endpoint and pump, with a virtual clock and a virtual network as its drivers. */
@@ -55,6 +57,10 @@ export class SimNode implements PumpHost {
   /** Transmit slabs that are on their way. */
   slabsOut = 0
   stopped = false
+  /** Milliseconds that this node's wall clock is off. */
+  wallOffset = 0
+  /** As a laptop with its lid closed: datagrams are lost, the timer fires late. */
+  #asleep = false
   readonly #scheduler: Scheduler
   readonly #network: SimNetwork
   readonly #slab: number
@@ -123,6 +129,19 @@ export class SimNode implements PumpHost {
     this.act((endpoint, now) => { endpoint.handleLink(now, this.#link, blocked ? 'blocked' : 'writable') })
   }
 
+  sleep(): void {
+    this.#asleep = true
+    if (this.#timer !== undefined) this.#scheduler.cancel(this.#timer)
+    this.#timer = undefined
+  }
+
+  /** Time has gone on meanwhile: whatever is due is done now. */
+  awake(): void {
+    this.#asleep = false
+    this.#timerAt = never
+    this.act((endpoint, now) => { endpoint.handleTimeout(now) })
+  }
+
   /** As SIGKILL: nothing more comes out of it or goes in. */
   stop(): void {
     this.stopped = true
@@ -138,7 +157,8 @@ export class SimNode implements PumpHost {
   }
 
   now(): Now {
-    return this.#scheduler.clock()
+    const now = this.#scheduler.clock()
+    return this.wallOffset === 0 ? now : { mono: now.mono, wall: toWallTime(now.wall + this.wallOffset) }
   }
 
   onMessages(batch: MessageBatch): void {
@@ -180,7 +200,7 @@ export class SimNode implements PumpHost {
   }
 
   arm(deadline: Instant): void {
-    if (deadline === this.#timerAt || this.stopped) return
+    if (deadline === this.#timerAt || this.stopped || this.#asleep) return
     if (this.#timer !== undefined) this.#scheduler.cancel(this.#timer)
     this.#timer = undefined
     this.#timerAt = deadline
@@ -195,11 +215,11 @@ export class SimNode implements PumpHost {
   }
 
   wake(): void {
-    this.#scheduler.at(this.#scheduler.now, () => { if (!this.stopped) this.pump.run() })
+    this.#scheduler.at(this.#scheduler.now, () => { if (!this.stopped && !this.#asleep) this.pump.run() })
   }
 
   flush(): void {
-    // Nothing is buffered outside the endpoint.
+    this.app?.onTurn?.(this)
   }
 
   #openLink(): void {
@@ -212,7 +232,7 @@ export class SimNode implements PumpHost {
 
   /** Datagrams of one moment come in one batch, as they do from a socket. */
   #receive(from: Uint8Array, datagram: Uint8Array): void {
-    if (this.stopped) return
+    if (this.stopped || this.#asleep) return
     if (this.#batch.count === this.#batch.capacity || this.#fill + datagram.length > RECEIVE_SLAB) this.#flush()
     const offset = this.#slab + this.#fill
     this.endpoint.arena.bytes.set(datagram, offset)
@@ -222,7 +242,7 @@ export class SimNode implements PumpHost {
     this.#flushing = true
     this.#scheduler.at(this.#scheduler.now, () => {
       this.#flushing = false
-      if (!this.stopped) this.#flush()
+      if (!this.stopped && !this.#asleep) this.#flush()
     })
   }
 

@@ -18,6 +18,7 @@ import { SessionState } from '../connection/state.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import { Identity, IdValidator } from '../session/identity.ts'
 import type { CookieJar, Initiation } from '../session/initiation.ts'
+import { channelCodes } from '../wire/frame.ts'
 import { ChannelTable } from './channel-table.ts'
 import type { EndpointEvent, InviteRecord, LinkInfo, PeerRecord } from './contract.ts'
 import { Deliveries } from './deliveries.ts'
@@ -91,7 +92,7 @@ export class Node implements ConnectionHost {
   readonly memory: MemoryWatch
   /** Sessions in the table. */
   sessionCount = 0
-  /** Channels that outlived their sessions, oldest first; when there are too many, the oldest loses its messages. */
+  /** Channels that outlived their sessions, oldest first; when there are too many, the oldest loses its messages and is told `limit`. */
   readonly #kept = new Set<Channel>()
   handshakes: HandshakeService | undefined
   shuttingDown = false
@@ -285,6 +286,8 @@ export class Node implements ConnectionHost {
     this.#kept.add(channel)
     for (const oldest of this.#kept) {
       if (this.#kept.size <= max) return
+      // Not as it would have ended: that may say that all was handed over.
+      oldest.outlives = { code: channelCodes.limit, reason: 'too many unread', by: 'session' }
       endKept(this, oldest)
     }
   }

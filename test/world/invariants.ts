@@ -1,0 +1,142 @@
+import { MESSAGE_COST } from '../../src/core/base/domain.ts'
+import type { Channel } from '../../src/core/connection/channel.ts'
+import type { SessionPath } from '../../src/core/connection/session-path.ts'
+import { PATHS_MAX, type SessionState } from '../../src/core/connection/state.ts'
+import type { Node } from '../../src/core/endpoint/node.ts'
+import { ACK_RANGES_KEPT } from '../../src/core/flow/ack-ranges.ts'
+import { TRACKED_MAX } from '../../src/core/flow/sent-packets.ts'
+import type { Side } from './conversation.ts'
+import { hold } from './failure.ts'
+import type { Machine } from './machine.ts'
+
+/** WIRE.md §5: a consumer's unread cost beyond this share of the window does not hold it. */
+const CONSUMER_SHARE = 1 / 4
+const RAW_MAX = 1024
+/** Codes that say: the peer broke the protocol. Nobody here does. */
+const accusations = ['close_protocol', 'close_frame_encoding', 'close_flow_control', 'close_limit'] as const
+
+/** After every turn of a node: its bounds, its sums, and its credit. */
+export function checkNode(machine: Machine, node: Node): void {
+  const name = `machine ${machine.index}`
+  for (const accusation of accusations) hold(node.counters.get(accusation) === 0, () => `${name} accuses its peer: ${accusation}`)
+  hold(node.raw.size <= RAW_MAX, () => `${name}: ${node.raw.size} raw datagrams wait`)
+  hold(node.events.size === 0, () => `${name}: ${node.events.size} events were not drained`)
+  let held = machine.arenaAtStart
+  for (const connection of node.sessions) {
+    if (connection === undefined) continue
+    held += connection.state.memory.used
+    checkSession(name, connection.state, machine)
+  }
+  // Messages of sessions that are over may still wait for their readers.
+  hold(node.arena.used >= held || machine.arenaAtStart === 0, () => `${name}: the arena says ${node.arena.used} bytes are used, its holders ${held}`)
+}
+
+function checkSession(name: string, state: SessionState, machine: Machine): void {
+  const { config } = state.host
+  let messages = 0
+  let bytes = 0
+  let busy = 0
+  let owed = 0
+  let counted = 0
+  for (const channel of state.channels.values()) {
+    messages += channel.accountedMessages
+    bytes += channel.accountedBytes
+    if (channel.accountedMessages > 0) busy++
+    if (channel.writableOwed) owed++
+    counted += channel.counted
+    checkChannel(name, state, channel, machine)
+  }
+  hold(messages === state.queuedMessages && bytes === state.queuedBytes && busy === state.busyChannels && owed === state.owed, () =>
+    `${name}: totals of queues ${state.queuedMessages}, ${state.queuedBytes}, ${state.busyChannels}, ${state.owed}; of channels ${messages}, ${bytes}, ${busy}, ${owed}`)
+  hold(messages <= config.queueMessages, () => `${name}: ${messages} messages queued`)
+  hold(bytes <= config.queueBytes || messages === 1, () => `${name}: ${bytes} bytes queued`)
+  hold(state.charged <= state.sendLimit || state.phase === 'dialing', () => `${name}: charged ${state.charged} of a session window of ${state.sendLimit}`)
+  hold(counted <= state.counted && state.counted <= state.receiveLimit && state.consumed <= state.counted, () => `${name}: consumed ${state.consumed}, counted ${state.counted}, limit ${state.receiveLimit}`)
+  let excess = 0
+  for (const share of state.shares.values()) {
+    hold(share.unread >= 0, () => `${name}: consumer ${share.consumer} has ${share.unread} unread`)
+    excess += Math.max(0, share.unread - config.maxData * CONSUMER_SHARE)
+  }
+  hold(Math.abs(excess - state.excess) < 1, () => `${name}: excess of consumers ${state.excess}, by their shares ${excess}`)
+  // What was given stays given, also when the consumers' excess falls later: so this is a bound on every step, not an equation.
+  hold(state.receiveLimit <= state.counted + config.maxData + state.excess || state.phase === 'closed', () => `${name}: a window beyond ${config.maxData} is open`)
+  hold(state.sent.tracked <= 2 * TRACKED_MAX && state.sent.base <= state.sent.firstSent && state.sent.firstSent <= state.sent.next, () => `${name}: sent packets ${state.sent.base}, ${state.sent.firstSent}, ${state.sent.next}`)
+  hold(state.paths.length <= PATHS_MAX, () => `${name}: ${state.paths.length} paths`)
+  for (const keys of [state.current, state.previous]) {
+    if (keys !== undefined) hold(keys.acks.count <= ACK_RANGES_KEPT, () => `${name}: ${keys.acks.count} ack ranges`)
+  }
+}
+
+function checkChannel(name: string, state: SessionState, channel: Channel, machine: Machine): void {
+  const say = (what: string): string => `${name}, channel ${channel.id}: ${what}`
+  hold(!channel.reliable || channel.queue.charged <= channel.sendLimit, () => say(`charged ${channel.queue.charged} of a window of ${channel.sendLimit}`))
+  hold(channel.counted <= channel.receiveLimit && channel.consumed <= channel.counted, () => say(`consumed ${channel.consumed}, counted ${channel.counted}, limit ${channel.receiveLimit}`))
+  hold(channel.receiveLimit <= channel.consumed + state.host.config.maxChannelData, () => say(`a window of ${channel.receiveLimit - channel.consumed} is open`))
+  hold(!channel.hasData || channel.scheduled || channel.state === 'closed' || !state.host.config.maxData || mayWait(state, channel), () => say('has something to send and does not stand in its lane'))
+  const side = machine.sides.get(channel.handle)
+  if (side !== undefined) checkSide(side, channel, say)
+}
+
+/** New data may wait for credit or for ACCEPT; lost data waits for nothing. */
+function mayWait(_state: SessionState, channel: Channel): boolean {
+  return !channel.queue.hasLost
+}
+
+function checkSide(side: Side, channel: Channel, say: (what: string) => string): void {
+  const { outgoing, incoming } = side
+  const open = outgoing.sentCost - outgoing.releasedCost - channel.queue.released
+  hold(open >= channel.queue.bytes && open <= channel.queue.bytes + MESSAGE_COST * channel.queue.messages, () =>
+    say(`${outgoing.sentCost} were queued, ${outgoing.releasedCost} given back, ${channel.queue.bytes} bytes of ${channel.queue.messages} messages are left`))
+  hold(channel.received === incoming.received, () => say(`${channel.received} messages handed over, the app saw ${incoming.received}`))
+  if (side.state !== 'open') return
+  const consumed = incoming.receivedCost - side.unread
+  const credit = side.reader.credit + consumed - incoming.receivedCost
+  hold(channel.receiver.credit === credit, () => say(`delivery credit ${channel.receiver.credit}, by what the app took ${credit}`))
+}
+
+/** Now and then, since it looks at every packet: what is in flight is what the packets say. */
+export function checkFlight(machine: Machine, node: Node): void {
+  for (const connection of node.sessions) {
+    if (connection === undefined) continue
+    const { sent, paths } = connection.state
+    for (const path of paths) {
+      if (path !== undefined) checkPathFlight(`machine ${machine.index}`, path, sent)
+    }
+  }
+}
+
+function checkPathFlight(name: string, path: SessionPath, sent: SessionState['sent']): void {
+  let bytes = 0
+  let count = 0
+  for (let order = sent.firstSent; order < sent.next; order++) {
+    if (!sent.inFlight(order) || sent.path(order) !== path.slot) continue
+    bytes += sent.size(order)
+    count++
+  }
+  const { inFlight, outstanding } = path.recovery
+  hold(bytes === inFlight && count === outstanding, () => `${name}: ${inFlight} bytes of ${outstanding} packets in flight, the packets say ${bytes} and ${count}`)
+}
+
+/** What one side believes of the other's windows was said by the other. */
+export function checkPair(a: SessionState, b: SessionState): void {
+  hold(a.sendLimit <= b.receiveLimit, () => `a session sends up to ${a.sendLimit}, its peer takes up to ${b.receiveLimit}`)
+  hold(b.counted <= a.charged, () => `a session counts ${b.counted} received, its peer charged ${a.charged}`)
+  for (const channel of a.channels.values()) {
+    const peer = b.channels.get(channel.id)
+    if (peer === undefined || !channel.reliable) continue
+    hold(peer.counted <= channel.queue.charged, () => `channel ${channel.id}: ${peer.counted} counted, ${channel.queue.charged} charged`)
+  }
+}
+
+/** Everything was said and every session is over: nothing is left of any of it. */
+export function checkReleased(machine: Machine, node: Node): void {
+  const name = `machine ${machine.index}`
+  const { endpoint } = machine.node
+  hold(endpoint.arena.used === machine.arenaAtStart, () => `${name}: ${endpoint.arena.used - machine.arenaAtStart} bytes of the arena are still held`)
+  hold(machine.provider.live === 0, () => `${name}: ${machine.provider.live} transport keys are still held`)
+  hold(node.channels.size === 0 && machine.sides.size === 0, () => `${name}: ${node.channels.size} channels are left, apps know ${machine.sides.size}`)
+  hold(node.sessionCount === 0, () => `${name}: ${node.sessionCount} sessions are left`)
+  const { indexes, raw, halfOpen, reassembly, queue } = endpoint.tables()
+  hold(indexes === 0 && raw === 0 && halfOpen === 0 && reassembly === 0 && queue === 0, () => `${name}: tables are not empty: ${JSON.stringify(endpoint.tables())}`)
+  hold(machine.node.slabsOut === 0, () => `${name}: ${machine.node.slabsOut} slabs are out`)
+}

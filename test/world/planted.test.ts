@@ -1,0 +1,59 @@
+/** Worlds that find nothing prove little: bugs are planted into the shipping code, and the worlds must see each of them. */
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { Connection } from '../../src/core/connection/connection.ts'
+import { SendQueue } from '../../src/core/flow/send-queue.ts'
+import { ReplayWindow } from '../../src/core/session/replay-window.ts'
+import { WorldFailure } from './failure.ts'
+import { runWorld } from './world.ts'
+
+/** A bug that so many worlds do not see could live for long. */
+const SEEDS = 60
+
+/** The first failure among the seeds. */
+function firstFailure(): string {
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    try {
+      runWorld(seed)
+    } catch (error) {
+      if (!(error instanceof WorldFailure)) throw error
+      return error.message
+    }
+  }
+  return `none in ${SEEDS} worlds`
+}
+
+afterEach(() => { vi.restoreAllMocks() })
+
+describe('planted bugs', () => {
+  it('a retransmission that is forgotten', () => {
+    vi.spyOn(SendQueue.prototype, 'onLostRun').mockImplementation(() => undefined)
+    expect(firstFailure()).toMatch(/no progress/)
+  })
+
+  it('a nonce that is used a second time', () => {
+    let calls = 0
+    const transmit = Connection.prototype.transmit
+    vi.spyOn(Connection.prototype, 'transmit').mockImplementation(function (this: Connection, ...args) {
+      const keys = this.state.current
+      if (keys !== undefined && keys.sendCounter > 1 && calls++ === 100) keys.sendCounter--
+      return transmit.apply(this, args)
+    })
+    expect(firstFailure()).toMatch(/nonce \d+ is used again/)
+  })
+
+  it('a replay window that is off by one', () => {
+    const check = ReplayWindow.prototype.check
+    vi.spyOn(ReplayWindow.prototype, 'check').mockImplementation(function (this: ReplayWindow, counter) {
+      return counter === this.greatest || check.call(this, counter)
+    })
+    expect(firstFailure()).toMatch(/came twice/)
+  })
+
+  it('a flow-control window that is off by one', () => {
+    const packNew = SendQueue.prototype.packNew
+    vi.spyOn(SendQueue.prototype, 'packNew').mockImplementation(function (this: SendQueue, bytes, at, end, capacity, allowance, limit, log) {
+      return packNew.call(this, bytes, at, end, capacity, allowance + 1, limit, log)
+    })
+    expect(firstFailure()).toMatch(/charged \d+ of a (session )?window of \d+/)
+  })
+})
