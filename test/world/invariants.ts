@@ -72,14 +72,10 @@ function checkChannel(name: string, state: SessionState, channel: Channel, machi
   hold(!channel.reliable || channel.queue.charged <= channel.sendLimit, () => say(`charged ${channel.queue.charged} of a window of ${channel.sendLimit}`))
   hold(channel.counted <= channel.receiveLimit && channel.consumed <= channel.counted, () => say(`consumed ${channel.consumed}, counted ${channel.counted}, limit ${channel.receiveLimit}`))
   hold(channel.receiveLimit <= channel.consumed + state.host.config.maxChannelData, () => say(`a window of ${channel.receiveLimit - channel.consumed} is open`))
-  hold(!channel.hasData || channel.scheduled || channel.state === 'closed' || !state.host.config.maxData || mayWait(state, channel), () => say('has something to send and does not stand in its lane'))
+  // New data may wait for credit or for ACCEPT; lost data waits for nothing.
+  hold(!channel.queue.hasLost || channel.scheduled || channel.state === 'closed', () => say('has something to send again and does not stand in its lane'))
   const side = machine.sides.get(channel.handle)
   if (side !== undefined) checkSide(side, channel, say)
-}
-
-/** New data may wait for credit or for ACCEPT; lost data waits for nothing. */
-function mayWait(_state: SessionState, channel: Channel): boolean {
-  return !channel.queue.hasLost
 }
 
 function checkSide(side: Side, channel: Channel, say: (what: string) => string): void {

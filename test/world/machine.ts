@@ -1,5 +1,5 @@
 import { encodeAddress } from '../../src/core/base/address.ts'
-import { MESSAGE_COST, type ChannelHandle, type PeerHandle } from '../../src/core/base/domain.ts'
+import { MESSAGE_COST, type ChannelHandle, type PeerHandle, type SendResult } from '../../src/core/base/domain.ts'
 import { writeU32, readU32 } from '../../src/core/base/bytes.ts'
 import { never } from '../../src/core/base/time.ts'
 import type { EndpointEvent, InviteRecord, MessageBatch, OutgoingMessage, PeerRecord, PersistValue, ReleaseBatch } from '../../src/core/endpoint/contract.ts'
@@ -193,7 +193,7 @@ export class Machine implements SimApp {
   /** Says a burst now, the rest later. */
   speak(side: Side): void {
     if (side.blocked || (side.state !== 'opening' && side.state !== 'open')) return
-    this.node.act((endpoint, now) => {
+    const said = this.node.act((endpoint, now): SendResult => {
       const message = this.#message
       for (let burst = side.speech.burst; burst > 0 && side.left > 0 && side.handle !== undefined; burst--) {
         const length = side.nextLength()
@@ -202,13 +202,14 @@ export class Machine implements SimApp {
         const result = endpoint.send(now, side.handle, message)
         hold(result !== 'too-large', () => `a message of ${length} bytes is too large`)
         side.blocked = result === 'blocked'
-        if (result !== 'queued') return
+        if (result !== 'queued') return result
         side.outgoing.onQueued(length)
         this.world.totals.said++
       }
+      return 'queued'
     })
-    if (side.blocked) this.world.totals.blocked++
-    else if (side.left > 0) this.later(side.speech.pause, () => { this.speak(side) })
+    if (said === 'blocked') this.world.totals.blocked++
+    else if (said === 'queued' && side.left > 0) this.later(side.speech.pause, () => { this.speak(side) })
   }
 
   /** Looks again and again whether this side is to close the channel by now. */

@@ -9,6 +9,10 @@ import { runWorld } from './world.ts'
 /** A bug that so many worlds do not see could live for long. */
 const SEEDS = 60
 
+function original<T, K extends keyof T>(prototype: T, method: K): T[K] {
+  return prototype[method]
+}
+
 /** The first failure among the seeds. */
 function firstFailure(): string {
   for (let seed = 1; seed <= SEEDS; seed++) {
@@ -32,7 +36,7 @@ describe('planted bugs', () => {
 
   it('a nonce that is used a second time', () => {
     let calls = 0
-    const transmit = Connection.prototype.transmit
+    const transmit = original(Connection.prototype, 'transmit')
     vi.spyOn(Connection.prototype, 'transmit').mockImplementation(function (this: Connection, ...args) {
       const keys = this.state.current
       if (keys !== undefined && keys.sendCounter > 1 && calls++ === 100) keys.sendCounter--
@@ -42,7 +46,7 @@ describe('planted bugs', () => {
   })
 
   it('a replay window that is off by one', () => {
-    const check = ReplayWindow.prototype.check
+    const check = original(ReplayWindow.prototype, 'check')
     vi.spyOn(ReplayWindow.prototype, 'check').mockImplementation(function (this: ReplayWindow, counter) {
       return counter === this.greatest || check.call(this, counter)
     })
@@ -50,7 +54,7 @@ describe('planted bugs', () => {
   })
 
   it('a flow-control window that is off by one', () => {
-    const packNew = SendQueue.prototype.packNew
+    const packNew = original(SendQueue.prototype, 'packNew')
     vi.spyOn(SendQueue.prototype, 'packNew').mockImplementation(function (this: SendQueue, bytes, at, end, capacity, allowance, limit, log) {
       return packNew.call(this, bytes, at, end, capacity, allowance + 1, limit, log)
     })
