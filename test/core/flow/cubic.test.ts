@@ -6,20 +6,26 @@ import { Cubic, initialWindow } from '../../../src/core/flow/cubic.ts'
 const SIZE = 1200
 const RTT = 50_000
 
+/** CUBIC looks at no delivery rates. */
+const unrated = { deliveredTotal: 0, priorDelivered: 0, delivered: 0, deliveryRate: 0, appLimited: false, txInFlight: 0, lost: 0 }
+
+function acked(at: number, sentAt: number, windowLimited: boolean): AckSample {
+  return { ...unrated, now: toInstant(at), bytes: SIZE, sentAt: toInstant(sentAt), inFlight: 0, windowLimited, smoothedRtt: RTT, minRtt: RTT }
+}
+
 /** One round trip in which the whole window is acknowledged. */
 function roundTrip(cubic: Cubic, now: number, windowLimited = true): void {
   const datagrams = Math.floor(cubic.window / SIZE)
   for (let i = 0; i < datagrams; i++) {
     const at = now + (i * RTT) / datagrams
-    const sample: AckSample = { now: toInstant(at), bytes: SIZE, sentAt: toInstant(at - RTT), inFlight: cubic.window, windowLimited, smoothedRtt: RTT, minRtt: RTT }
-    cubic.onAcked(sample)
+    cubic.onAcked(acked(at, at - RTT, windowLimited))
   }
 }
 
 /** A window after one loss at `window`. */
 function afterLoss(window: number, now: number): Cubic {
   const cubic = new Cubic(SIZE)
-  while (cubic.window < window) cubic.onAcked({ now: toInstant(now - RTT), bytes: SIZE, sentAt: toInstant(now - RTT), inFlight: 0, windowLimited: true, smoothedRtt: RTT, minRtt: RTT })
+  while (cubic.window < window) cubic.onAcked(acked(now - RTT, now - RTT, true))
   cubic.onLost(toInstant(now), SIZE, toInstant(now - RTT / 2), false)
   return cubic
 }
