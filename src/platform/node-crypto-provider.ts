@@ -22,14 +22,21 @@ const TAG_SIZE = 16
 const AEAD_OPTIONS = { authTagLength: TAG_SIZE } as const
 const HASH_SIZE = 32
 const HMAC_BLOCK_SIZE = 64
+const KEY_SIZE = 32
+const FIRST_SLOTS = 16
+/** KeyObjects held at once: 600 bytes each, so sessions beyond the busiest five hundred hold 32 bytes a key; when full, all go and are made again (1 µs) as they are used. */
+const KEY_OBJECTS_MAX = 1024
 /** Longest input that is gathered for a one-shot hash; longer ones take the streaming calls. Above any handshake datagram. */
 const GATHER_SIZE_MAX = 4096
 
 export class NodeCryptoProvider implements CryptoProvider {
   readonly name = 'node:crypto'
   #costs: OperationCosts | undefined
-  /** Transport keys by slot, `undefined` when free. Bounded by the keypairs the core holds. */
-  readonly #keys: (KeyObject | undefined)[] = []
+  /** Transport keys by slot, one after the other. Bounded by the keypairs the core holds; storage doubles on demand. */
+  #secrets = new Uint8Array(FIRST_SLOTS * KEY_SIZE)
+  /** The same for OpenSSL: `'none'` for a key that was not used lately, `undefined` for a free slot. */
+  readonly #keys: (KeyObject | 'none' | undefined)[] = []
+  #keyObjects = 0
   readonly #freeSlots: KeySlot[] = []
   readonly #nonce = new Uint8Array(12)
   readonly #tag = new Uint8Array(TAG_SIZE)
@@ -164,15 +171,20 @@ export class NodeCryptoProvider implements CryptoProvider {
   }
 
   addKey(key: Uint8Array): KeySlot {
-    assert(key.length === 32, 'a transport key has 32 bytes')
+    assert(key.length === KEY_SIZE, 'a transport key has 32 bytes')
     const slot = this.#freeSlots.pop() ?? this.#keys.length
-    this.#keys[slot] = createSecretKey(key)
+    if (this.#secrets.length < (slot + 1) * KEY_SIZE) this.#growSecrets()
+    this.#secrets.set(key, slot * KEY_SIZE)
+    this.#keys[slot] = 'none'
     return slot
   }
 
   /** JavaScript cannot overwrite a KeyObject: it is dropped, and OpenSSL clears its bytes when it is collected. */
   removeKey(slot: KeySlot): void {
-    this.#key(slot)
+    const key = this.#keys[slot]
+    assert(key !== undefined, 'the key slot is in use')
+    if (key !== 'none') this.#keyObjects--
+    wipe(this.#secrets.subarray(slot * KEY_SIZE, (slot + 1) * KEY_SIZE))
     this.#keys[slot] = undefined
     this.#freeSlots.push(slot)
   }
@@ -212,7 +224,25 @@ export class NodeCryptoProvider implements CryptoProvider {
   #key(slot: KeySlot): KeyObject {
     const key = this.#keys[slot]
     assert(key !== undefined, 'the key slot is in use')
+    return key === 'none' ? this.#makeKey(slot) : key
+  }
+
+  #makeKey(slot: KeySlot): KeyObject {
+    if (this.#keyObjects === KEY_OBJECTS_MAX) {
+      for (let i = 0; i < this.#keys.length; i++) if (this.#keys[i] !== undefined) this.#keys[i] = 'none'
+      this.#keyObjects = 0
+    }
+    const key = createSecretKey(this.#secrets.subarray(slot * KEY_SIZE, (slot + 1) * KEY_SIZE))
+    this.#keys[slot] = key
+    this.#keyObjects++
     return key
+  }
+
+  #growSecrets(): void {
+    const grown = new Uint8Array(2 * this.#secrets.length)
+    grown.set(this.#secrets)
+    wipe(this.#secrets)
+    this.#secrets = grown
   }
 }
 

@@ -1,5 +1,6 @@
 /** Integers on the wire are little-endian unless a layout says otherwise. Offsets are the caller's proof: reads are not bounds-checked. */
 
+const HEX_DIGITS = '0123456789abcdef'
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
@@ -91,10 +92,14 @@ export function wipe(...secrets: readonly Uint8Array[]): void {
   for (const secret of secrets) secret.fill(0)
 }
 
+/** At most some thousand bytes. Made at once: a text put together digit by digit is kept as a chain of 32 bytes a digit. */
 export function toHex(bytes: Uint8Array): string {
-  let text = ''
-  for (const byte of bytes) text += byte.toString(16).padStart(2, '0')
-  return text
+  const codes = new Uint8Array(2 * bytes.length)
+  for (let i = 0; i < bytes.length; i++) {
+    codes[2 * i] = HEX_DIGITS.charCodeAt(bytes[i]! >>> 4)
+    codes[2 * i + 1] = HEX_DIGITS.charCodeAt(bytes[i]! & 15)
+  }
+  return String.fromCharCode(...codes)
 }
 
 /** The bytes of an even number of hexadecimal digits, `undefined` for anything else. */

@@ -276,7 +276,9 @@ export class Connection implements ReadyMember {
     }
     // A quiet session with a path needs no further look until something is sent.
     state.parked = quiet && state.unreachableSince === never
-    if (!state.parked) state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
+    if (state.parked) return
+    // Looked at again when it can have become quiet: a whole period from now would be nearly twice the time.
+    state.timers.set(timer.idle, toInstant(now.mono < last + QUIET_TIME ? last + QUIET_TIME : now.mono + QUIET_TIME))
   }
 
   /** No path is left: the session is kept, its queues too, and the peer is dialed. */

@@ -4,14 +4,17 @@ export const REPLAY_WINDOW_SIZE = 8192
 const WORD_BITS = 32
 /** One word more than the window needs, so that moving on clears whole words and never shifts (RFC 6479 §2). */
 const WORD_COUNT = REPLAY_WINDOW_SIZE / WORD_BITS + 1
+/** Held until a counter needs more: most sessions that are kept for long are idle and see few datagrams in the life of their keys. */
+const FIRST_WORD_COUNT = 16
 
 /**
- * Which datagram counters of one keypair were seen (RFC 6479): a ring of 257 words of 32 bits, about 1 KiB. Counters are whole
+ * Which datagram counters of one keypair were seen (RFC 6479): a ring of 257 words of 32 bits, about 1 KiB, from the 513th
+ * counter on; before that, its first 16 words. Counters are whole
  * doubles in 0 … 2^53 − 1. {@link check} is a cheap filter before the open; only {@link mark}, after the tag verified, writes:
  * otherwise a forged datagram with a great counter would shut out the honest ones.
  */
 export class ReplayWindow {
-  readonly #words = new Int32Array(WORD_COUNT)
+  #words = new Int32Array(FIRST_WORD_COUNT)
   #greatest = -1
   /** floor(greatest / 32), and where the ring holds that word. */
   #headWord = 0
@@ -40,6 +43,7 @@ export class ReplayWindow {
 
   #advance(counter: number): void {
     const word = Math.floor(counter / WORD_BITS)
+    if (word >= this.#words.length && this.#words.length < WORD_COUNT) this.#grow()
     const steps = word - this.#headWord
     if (steps >= WORD_COUNT) {
       this.#words.fill(0)
@@ -52,6 +56,13 @@ export class ReplayWindow {
     }
     this.#headWord = word
     this.#greatest = counter
+  }
+
+  /** Until now every word stood at its own number: the ring has not come round yet. */
+  #grow(): void {
+    const grown = new Int32Array(WORD_COUNT)
+    grown.set(this.#words)
+    this.#words = grown
   }
 
   /** Counted back from the head instead of `word % 257`: a remainder of large doubles is a slow call. */

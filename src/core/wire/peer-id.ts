@@ -19,7 +19,8 @@ export type PeerIdInput =
 /** The text form of 32 bytes. */
 export function encodePeerId(id: Uint8Array): string {
   assert(id.length === PEER_ID_SIZE, 'a peer id has 32 bytes')
-  let text = ''
+  const codes = new Uint8Array(PEER_ID_TEXT_SIZE)
+  let length = 0
   let bits = 0
   let bitCount = 0
   for (const byte of id) {
@@ -27,10 +28,12 @@ export function encodePeerId(id: Uint8Array): string {
     bitCount += 8
     while (bitCount >= 5) {
       bitCount -= 5
-      text += ALPHABET[(bits >>> bitCount) & 0x1f]!
+      codes[length++] = ALPHABET.charCodeAt((bits >>> bitCount) & 0x1f)
     }
   }
-  return text + ALPHABET[(bits << (5 - bitCount)) & 0x1f]!
+  codes[length] = ALPHABET.charCodeAt((bits << (5 - bitCount)) & 0x1f)
+  // Made at once: a text put together character by character stays a chain of 1.3 KiB for as long as it is kept.
+  return String.fromCharCode(...codes)
 }
 
 /** The 32 bytes of a text form as files, wire, IPC and API write it: lower case only. `undefined` for anything else. */
