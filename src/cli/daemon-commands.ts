@@ -1,9 +1,8 @@
-import { spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { connect } from '../client/client.ts'
-import { PosternError, type ErrorCode } from '../core/base/errors.ts'
+import { PosternError } from '../core/base/errors.ts'
 import type { Globals, Output } from './output.ts'
+import { posterndError, runPosternd } from './posternd.ts'
 import type { UpResult } from './results.ts'
 import { withClient } from './session.ts'
 import { ago, bytesText, table } from './text.ts'
@@ -30,7 +29,9 @@ export async function up(globals: Globals, options: UpOptions, output: Output): 
   if (options.logLevel !== undefined) args.push('--log-level', options.logLevel)
   for (const set of options.set ?? []) args.push('--set', set)
   output.progress('starting posternd …')
-  const ready = await runPosternd(args)
+  const outcome = await runPosternd(args)
+  if (outcome.status !== 0) throw posterndError(outcome)
+  const ready = JSON.parse(outcome.out) as UpResult
   output.result('up', ready, () => [
     'posternd is running in the background.',
     table([['  peer id', ready.peerId], ['  UDP port', String(ready.udpPort)], ['  socket', ready.socket], ['  log', ready.log]]),
@@ -39,31 +40,6 @@ export async function up(globals: Globals, options: UpOptions, output: Output): 
     'To join somebody:        postern join <link>',
     'To stop it:              postern down',
   ].join('\n'))
-}
-
-function runPosternd(args: readonly string[]): Promise<UpResult> {
-  const program = fileURLToPath(new URL('../daemon/main.js', import.meta.url))
-  const child = spawn(process.execPath, [program, ...args], { stdio: ['inherit', 'pipe', 'pipe'] })
-  let out = ''
-  let err = ''
-  child.stdout.on('data', (chunk: Buffer) => { out += chunk.toString() })
-  child.stderr.on('data', (chunk: Buffer) => {
-    err += chunk.toString()
-    // A passphrase is asked for there, without a line's end.
-    if (!err.includes('posternd:')) process.stderr.write(chunk)
-  })
-  return new Promise((resolve, reject) => {
-    child.on('error', (cause) => reject(new PosternError('start', 'posternd could not be started.', { cause })))
-    child.on('close', (status) => {
-      if (status === 0) {
-        resolve(JSON.parse(out) as UpResult)
-        return
-      }
-      const match = /^posternd: (.*) \[([a-z_]+)\]\n(?: {2}(.*)\n)?/m.exec(err)
-      if (match === null) reject(new PosternError('start', `posternd ended with status ${status ?? 'unknown'}: ${err.trim()}`))
-      else reject(new PosternError(match[2] as ErrorCode, match[1]!, match[3] === undefined ? {} : { hint: match[3] }))
-    })
-  })
 }
 
 /** Asks the daemon to end and waits until it is gone. */

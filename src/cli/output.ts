@@ -1,5 +1,5 @@
 import { PosternError } from '../core/base/errors.ts'
-import type { CommandResults, ErrorResult, ResultName } from './results.ts'
+import type { CommandResults, ConfigProblem, ErrorResult, ResultName } from './results.ts'
 import { safeLine } from './text.ts'
 
 /** What every command is told besides its own options. */
@@ -45,13 +45,19 @@ export class Output {
 /** Says what went wrong, its code, and what to do; as an object with `--json`. */
 export function printError(error: unknown, json: boolean): PosternError {
   const known = error instanceof PosternError ? error : new PosternError('internal', error instanceof Error ? error.stack ?? error.message : String(error))
+  const problems = known.details?.['problems'] as readonly ConfigProblem[] | undefined
   if (json) {
-    const result: ErrorResult = { error: { code: known.code, message: known.message, ...(known.hint === undefined ? {} : { hint: known.hint }) } }
+    const result: ErrorResult = {
+      error: { code: known.code, message: known.message, ...(known.hint === undefined ? {} : { hint: known.hint }), ...(problems === undefined ? {} : { problems }) },
+    }
     process.stdout.write(`${JSON.stringify(result)}\n`)
     return known
   }
   // Part of a sentence may be a reason that a peer gave. Only a mistake of ours has more than one line.
   process.stderr.write(`postern: ${known.code === 'internal' ? known.message : safeLine(known.message)} [${known.code}]\n`)
+  for (const { source, line, message } of problems === undefined || problems.length < 2 ? [] : problems) {
+    process.stderr.write(`  ${line === undefined ? source : `line ${line}`}: ${safeLine(message)}\n`)
+  }
   if (known.hint !== undefined) process.stderr.write(`  ${safeLine(known.hint)}\n`)
   return known
 }

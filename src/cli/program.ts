@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { withTypedUsage } from '../platform/usage-error.ts'
 import { version } from '../platform/version.ts'
+import { configCheck, configShow, type ConfigOptions } from './config-commands.ts'
 import { down, id, status, up, type UpOptions } from './daemon-commands.ts'
 import { invite, join, type InviteOptions } from './invite-commands.ts'
 import type { Globals, Output } from './output.ts'
@@ -38,6 +39,13 @@ function addDaemonCommands(program: Command, run: Run): void {
   program.command('down').description('stop the daemon, after it delivered what is queued').action(() => run(down))
   program.command('status').description('what the daemon is doing, and everything it counted').action(() => run(status))
   program.command('id').description('the peer id of this node').action(() => run(id))
+  const config = program.command('config').description('check or show the configuration, without a daemon')
+  for (const [name, description, action] of [['check', 'whether a daemon could start with it; else everything that is wrong', configCheck], ['show', 'every key, its value, and where it comes from', configShow]] as const) {
+    config.command(name).description(description)
+      .option('--config <file>', 'this file, instead of the one a daemon would read')
+      .option('--set <section.key=value...>', 'as if the daemon were started with it')
+      .action((options: ConfigOptions) => run((globals, output) => action(globals, options, output)))
+  }
 }
 
 function addPeerCommands(program: Command, run: Run): void {

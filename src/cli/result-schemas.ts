@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { errorCodes } from '../core/base/errors.ts'
 import { ipcPeerStates } from '../core/wire/ipc-methods.ts'
 import type { InviteCreateResult, InviteInfo, PeerInfo, StatusResult } from '../client/client.ts'
-import type { CommandResults, ErrorResult, PingResult, PingSummary, ResultName, UpResult } from './results.ts'
+import type { CommandResults, ConfigKey, ConfigProblem, ErrorResult, PingResult, PingSummary, ResultName, UpResult } from './results.ts'
 
 type Optional<T> = { readonly [K in keyof T]-?: Partial<Pick<T, K>> extends Pick<T, K> ? K : never }[keyof T]
 /** A schema for each member, optional where the member is: one that is missing here, or too many, does not compile. */
@@ -62,12 +62,23 @@ const listen: z.ZodType<CommandResults['listen']> = z.union([
   object<{ readonly peer: string; readonly app: string; readonly base64: string }>({ peer: peerId, app: z.string(), base64: z.base64().describe('A message that is not UTF-8 text') }),
 ])
 
+const configKey = object<ConfigKey>({
+  key: z.string().describe('section.key'), value: z.unknown().describe('As it is written in TOML, or would be'),
+  from: z.enum(['default', 'file', 'option']), line: count.optional().describe('Line of the file, from 1'), option: z.string().optional().describe('The option that set it'),
+})
+
+const configProblem = object<ConfigProblem>({
+  source: z.string().describe('The file, or the option of the command line'), line: count.optional(), key: z.string().optional(), message: z.string(),
+})
+
+const file = z.string().nullable().describe('The file that was read; null when there is none')
+
 /** A title for each: what of which command it is. */
 export const resultTitles: Readonly<Record<ResultName, string>> = {
   'up': 'postern up', 'down': 'postern down', 'status': 'postern status', 'id': 'postern id',
   'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join',
   'peers': 'postern peers', 'peers-add': 'postern peers add', 'peers-remove': 'postern peers remove', 'peers-rename': 'postern peers rename',
-  'ping': 'postern ping, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'error': 'any command that fails',
+  'ping': 'postern ping, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'config-check': 'postern config check', 'config-show': 'postern config show', 'error': 'any command that fails',
 }
 
 export const resultSchemas: { readonly [Name in ResultName]: z.ZodType<CommandResults[Name]> } = {
@@ -86,8 +97,13 @@ export const resultSchemas: { readonly [Name in ResultName]: z.ZodType<CommandRe
   'ping': ping,
   'send': object<CommandResults['send']>({ peer: peerId, app: z.string(), bytes: count }),
   'listen': listen,
+  'config-check': object<CommandResults['config-check']>({ valid: z.literal(true), file, set: count.describe('How many keys are not left at their defaults'), warnings: z.array(z.string()) }),
+  'config-show': object<CommandResults['config-show']>({ file, keys: z.array(configKey) }),
   'error': object<ErrorResult>({
-    error: object<ErrorResult['error']>({ code: z.enum(errorCodes).describe('Stable: docs/errors.md'), message: z.string(), hint: z.string().optional().describe('What to do') }),
+    error: object<ErrorResult['error']>({
+      code: z.enum(errorCodes).describe('Stable: docs/errors.md'), message: z.string(), hint: z.string().optional().describe('What to do'),
+      problems: z.array(configProblem).optional().describe('Everything that is wrong with a configuration, in the order of the file'),
+    }),
   }),
 }
 

@@ -34,8 +34,31 @@ export interface PingSummary {
 
 export type ListenResult = { readonly peer: string; readonly app: string; readonly text: string } | { readonly peer: string; readonly app: string; readonly base64: string }
 
+export interface ConfigKey {
+  /** `udp.port` */
+  readonly key: string
+  readonly value: unknown
+  readonly from: 'default' | 'file' | 'option'
+  readonly line?: number
+  readonly option?: string
+}
+
+export interface ConfigProblem {
+  /** The file, or the option of the command line. */
+  readonly source: string
+  readonly line?: number
+  readonly key?: string
+  readonly message: string
+}
+
 export interface ErrorResult {
-  readonly error: { readonly code: string; readonly message: string; readonly hint?: string }
+  readonly error: {
+    readonly code: string
+    readonly message: string
+    readonly hint?: string
+    /** Everything that is wrong with a configuration, in the order of the file. */
+    readonly problems?: readonly ConfigProblem[]
+  }
 }
 
 export interface CommandResults {
@@ -54,6 +77,8 @@ export interface CommandResults {
   readonly 'ping': PingResult
   readonly 'send': { readonly peer: string; readonly app: string; readonly bytes: number }
   readonly 'listen': ListenResult
+  readonly 'config-check': { readonly valid: true; readonly file: string | null; readonly set: number; readonly warnings: readonly string[] }
+  readonly 'config-show': { readonly file: string | null; readonly keys: readonly ConfigKey[] }
   readonly 'error': ErrorResult
 }
 

@@ -193,7 +193,19 @@ export const configSchema: z.ZodType<Config> = z.strictObject({
 /** Every key that may be written, by section. */
 export const configKeys: Readonly<Record<string, readonly string[]>> = Object.fromEntries(Object.entries(sections).map(([name, schema]) => [name, keysOf(schema)]))
 
-function keysOf(schema: (typeof sections)[keyof typeof sections]): readonly string[] {
-  const shape = 'in' in schema ? schema.in.shape : schema.shape
-  return Object.keys(shape)
+/** What stands for a key that is not written, as one would write it. */
+export const configDefaults: Readonly<Record<string, Readonly<Record<string, unknown>>>> = Object.fromEntries(Object.entries(sections).map(([name, schema]) => [name, defaultsOf(schema)]))
+
+type SectionSchema = (typeof sections)[keyof typeof sections]
+
+function shapeOf(schema: SectionSchema): Readonly<Record<string, z.ZodType>> {
+  return 'in' in schema ? schema.in.shape : schema.shape
+}
+
+function keysOf(schema: SectionSchema): readonly string[] {
+  return Object.keys(shapeOf(schema))
+}
+
+function defaultsOf(schema: SectionSchema): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(Object.entries(shapeOf(schema)).map(([name, value]) => [name, value instanceof z.ZodPrefault ? value.def.defaultValue : undefined]))
 }

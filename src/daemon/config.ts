@@ -4,7 +4,7 @@ import { fromUtf8 } from '../core/base/bytes.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { locateKeys, placeOf } from './config-locate.ts'
 import { configError, problemsOf, type ConfigProblem, type Locate } from './config-problems.ts'
-import { configSchema, type Config } from './config-schema.ts'
+import { configDefaults, configSchema, type Config } from './config-schema.ts'
 import { absoluteFrom, type Paths } from './paths.ts'
 
 export interface LoadedConfig {
@@ -22,6 +22,19 @@ export interface ConfigOverride {
   readonly value: unknown
   /** What the user typed it with, for errors: `--port`. */
   readonly option: string
+}
+
+/** One key of the configuration as it rules, and why. */
+export interface EffectiveKey {
+  /** `udp.port` */
+  readonly key: string
+  /** As it is written, or would be. */
+  readonly value: unknown
+  readonly from: 'default' | 'file' | 'option'
+  /** Of the file, from 1. */
+  readonly line?: number
+  /** As typed: `--port`. */
+  readonly option?: string
 }
 
 /** Far above any real file; what is larger was named by mistake. */
@@ -44,6 +57,24 @@ export function loadConfig(paths: Pick<Paths, 'config' | 'configNamed'>, overrid
   const config = parseConfig(read?.text ?? '', paths.config, overrides)
   const resolved = resolveFiles(config, paths)
   return { config: resolved, file: read === undefined ? undefined : paths.config, warnings: read === undefined ? [] : warningsFor(read.mode, config, paths.config) }
+}
+
+/** Every key, in the order of config/postern.toml, of a configuration that {@link loadConfig} accepts. */
+export function effectiveKeys(paths: Pick<Paths, 'config' | 'configNamed'>, overrides: readonly ConfigOverride[] = []): readonly EffectiveKey[] {
+  const text = readConfigFile(paths)?.text ?? ''
+  const document = parseToml(text, paths.config)
+  const origins = new Map<string, string>()
+  for (const override of overrides) apply(document, override, origins)
+  const lines = locateKeys(text)
+  return Object.entries(configDefaults).flatMap(([section, defaults]) => Object.entries(defaults).map(([name, initial]): EffectiveKey => {
+    const key = `${section}.${name}`
+    const place = placeOf([section, name])
+    const value = (document[section] as Readonly<Record<string, unknown>> | undefined)?.[name]
+    const [option, line] = [origins.get(place), lines.get(place)]
+    if (option !== undefined) return { key, value, from: 'option', option }
+    if (value !== undefined) return { key, value, from: 'file', ...(line === undefined ? {} : { line }) }
+    return { key, value: initial, from: 'default' }
+  }))
 }
 
 /** Checks a document; `file` is only named in errors. */

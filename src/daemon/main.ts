@@ -3,8 +3,9 @@ import { Command } from 'commander'
 import { fromUtf8, wipe } from '../core/base/bytes.ts'
 import { PosternError } from '../core/base/errors.ts'
 import type { KeySource } from '../store/keys.ts'
-import { resolveStart, type DaemonArguments, type ResolvedStart } from './command-line.ts'
+import { checkConfig, resolveStart, type DaemonArguments, type ResolvedStart } from './command-line.ts'
 import { report, startInBackground } from './background.ts'
+import { checkFailedText, checkedText } from './config-report.ts'
 import { readPassphrase, type Terminal } from './config-passphrase.ts'
 import { Daemon } from './daemon.ts'
 import { exitStatus } from '../core/base/exit-status.ts'
@@ -25,6 +26,8 @@ async function main(): Promise<void> {
     .option('--port <number>', 'UDP port; 0 draws one at the first start and keeps it')
     .option('--log-level <level>', 'trace, debug, info, warn or error')
     .option('--set <section.key=value...>', 'one configuration key, before the file; may be given several times')
+    .option('--check', 'check the configuration, print what is wrong with it or what rules, and end')
+    .option('--json', 'with --check: print one JSON object')
     .option('--background', 'start in the background, and return when the daemon is ready')
     .addHelpText('after', '\nIt stays in the foreground and stops on Ctrl-C. In the background: postern up (or --background)\nEvery configuration key, with comments: config/postern.toml')
     .allowExcessArguments(false)
@@ -35,7 +38,11 @@ async function main(): Promise<void> {
     if (usage === 'shown') return
     throw usage ?? error
   }
-  const args = program.opts<DaemonArguments & { readonly background?: true }>()
+  const args = program.opts<DaemonArguments & { readonly background?: true; readonly check?: true; readonly json?: true }>()
+  if (args.check === true) {
+    process.exitCode = printCheck(args, args.json === true)
+    return
+  }
   const start = resolveStart(args)
   if (args.background === true) {
     await goToBackground(start)
@@ -49,6 +56,20 @@ async function main(): Promise<void> {
   stopReopening()
   await log.close()
   process.exitCode = status
+}
+
+/** `--check`: the exit status. */
+function printCheck(args: DaemonArguments, json: boolean): number {
+  try {
+    const checked = checkConfig(args)
+    process.stdout.write(json ? `${JSON.stringify(checked)}\n` : checkedText(checked))
+    return 0
+  } catch (error) {
+    if (!(error instanceof PosternError)) throw error
+    if (json) process.stdout.write(`${JSON.stringify({ error: { code: error.code, message: error.message, hint: error.hint, problems: error.details?.['problems'] } })}\n`)
+    else process.stderr.write(checkFailedText(error))
+    return exitStatus(error.code)
+  }
 }
 
 /** The same command line once more, without `--background`; what must be asked on this terminal is asked now. */
