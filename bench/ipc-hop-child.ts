@@ -3,7 +3,7 @@ import { createServer, connect as connectSocket } from 'node:net'
 import { connect, type Channel } from '../src/client/client.ts'
 import { encodeMessageHead, messageFrameSize, MESSAGE_COST } from '../src/core/wire/ipc.ts'
 import { ipcPathOf } from '../src/core/wire/ipc-path.ts'
-import type { IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../src/ipc/handler.ts'
+import type { Grant, IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../src/ipc/handler.ts'
 import { startIpcServer } from '../src/ipc/server.ts'
 import { serve } from './harness/child.ts'
 import { Histogram } from './harness/stats.ts'
@@ -61,8 +61,20 @@ class HopHandler implements IpcHandler {
     this.methods = methods as IpcMethodTable
   }
 
+  authenticate(): Grant {
+    return { key: undefined, scopes: ['app:*', 'status', 'admin'] }
+  }
+
   onClientOpen(): IpcGreeting {
-    return { peerId: PEER, daemon: '0', instance: '0', scopes: ['app:*', 'status', 'admin'] }
+    return { peerId: PEER, daemon: '0', instance: '0' }
+  }
+
+  onClientLost(client: IpcClient): void {
+    client.close('closed', '')
+  }
+
+  onClientResumed(): IpcGreeting {
+    return this.onClientOpen()
   }
 
   onClientClosed(): void {

@@ -1,6 +1,6 @@
 import type { PosternError } from '../core/base/errors.ts'
 import { BoundedQueue } from '../core/base/queue.ts'
-import { MESSAGE_COST, MESSAGE_GAP, type MessageHead } from '../core/wire/ipc.ts'
+import { MESSAGE_COST, MESSAGE_GAP, MESSAGE_REPEATED, type MessageHead } from '../core/wire/ipc.ts'
 import { MessageView, type Message, type MessageHandler } from './message.ts'
 import { firstOf, waitIn, type Waiter } from './waiting.ts'
 
@@ -12,6 +12,7 @@ type Taking = Waiter<Message | undefined>
  * them gives it back, in steps of a quarter of the window so that the daemon never runs dry and frames stay few.
  */
 export class ChannelReceiver {
+  readonly #reliable: boolean
   readonly #window: number
   readonly #giveBack: (cost: number) => void
   readonly #queue: BoundedQueue<Message>
@@ -22,14 +23,40 @@ export class ChannelReceiver {
   #balance: number
   /** Taken and not yet given back. */
   #taken = 0
+  /** Number of the last message that was taken, on an unreliable channel of the last one that came; -1 = none. */
+  #last = -1
+  /** Messages that came over an earlier connection and earn no credit. */
+  #unearned = 0
   #end: { readonly error: PosternError | undefined } | undefined
 
-  constructor(window: number, giveBack: (cost: number) => void) {
+  constructor(reliable: boolean, window: number, giveBack: (cost: number) => void) {
+    this.#reliable = reliable
     this.#window = window
     this.#balance = window
     this.#giveBack = giveBack
-    // Each message costs at least 32, and the last may take the balance below zero.
-    this.#queue = new BoundedQueue(Math.ceil(window / MESSAGE_COST) + 1)
+    // Each message costs at least 32, and the last may take the balance below zero. An unreliable channel may hold as much again from before.
+    this.#queue = new BoundedQueue((reliable ? 1 : 2) * this.#countMax)
+  }
+
+  get #countMax(): number {
+    return Math.ceil(this.#window / MESSAGE_COST) + 1
+  }
+
+  /** What the daemon need not repeat after a lost connection: the number of the last message, if there was one. */
+  get received(): number | undefined {
+    return this.#last < 0 ? undefined : this.#last
+  }
+
+  /**
+   * There is a connection again, and the credit is what it was at first. What waits here untaken on a reliable channel is
+   * repeated by the daemon, so that it is never here twice, however often connections are lost.
+   */
+  resume(): void {
+    if (this.#reliable) this.#queue.clear()
+    while (this.#queue.size > this.#countMax) this.#queue.shift()
+    this.#unearned = this.#queue.size
+    this.#balance = this.#window
+    this.#taken = 0
   }
 
   /** Messages that wait to be taken. */
@@ -41,6 +68,11 @@ export class ChannelReceiver {
   deliver(head: MessageHead, bytes: Uint8Array, offset: number, length: number): boolean {
     if (this.#balance <= 0) return false
     this.#balance -= length + MESSAGE_COST
+    if ((head.flags & MESSAGE_REPEATED) !== 0 && this.#last >= 0 && ((head.second - this.#last) | 0) <= 0) {
+      this.#giveCredit(length)
+      return true
+    }
+    if (!this.#reliable) this.#last = head.second
     const gapBefore = (head.flags & MESSAGE_GAP) !== 0
     if (this.#handler !== undefined) {
       this.#handle(this.#handler, bytes, offset, length, head.second, gapBefore)
@@ -50,7 +82,7 @@ export class ChannelReceiver {
     const message: Message = { bytes: new Uint8Array(bytes.subarray(offset, offset + length)), id: head.second, gapBefore }
     const taker = firstOf(this.#taking)
     if (taker === undefined) return this.#queue.push(message)
-    this.#take(length)
+    this.#take(message.id, length)
     taker.resolve(message)
     return true
   }
@@ -69,7 +101,7 @@ export class ChannelReceiver {
   receive(signal: AbortSignal | undefined): Promise<Message | undefined> {
     const message = this.#queue.shift()
     if (message !== undefined) {
-      this.#take(message.bytes.length)
+      this.#take(message.id, message.bytes.length)
       return Promise.resolve(message)
     }
     if (this.#end !== undefined) return this.#end.error === undefined ? Promise.resolve(undefined) : Promise.reject(this.#end.error)
@@ -110,10 +142,16 @@ export class ChannelReceiver {
         throw error
       })
     }
-    this.#take(length)
+    this.#take(id, length)
   }
 
-  #take(length: number): void {
+  #take(id: number, length: number): void {
+    if (this.#reliable) this.#last = id
+    if (this.#unearned > 0) this.#unearned--
+    else this.#giveCredit(length)
+  }
+
+  #giveCredit(length: number): void {
     this.#taken += length + MESSAGE_COST
     if (this.#taken * 4 < this.#window || this.#end !== undefined) return
     const cost = this.#taken

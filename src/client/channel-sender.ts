@@ -1,6 +1,7 @@
 import { PosternError } from '../core/base/errors.ts'
 import { LANE_OF_CHANNEL, MESSAGE_COST } from '../core/wire/ipc.ts'
 import { ipcLanes, type IpcLane, type IpcMode } from '../core/wire/ipc-methods.ts'
+import { RetainedMessages, RetainedView, tagAfter, tagDistance } from '../core/wire/ipc-retained.ts'
 import { firstOf, rejectAll, waitIn, type Waiter } from './waiting.ts'
 
 export interface MessageOptions {
@@ -18,7 +19,7 @@ export interface SendOptions extends MessageOptions {
 export type SendResult = 'queued' | 'full' | 'closed'
 
 /** Where messages go: the connection. */
-export type WriteMessage = (lane: number, ttlMs: number, bytes: Uint8Array) => void
+export type WriteMessage = (lane: number, ttlMs: number, tag: number, bytes: Uint8Array, offset: number, length: number) => void
 
 interface Sending extends Waiter<undefined> {
   /** `undefined`: waits for room only. */
@@ -32,19 +33,28 @@ const done = Promise.resolve()
 
 /**
  * The sending half of a channel. Credit comes from the daemon and is all that may be written, so nothing piles up here:
- * what has no credit waits with its sender.
+ * what has no credit waits with its sender. On a reliable channel what was written is held, in a copy, until credit shows that the
+ * daemon took it over: at most the credit of the channel and one message.
  */
 export class ChannelSender {
   readonly #mode: IpcMode
   readonly #write: WriteMessage
   readonly #waiting = new Set<Sending>()
+  readonly #retained: RetainedMessages | undefined
+  readonly #view = new RetainedView()
+  #nextTag = 1
   #maxMessage = 0
+  /** Credit the daemon gave at first: what is not credit now was taken over by it, or is on its way. */
+  #window = 0
   #credit = 0
+  /** Without a connection: messages are held, not written. */
+  #suspended = false
   #closed: PosternError | undefined
 
   constructor(mode: IpcMode, write: WriteMessage) {
     this.#mode = mode
     this.#write = write
+    this.#retained = mode.startsWith('reliable') ? new RetainedMessages() : undefined
   }
 
   get credit(): number {
@@ -57,13 +67,48 @@ export class ChannelSender {
 
   start(sendCredit: number, maxMessage: number): void {
     this.#maxMessage = maxMessage
-    this.grant(sendCredit)
+    this.#window = sendCredit
+    this.#credit = sendCredit
+    this.#serve()
+  }
+
+  /** The connection was lost. */
+  suspend(): void {
+    this.#suspended = true
+  }
+
+  /** There is one again: what the daemon did not take over before goes first. */
+  resume(acceptedTag: number, sendCredit: number): void {
+    const retained = this.#retained
+    if (retained !== undefined) {
+      const missing = acceptedTag === 0 ? retained.count : tagDistance(acceptedTag, this.#nextTag) - 1
+      retained.drop(Math.max(0, retained.count - missing))
+      retained.rewind(0)
+      retained.expectForeignCredit(Math.max(0, this.#window - sendCredit))
+    }
+    this.#credit = sendCredit
+    this.#suspended = false
+    this.#serve()
   }
 
   /** The daemon has room for so much more: whoever waits goes first. */
   grant(add: number): void {
     this.#credit += add
-    while (this.#credit > 0) {
+    this.#retained?.credit(add)
+    this.#serve()
+  }
+
+  /** Uses credit: for what has to be written again, then for whoever waits. */
+  #serve(): void {
+    const retained = this.#retained
+    const view = this.#view
+    while (retained !== undefined && !this.#suspended && this.#credit > 0) {
+      const tag = tagAfter(this.#nextTag, -retained.unsent)
+      if (!retained.next(view)) break
+      this.#credit -= view.length + MESSAGE_COST
+      this.#write(view.lane, view.word, tag, view.bytes, view.offset, view.length)
+    }
+    while (this.#ready) {
       const first = firstOf(this.#waiting)
       if (first === undefined) return
       if (first.message !== undefined) this.#put(first.message.lane, first.message.ttlMs, first.message.bytes)
@@ -75,7 +120,7 @@ export class ChannelSender {
     const lane = this.#laneFor(bytes, options)
     if (lane instanceof PosternError) throw lane
     if (this.#closed !== undefined) return 'closed'
-    if (this.#credit <= 0 || this.#waiting.size > 0) return 'full'
+    if (!this.#ready || this.#waiting.size > 0) return 'full'
     this.#put(lane, options.ttlMs ?? 0, bytes)
     return 'queued'
   }
@@ -84,7 +129,7 @@ export class ChannelSender {
     const lane = this.#laneFor(bytes, options)
     if (lane instanceof PosternError) return Promise.reject(lane)
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
-    if (this.#credit > 0 && this.#waiting.size === 0 && options.signal?.aborted !== true) {
+    if (this.#ready && this.#waiting.size === 0 && options.signal?.aborted !== true) {
       this.#put(lane, options.ttlMs ?? 0, bytes)
       return done
     }
@@ -93,7 +138,7 @@ export class ChannelSender {
 
   writable(signal: AbortSignal | undefined): Promise<void> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
-    return this.#credit > 0 && this.#waiting.size === 0 ? done : this.#wait(signal, undefined)
+    return this.#ready && this.#waiting.size === 0 ? done : this.#wait(signal, undefined)
   }
 
   /** No more can be sent; whoever waits gets the error. */
@@ -101,6 +146,16 @@ export class ChannelSender {
     if (this.#closed !== undefined) return
     this.#closed = error
     rejectAll(this.#waiting, error)
+  }
+
+  /** The channel ended: nothing will be written again. */
+  end(): void {
+    this.#retained?.clear()
+  }
+
+  /** Whether a message may be queued now. What has to be written again keeps its place before all others. */
+  get #ready(): boolean {
+    return this.#credit > 0 && (this.#suspended || (this.#retained?.unsent ?? 0) === 0)
   }
 
   #wait(signal: AbortSignal | undefined, message: Sending['message']): Promise<void> {
@@ -114,7 +169,15 @@ export class ChannelSender {
 
   #put(lane: number, ttlMs: number, bytes: Uint8Array): void {
     this.#credit -= bytes.length + MESSAGE_COST
-    this.#write(lane, ttlMs, bytes)
+    const retained = this.#retained
+    if (retained === undefined) {
+      this.#write(lane, ttlMs, 0, bytes, 0, bytes.length)
+      return
+    }
+    const tag = this.#nextTag
+    this.#nextTag = tagAfter(tag)
+    retained.push(!this.#suspended, 0, lane, ttlMs, bytes, 0, bytes.length)
+    if (!this.#suspended) this.#write(lane, ttlMs, tag, bytes, 0, bytes.length)
   }
 
   /** The number of a message's lane, or an error for what no channel of this kind would ever take. */

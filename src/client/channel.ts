@@ -5,7 +5,7 @@ import type { ChannelCloseParams, ChannelEnd, ChannelStatsResult, IpcLane, IpcMo
 import { ChannelReceiver } from './channel-receiver.ts'
 import { ChannelSender, type MessageOptions, type SendOptions, type SendResult } from './channel-sender.ts'
 import type { Message, MessageHandler } from './message.ts'
-import { throwIfAborted } from './waiting.ts'
+import { throwIfAborted, waitIn, type Waiter } from './waiting.ts'
 
 /** How a channel ended; `disconnected`: the connection to the daemon was lost. */
 export type ChannelOutcome = Omit<ChannelEnd, 'code'> & { readonly code: ChannelEnd['code'] | 'disconnected' }
@@ -21,7 +21,8 @@ export interface CloseOptions {
 
 /**
  * One app's flow to one peer. Messages sent are queued in the daemon within the credit it gave; messages received wait here within
- * the credit we gave. A channel lives as long as the connection to the daemon.
+ * the credit we gave. A channel outlives a lost connection to the daemon if that is made anew soon (10 s, unless the daemon says otherwise): a
+ * reliable one without losing or repeating a message. While there is no connection, messages queue here within the credit.
  *
  * `for await (const message of channel)` takes messages one by one and gives their credit back; it ends when the channel is
  * done, and throws when it ended otherwise. Leaving the loop does not close the channel.
@@ -66,7 +67,7 @@ export interface Channel extends AsyncIterable<Message, undefined, undefined>, A
 
 /** What a channel needs of its connection. */
 export interface ChannelPort {
-  sendMessage(channel: number, lane: number, ttlMs: number, bytes: Uint8Array): void
+  sendMessage(channel: number, lane: number, ttlMs: number, tag: number, bytes: Uint8Array, offset: number, length: number): void
   sendCredit(channel: number, cost: number): void
   channelStats(channel: number, signal: AbortSignal | undefined): Promise<ChannelStatsResult>
   closeChannel(params: ChannelCloseParams, signal: AbortSignal | undefined): Promise<void>
@@ -91,10 +92,13 @@ export class ClientChannel implements Channel {
   readonly lane: IpcLane
   readonly meta: Uint8Array
   readonly closed: Promise<ChannelOutcome>
-  readonly #port: ChannelPort
+  #port: ChannelPort
+  #suspended = false
+  readonly #resuming = new Set<Waiter<undefined>>()
   readonly #sender: ChannelSender
   readonly #receiver: ChannelReceiver
   #resolveClosed!: (end: ChannelOutcome) => void
+  #started = false
   #ended = false
   #closing: Promise<void> | undefined
 
@@ -106,8 +110,8 @@ export class ClientChannel implements Channel {
     this.lane = info.lane
     this.meta = info.meta
     this.#port = port
-    this.#sender = new ChannelSender(info.mode, (lane, ttlMs, bytes) => port.sendMessage(info.number, lane, ttlMs, bytes))
-    this.#receiver = new ChannelReceiver(info.window, (cost) => port.sendCredit(info.number, cost))
+    this.#sender = new ChannelSender(info.mode, (lane, ttlMs, tag, bytes, offset, length) => this.#port.sendMessage(info.number, lane, ttlMs, tag, bytes, offset, length))
+    this.#receiver = new ChannelReceiver(info.mode.startsWith('reliable'), info.window, (cost) => this.#port.sendCredit(info.number, cost))
     this.closed = new Promise((resolve) => (this.#resolveClosed = resolve))
   }
 
@@ -173,7 +177,33 @@ export class ClientChannel implements Channel {
 
   /** The daemon's answer to open or accept. */
   start(sendCredit: number, maxMessage: number): void {
+    this.#started = true
     this.#sender.start(sendCredit, maxMessage)
+  }
+
+  /** Whether it was opened or accepted: another one does not outlive its connection. */
+  get started(): boolean {
+    return this.#started
+  }
+
+  /** What of its messages came: see `received` of hello. */
+  get received(): number | undefined {
+    return this.#receiver.received
+  }
+
+  /** The connection was lost and may be resumed: messages are held until then. */
+  suspend(): void {
+    this.#suspended = true
+    this.#sender.suspend()
+  }
+
+  /** It goes on over another connection. */
+  resume(port: ChannelPort, acceptedTag: number, sendCredit: number): void {
+    this.#port = port
+    this.#suspended = false
+    this.#receiver.resume()
+    this.#sender.resume(acceptedTag, sendCredit)
+    for (const waiter of [...this.#resuming]) waiter.resolve(undefined)
   }
 
   grant(add: number): void {
@@ -190,6 +220,8 @@ export class ClientChannel implements Channel {
     this.#ended = true
     const error = endError(outcome)
     this.#sender.close(error)
+    this.#sender.end()
+    for (const waiter of [...this.#resuming]) waiter.resolve(undefined)
     // An end that the apps agreed on is the end of the messages; any other is an error to whoever reads.
     this.#receiver.close(outcome.code === 'done' || outcome.code === 'app' || outcome.by === 'local' ? undefined : error)
     this.#resolveClosed(outcome)
@@ -201,11 +233,17 @@ export class ClientChannel implements Channel {
     throwIfAborted(signal)
     this.#sender.close(new PosternError('closed', 'This side has closed the channel.'))
     const params = { channel: this.number, ...(abort === undefined ? {} : { abort }), ...(code === undefined ? {} : { code }), ...(reason === undefined ? {} : { reason }) }
-    try {
-      await this.#port.closeChannel(params, signal)
-    } catch (error) {
-      // It ended meanwhile, by the peer or with the connection: closed is closed.
-      if (!this.ended && !(error instanceof PosternError && error.code === 'unknown_channel')) throw error
+    while (!this.ended) {
+      try {
+        await this.#port.closeChannel(params, signal)
+        break
+      } catch (error) {
+        // It ended meanwhile, by the peer or with the connection: closed is closed.
+        if (this.ended || (error instanceof PosternError && error.code === 'unknown_channel')) break
+        if (!this.#suspended) throw error
+        // Nobody knows whether the daemon heard it: it is asked again when the connection is back.
+        await waitIn<undefined, Waiter<undefined>>(this.#resuming, signal, (waiter) => waiter)
+      }
     }
     this.end({ code: 'done', reason: reason ?? '', by: 'local' })
   }

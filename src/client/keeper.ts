@@ -1,5 +1,5 @@
 import { PosternError, type ErrorCode } from '../core/base/errors.ts'
-import { Link, type LinkOptions } from './link.ts'
+import { endCarried, Link, type Carried, type LinkOptions } from './link.ts'
 import type { ClientTimers } from './timers.ts'
 import { rejectAll, waitIn, type Waiter } from './waiting.ts'
 
@@ -38,6 +38,7 @@ export class LinkKeeper {
   readonly #dialing = new AbortController()
   #state: KeeperState = { kind: 'dialing' }
   #attempt = 0
+  #carried: { readonly channels: Carried; readonly stop: () => void } | undefined
 
   constructor(options: KeeperOptions) {
     this.#options = options
@@ -79,25 +80,51 @@ export class LinkKeeper {
   }
 
   #open(signal: AbortSignal | undefined): Promise<Link> {
-    return Link.open({ ...this.#options, onLost: (link, error, retryMs) => this.#lost(link, error, retryMs) }, signal)
+    const onLost: LinkOptions['onLost'] = (link, error, retryMs, carried) => this.#lost(link, error, retryMs, carried)
+    return Link.open({ ...this.#options, onLost }, this.#carried?.channels, signal)
   }
 
   #up(link: Link): void {
     this.#state = { kind: 'up', link }
     this.#attempt = 0
+    this.#carried?.stop()
+    this.#carried = undefined
+    // Nobody comes back here: the daemon need not wait.
+    if (!this.#options.reconnect) link.leave()
     this.#options.onLink(link)
     for (const waiter of [...this.#waiting]) waiter.resolve(link)
     this.#options.onState('connected', undefined)
   }
 
-  #lost(link: Link, error: PosternError, retryMs: number): void {
-    if (this.#state.kind !== 'up' || this.#state.link !== link) return
+  #lost(link: Link, error: PosternError, retryMs: number, carried: Carried | undefined): void {
+    const mine = this.#state.kind === 'up' && this.#state.link === link
+    if (carried !== undefined) {
+      // Lost while it was being opened: the attempt fails, and the next one goes on from here.
+      if ((mine || this.#state.kind === 'dialing') && this.#options.reconnect) this.#carry(carried, error)
+      else endCarried(carried, error)
+    }
+    if (!mine) return
     if (this.#options.reconnect) {
       this.#wait(retryMs)
       this.#options.onState('reconnecting', error)
     } else {
       this.#end(error, error)
     }
+  }
+
+  /** Keeps channels for the next connection, as long as the daemon does. */
+  #carry(carried: Carried, error: PosternError): void {
+    this.#carried?.stop()
+    const stop = carried.channels.size === 0 ? nothing : this.#timers.after(carried.lingerMs, () => this.#drop(error))
+    this.#carried = { channels: carried, stop }
+  }
+
+  #drop(error: PosternError): void {
+    const carried = this.#carried
+    if (carried === undefined) return
+    this.#carried = undefined
+    carried.stop()
+    endCarried(carried.channels, error)
   }
 
   #wait(retryMs: number): void {
@@ -123,7 +150,12 @@ export class LinkKeeper {
   #end(error: PosternError, shown: PosternError | undefined): void {
     if (this.#state.kind === 'closed') return
     this.#state = { kind: 'closed', error }
+    this.#drop(error)
     rejectAll(this.#waiting, error)
     this.#options.onState('closed', shown)
   }
+}
+
+function nothing(): void {
+  // Without channels there is nothing to give up.
 }

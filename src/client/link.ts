@@ -22,24 +22,37 @@ const MESSAGE_MAX_BEFORE_HELLO = 0
 
 export type Incoming = ReturnType<typeof readIncoming>
 
+/** Channels that outlived their connection. */
+export interface Carried {
+  /** Named to the daemon in the next hello. */
+  readonly token: string
+  readonly channels: ReadonlyMap<number, ClientChannel>
+  /** How long the daemon keeps them. */
+  readonly lingerMs: number
+}
+
 export interface LinkOptions {
   readonly paths: readonly IpcPath[]
   readonly hello: HelloParams
   readonly timers: ClientTimers
   /** A remote app wants a channel. */
   readonly onIncoming: (link: Link, incoming: Incoming) => void
-  /** The connection is gone; once, and only after it was open. `retryMs`: the daemon asked not to come back sooner. */
-  readonly onLost: (link: Link, error: PosternError, retryMs: number) => void
+  /**
+   * The connection is gone; once, and only after hello was answered. `retryMs`: the daemon asked not to come back sooner. `carried`: channels for the
+   * next connection; whoever makes none ends them.
+   */
+  readonly onLost: (link: Link, error: PosternError, retryMs: number, carried: Carried | undefined) => void
 }
 
 const pool = new IpcBatchPool(16)
 
 /**
- * One connection to the daemon, from hello to its end, with the requests and channels that live on it. Everything on it ends
- * with it.
+ * One connection to the daemon, from hello to its end, with the requests and channels that live on it. Requests end with it; its
+ * channels can go on with another one.
  */
 export class Link implements ChannelPort {
   readonly #options: LinkOptions
+  readonly #carried: Carried | undefined
   readonly #calls: Calls
   readonly #channels = new Map<number, ClientChannel>()
   readonly #reader = new IpcFrameReader({ json: JSON_BODY_MAX, message: MESSAGE_MAX_BEFORE_HELLO })
@@ -54,16 +67,21 @@ export class Link implements ChannelPort {
   #flushPending = false
   #onDrained: (() => void) | undefined
   #bye: { readonly error: PosternError; readonly retryMs: number } | undefined
-  #closed = false
+  #leaving = false
+  #lost: PosternError | undefined
 
-  private constructor(options: LinkOptions) {
+  private constructor(options: LinkOptions, carried: Carried | undefined) {
     this.#options = options
+    this.#carried = carried
     this.#calls = new Calls((text) => this.#writeJson(text))
   }
 
-  /** Connects and says hello. Fails with `not_running`, `permission`, `config`, `timeout`, `aborted`, or what the daemon answers. */
-  static async open(options: LinkOptions, signal: AbortSignal | undefined): Promise<Link> {
-    const link = new Link(options)
+  /**
+   * Connects and says hello, on which `carried` channels go on or end. Fails with `not_running`, `permission`, `config`, `timeout`, `aborted`, or
+   * what the daemon answers; then they are as they were.
+   */
+  static async open(options: LinkOptions, carried: Carried | undefined, signal: AbortSignal | undefined): Promise<Link> {
+    const link = new Link(options, carried)
     const socket = await connectDaemon(options.paths, (bytes, length) => link.#receive(bytes, length), signal)
     await link.#greet(socket, signal)
     return link
@@ -73,6 +91,10 @@ export class Link implements ChannelPort {
   get hello(): HelloResult {
     if (this.#hello === undefined) throw new PosternError('disconnected', 'The daemon has not said hello.')
     return this.#hello
+  }
+
+  get #closed(): boolean {
+    return this.#lost !== undefined
   }
 
   call<M extends IpcMethod, T>(method: M, params: IpcParams<M>, options: CallOptions<T>): Promise<T> {
@@ -86,9 +108,9 @@ export class Link implements ChannelPort {
     return channel
   }
 
-  sendMessage(channel: number, lane: number, ttlMs: number, bytes: Uint8Array): void {
+  sendMessage(channel: number, lane: number, ttlMs: number, tag: number, bytes: Uint8Array, offset: number, length: number): void {
     if (this.#closed) return
-    this.#outbox.appendMessage(channel, 0, lane, 0, ttlMs, bytes, 0, bytes.length)
+    this.#outbox.appendMessage(channel, 0, lane, tag, ttlMs, bytes, offset, length)
     this.#wake()
   }
 
@@ -142,9 +164,16 @@ export class Link implements ChannelPort {
     }
   }
 
+  /** This connection will not be resumed: its channels end with it. */
+  leave(): void {
+    this.#leaving = true
+    this.call('leave', {}, { take: () => undefined }).catch(alreadyGone)
+  }
+
   /** Ends the connection when what was queued is written, at the latest after a second. */
   async close(error: PosternError): Promise<void> {
     if (this.#closed) return
+    if (!this.#leaving) this.leave()
     this.flush()
     if (this.#outbox.size > 0) {
       await new Promise<void>((resolve) => {
@@ -164,7 +193,9 @@ export class Link implements ChannelPort {
     socket.on('close', () => this.#lose(this.#bye?.error ?? new PosternError('disconnected', 'The daemon closed the connection.')))
     const stopWaiting = this.#options.timers.after(HELLO_TIMEOUT_MS, () => this.#lose(new PosternError('timeout', 'The daemon did not answer hello.')))
     try {
-      this.#hello = await this.call('hello', this.#options.hello, { signal, take: (result) => this.#welcome(readHello(result)) })
+      await this.call('hello', this.#helloParams(), { signal, take: (result) => this.#welcome(readHello(result)) })
+      // Lost again with the next frame: then it never was.
+      if (this.#lost !== undefined) throw this.#lost
     } catch (error) {
       this.#lose(error as PosternError)
       throw error
@@ -173,10 +204,37 @@ export class Link implements ChannelPort {
     }
   }
 
-  #welcome(hello: HelloResult): HelloResult {
+  #helloParams(): HelloParams {
+    const carried = this.#carried
+    if (carried === undefined) return this.#options.hello
+    const received: Record<string, number> = {}
+    for (const [number, channel] of carried.channels) if (channel.received !== undefined) received[number] = channel.received
+    return { ...this.#options.hello, resume: carried.token, received }
+  }
+
+  #welcome(hello: HelloResult): void {
     if (hello.protocol < IPC_PROTOCOL) throw new PosternError('protocol', `The daemon speaks version ${hello.protocol}, this client ${IPC_PROTOCOL}.`, { hint: 'Use the client that came with the daemon.' })
     this.#reader.limits = { json: JSON_BODY_MAX, message: hello.limits.message }
-    return hello
+    this.#hello = hello
+    if (this.#carried !== undefined) this.#resume(this.#carried, hello)
+  }
+
+  /** While the answer to hello is handled: the frames behind it are for these channels. */
+  #resume(carried: Carried, hello: HelloResult): void {
+    const accounts = new Map(hello.channels.map((account) => [account.channel, account] as const))
+    for (const [number, channel] of carried.channels) {
+      if (channel.ended) continue
+      const account = accounts.get(number)
+      accounts.delete(number)
+      if (account === undefined) {
+        endAsLost(channel, new PosternError('disconnected', 'The daemon does not have this channel any more.'))
+        continue
+      }
+      this.#channels.set(number, channel)
+      channel.resume(this, account.acceptedTag, account.sendCredit)
+    }
+    // Opened or accepted just before the loss, or ended here meanwhile: nobody here has a use for them.
+    for (const number of accounts.keys()) this.abandonChannel(number)
   }
 
   #receive(bytes: Uint8Array, length: number): void {
@@ -299,16 +357,44 @@ export class Link implements ChannelPort {
 
   #lose(error: PosternError): void {
     if (this.#closed) return
-    this.#closed = true
+    this.#lost = error
     this.#outbox.clear()
     this.#socket?.destroy()
     this.#onDrained?.()
     this.#calls.close(error)
-    for (const channel of this.#channels.values()) channel.end({ code: 'disconnected', reason: error.message, by: 'daemon' })
+    // Lost before the answer to hello was handled: the channels are where they were.
+    if (this.#hello === undefined) return
+    const carried = this.#carry(error)
     this.#channels.clear()
     this.#latest = undefined
-    if (this.#hello !== undefined) this.#options.onLost(this, error, this.#bye?.retryMs ?? 0)
+    this.#options.onLost(this, error, this.#bye?.retryMs ?? 0, carried)
   }
+
+  /** What may go on: after a goodbye, or a mistake of either side, nothing does. */
+  #carry(error: PosternError): Carried | undefined {
+    const { resume: token, lingerMs = 0 } = this.hello
+    const mayResume = error.code === 'disconnected' && this.#bye === undefined && !this.#leaving && token !== undefined
+    const channels = new Map<number, ClientChannel>()
+    for (const [number, channel] of this.#channels) {
+      if (!mayResume || !channel.started) {
+        endAsLost(channel, error)
+      } else {
+        channel.suspend()
+        channels.set(number, channel)
+      }
+    }
+    // Also without channels: the daemon may have opened some whose answers were lost.
+    return mayResume ? { token, channels, lingerMs } : undefined
+  }
+}
+
+/** The channels do not go on. */
+export function endCarried(carried: Carried, error: PosternError): void {
+  for (const channel of carried.channels.values()) endAsLost(channel, error)
+}
+
+function endAsLost(channel: ClientChannel, error: PosternError): void {
+  channel.end({ code: 'disconnected', reason: error.message, by: 'daemon' })
 }
 
 /** The daemon has closed it already, or the connection is gone: either way it is no more. */

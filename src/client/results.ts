@@ -3,11 +3,13 @@ import { PosternError } from '../core/base/errors.ts'
 import type { JsonObject } from '../core/wire/ipc-json.ts'
 import { MemberReader } from '../core/wire/ipc-members.ts'
 import {
-  channelEndCodes, ipcLanes, ipcModes, type ChannelAcceptResult, type ChannelOpenResult, type HelloLimits, type HelloResult, type IpcEvents,
+  channelEndCodes, ipcLanes, ipcModes, type ChannelAcceptResult, type ChannelOpenResult, type HelloLimits, type HelloResult, type IpcEvents, type ResumedChannel,
 } from '../core/wire/ipc-methods.ts'
 
 const U32_MAX = 0xffff_ffff
 const TEXT_MAX = 4096
+/** WIRE.md §8.4. */
+const LINGER_DEFAULT_MS = 10_000
 
 function read<T>(what: string, members: JsonObject, parse: (m: MemberReader) => T): T {
   const reader = new MemberReader(members)
@@ -25,7 +27,10 @@ export function readHello(result: JsonObject): HelloResult {
       peerId: m.peerId('peerId'),
       instance: m.text('instance', TEXT_MAX),
       scopes: m.list('scopes', 1024, 'scopes', (value) => (typeof value === 'string' ? value : undefined)),
-      limits, resumed: false, channels: [],
+      limits,
+      ...m.optional('resume', (name) => ({ resume: m.text(name, TEXT_MAX), lingerMs: m.optional('lingerMs', (member) => m.integer(member, 0, U32_MAX)) ?? LINGER_DEFAULT_MS })),
+      resumed: m.optional('resumed', (name) => m.boolean(name)) ?? false,
+      channels: m.optional('channels', (name) => m.list(name, 1_000_000, 'channels', (value) => read('channels', objectOf(value), readResumed))) ?? [],
     }
   })
 }
@@ -79,6 +84,10 @@ export function readObjects(what: string, result: JsonObject, name: string): rea
 function readLimits(m: MemberReader): HelloLimits {
   const count = (name: string): number => m.integer(name, 1, U32_MAX)
   return { message: count('message'), channels: count('channels'), json: count('json'), open: count('open') }
+}
+
+function readResumed(m: MemberReader): ResumedChannel {
+  return { channel: m.integer('channel', 1, U32_MAX), acceptedTag: m.integer('acceptedTag', 0, U32_MAX), sendCredit: m.integer('sendCredit', -U32_MAX, U32_MAX) }
 }
 
 function readAccount(m: MemberReader): ChannelAcceptResult {

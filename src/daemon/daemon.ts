@@ -11,7 +11,7 @@ import { Endpoint } from '../core/endpoint/endpoint.ts'
 import type { HelloRequest, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
 import { checkSocketPath } from '../core/wire/ipc-path.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
-import type { ClientEnd, IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../ipc/handler.ts'
+import type { ClientEnd, Grant, IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../ipc/handler.ts'
 import { startIpcServer, type IpcServer } from '../ipc/server.ts'
 import { UdpDriver } from '../net/udp.ts'
 import { Clock } from '../platform/clock.ts'
@@ -123,7 +123,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   async #open(node: NodeState): Promise<void> {
     await this.#udp.start()
     if (this.#config.udp.port === 0 && this.#udp.port !== node.udpPort) await storeUdpPort(this.#state.store, this.#udp.port)
-    this.#ipc = await startIpcServer({ handler: this, paths: this.#options.paths.sockets, messageMax: this.#config.limits.message })
+    this.#ipc = await startIpcServer({ handler: this, paths: this.#options.paths.sockets, messageMax: this.#config.limits.message, linger: this.#config.ipc.linger })
     // Also who never came, or came so lately that a crash was quicker than the disk: the session is repaired by our dial alone.
     const wanted = node.peers.filter((peer) => peer.hadSession || (peer.connectedAt === undefined && peer.addresses.length > 0))
     this.#dial(wanted.map((peer) => peer.id))
@@ -311,11 +311,29 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
 
   // ── clients ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+  authenticate(key: string | undefined): Grant | undefined {
+    return key === undefined ? { key: undefined, scopes: this.#config.ipc.uidScopes } : undefined
+  }
+
   onClientOpen(client: IpcClient, _hello: HelloRequest): IpcGreeting {
     if (this.#stopping !== undefined) throw new PosternError('shutting_down', 'The daemon is shutting down.')
     this.#router.clientOpened(client)
     this.#log.debug('client connected', { client: client.name, number: client.id })
-    return { peerId: this.peerId, daemon: version, instance: this.#instance, scopes: this.#config.ipc.uidScopes }
+    return this.#greeting()
+  }
+
+  onClientLost(client: IpcClient): void {
+    this.#router.clientLost(client)
+    this.#log.debug('client lost its connection', { client: client.name, number: client.id })
+  }
+
+  onClientResumed(client: IpcClient): IpcGreeting {
+    this.#log.debug('client came back', { client: client.name, number: client.id })
+    return this.#greeting()
+  }
+
+  #greeting(): IpcGreeting {
+    return { peerId: this.peerId, daemon: version, instance: this.#instance }
   }
 
   onClientClosed(client: IpcClient, end: ClientEnd): void {
@@ -365,6 +383,10 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       'invite.join': (_client, request) => peers.join(request.link),
       'invite.list': () => peers.listInvites(),
       'invite.revoke': (_client, request) => peers.revokeInvite(request.id),
+      'leave': (client) => {
+        client.leave()
+        return {}
+      },
       'shutdown': () => this.#shutdown(),
     }
   }

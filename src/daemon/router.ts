@@ -74,6 +74,15 @@ export class Router {
     this.#runtime.schedule()
   }
 
+  /** Its connection is gone, its channels wait for it: nobody listens, and nothing is held back for the sake of a socket. */
+  clientLost(client: IpcClient): void {
+    const routed = this.#clients.get(client)
+    if (routed === undefined) return
+    for (const app of routed.apps) this.#listeners.delete(app)
+    routed.apps.clear()
+    this.onWritable(client)
+  }
+
   /** Everything that clients wrote has found room in the endpoint. */
   get settled(): boolean {
     for (const routed of this.#clients.values()) if (routed.parkedBytes > 0 || routed.paused) return false

@@ -1,5 +1,6 @@
 import { CLIENT_CHANNELS_MAX } from '../core/wire/ipc.ts'
-import type { IpcMode } from '../core/wire/ipc-methods.ts'
+import type { ChannelEnd, IpcMode } from '../core/wire/ipc-methods.ts'
+import { RetainedMessages } from '../core/wire/ipc-retained.ts'
 import type { NewChannel } from './handler.ts'
 
 /**
@@ -26,8 +27,18 @@ export interface ChannelRow {
   /** What it may still be sent; below zero once. */
   deliveryBalance: number
   nextDelivery: number
-  /** Frames kept in `opening`; bounded by the window and one message. */
+  /** Frames kept in `opening`, where {@link retained} is not there to keep them; bounded by the window and one message. */
   held: Uint8Array[]
+  /** Reliable channels: what the client may not have yet, to be repeated after its connection was lost. Bounded by the window and one message. */
+  readonly retained: RetainedMessages | undefined
+  /** Tag of the last message that was taken from the client; 0 = none with a tag. */
+  acceptedTag: number
+  /** After resuming, tags up to this one are repetitions; 0 once a newer one came. */
+  repeatedTag: number
+  /** Messages of an unreliable channel went with a connection: the next one says so. */
+  gap: boolean
+  /** It ended, and the client is told behind the messages that wait. */
+  end: ChannelEnd | undefined
 }
 
 const U32_MAX = 0xffff_ffff
@@ -49,11 +60,22 @@ export class ChannelTable {
     const row: ChannelRow = {
       number: this.#next++, context: channel.context, mode: channel.mode, handle, deadlineMs: channel.deadlineMs, state,
       sendBalance: 0, maxMessage: 0, window: channel.credit, deliveryBalance: channel.credit, nextDelivery: 0, held: [],
+      retained: channel.mode.startsWith('reliable') ? new RetainedMessages() : undefined, acceptedTag: 0, repeatedTag: 0, gap: false, end: undefined,
     }
     this.#rows.set(row.number, row)
     return row
   }
 
+  rows(): IterableIterator<ChannelRow> {
+    return this.#rows.values()
+  }
+
+  /** A channel whose end was told comes back: it is to be told once more. */
+  restore(row: ChannelRow): void {
+    this.#rows.set(row.number, row)
+  }
+
+  /** Also one that has ended and whose last messages still wait: look at its `end`. */
   get(number: number): ChannelRow | undefined {
     if (this.#latest?.number === number) return this.#latest
     const row = this.#rows.get(number)

@@ -1,14 +1,18 @@
 import { utf8 } from '../core/base/bytes.ts'
 import type { Counters } from '../core/base/counters.ts'
 import {
-  decodeCredit, decodeMessage, encodeMessageHead, LANE_OF_CHANNEL, MESSAGE_CONFIRM, MESSAGE_COST, MESSAGE_HEADER_SIZE, messageFrameSize, MessageHead,
+  decodeCredit, decodeMessage, encodeMessageHead, LANE_OF_CHANNEL, MESSAGE_CONFIRM, MESSAGE_COST, MESSAGE_GAP, MESSAGE_HEADER_SIZE, MESSAGE_REPEATED, messageFrameSize,
+  MessageHead,
 } from '../core/wire/ipc.ts'
+import type { Instant } from '../core/base/time.ts'
 import { toBase64 } from '../core/wire/ipc-base64.ts'
 import { encodeEvent } from '../core/wire/ipc-json.ts'
-import { ipcLanes, type ChannelEnd, type ChannelEndCode, type IpcEventName, type IpcEvents } from '../core/wire/ipc-methods.ts'
-import type { IpcOutbox } from '../core/wire/ipc-outbox.ts'
+import { ipcLanes, type ChannelEnd, type ChannelEndCode, type IpcEventName, type IpcEvents, type ResumedChannel } from '../core/wire/ipc-methods.ts'
+import { isTagAfter, RetainedView } from '../core/wire/ipc-retained.ts'
 import { ChannelTable, type ChannelRow } from './channel-table.ts'
+import type { ClientOutbox } from './client-outbox.ts'
 import type { IpcCounterName } from './counters.ts'
+import { EndedChannels } from './ended-channels.ts'
 import type { DeliverResult, IncomingMessage, IpcClient, IpcHandler, NewChannel, OfferedChannel } from './handler.ts'
 
 /** Messages of all clients: plain numbers, because a named counter per message would be a lookup per message. */
@@ -24,7 +28,8 @@ export type FrameOutcome = 'taken' | 'blocked' | 'malformed'
 
 export interface ClientChannelsOptions {
   readonly handler: IpcHandler
-  readonly outbox: IpcOutbox
+  /** Of the connection the client has now. */
+  readonly outbox: () => ClientOutbox
   /** Called after anything was put into `outbox`. */
   readonly queued: () => void
   readonly tally: MessageTally
@@ -48,12 +53,18 @@ export class ClientChannels {
   readonly table: ChannelTable = new ChannelTable()
   readonly #client: IpcClient
   readonly #handler: IpcHandler
-  readonly #outbox: IpcOutbox
+  readonly #outbox: () => ClientOutbox
   readonly #queued: () => void
   readonly #tally: MessageTally
   readonly #counters: Counters<IpcCounterName>
   readonly #head = new MessageHead()
   readonly #message = new MessageView()
+  readonly #view = new RetainedView()
+  /** Channels with messages, or their end, to write as the socket has room. */
+  readonly #backlog = new Set<ChannelRow>()
+  /** Channels that ended a moment ago: whether the client read so is not known yet. */
+  readonly #ended = new EndedChannels()
+  #detached = false
 
   constructor(client: IpcClient, options: ClientChannelsOptions) {
     this.#client = client
@@ -78,43 +89,154 @@ export class ClientChannels {
 
   /** The answer to open is written: what was kept follows it. */
   announce(row: ChannelRow): void {
-    for (const frame of row.held) this.#outbox.appendFrame(frame)
+    for (const frame of row.held) this.#outbox().frames.appendFrame(frame)
     row.held = []
+    if (row.retained !== undefined && row.retained.unsent > 0) this.#backlog.add(row)
     this.#queued()
   }
 
   close(channel: number, end: ChannelEnd): void {
     const row = this.table.get(channel)
-    if (row === undefined) return
-    this.table.remove(channel)
-    if (row.state !== 'opening') this.#event('event.channel.closed', { channel, ...end })
+    if (row === undefined || row.end !== undefined) return
+    if (row.state === 'opening') {
+      this.table.remove(channel)
+      return
+    }
+    row.end = end
+    if (this.#detached || (row.retained?.unsent ?? 0) > 0) this.#backlog.add(row)
+    else this.#tellEnd(row, end)
   }
 
   send(channel: number, flags: number, bytes: Uint8Array, offset: number, length: number, lane: number): DeliverResult {
     const row = this.table.get(channel)
-    if (row === undefined) return 'closed'
+    if (row === undefined || row.end !== undefined) return 'closed'
     if (row.deliveryBalance <= 0) return 'no-credit'
+    const { retained } = row
+    if (retained === undefined && this.#detached) {
+      row.gap = true
+      return 'no-credit'
+    }
     row.deliveryBalance -= length + MESSAGE_COST
     const id = row.nextDelivery
     row.nextDelivery = (id + 1) >>> 0
     this.#tally.messagesOut++
     this.#tally.bytesOut += length
-    if (row.state === 'opening') {
-      const frame = new Uint8Array(messageFrameSize(length))
-      frame.set(bytes.subarray(offset, offset + length), encodeMessageHead(frame, 0, length, channel, flags, lane, row.handle, id))
-      row.held.push(frame)
-    } else {
-      this.#outbox.appendMessage(channel, flags, lane, row.handle, id, bytes, offset, length)
-      this.#queued()
+    if (retained === undefined) {
+      const marked = row.gap ? flags | MESSAGE_GAP : flags
+      row.gap = false
+      if (row.state !== 'opening') this.#write(row, marked, lane, id, bytes, offset, length)
+      else row.held.push(messageFrame(row, marked, lane, id, bytes, offset, length))
+      return 'queued'
+    }
+    const direct = row.state !== 'opening' && !this.#detached && retained.unsent === 0
+    retained.push(direct, flags, lane, 0, bytes, offset, length)
+    if (direct) {
+      this.#write(row, flags, lane, id, bytes, offset, length)
+    } else if (row.state !== 'opening') {
+      this.#backlog.add(row)
+      if (!this.#detached) this.#queued()
     }
     return 'queued'
   }
 
   grant(channel: number, add: number): void {
     const row = this.table.get(channel)
-    if (row === undefined || add <= 0) return
+    if (row === undefined || row.end !== undefined || add <= 0) return
     row.sendBalance += add
-    this.#outbox.appendCredit(channel, add)
+    if (this.#detached) return
+    this.#outbox().frames.appendCredit(channel, add)
+    this.#queued()
+  }
+
+  /** Writes what waits in channels, while the client's socket has room. */
+  pump(now: Instant): void {
+    if (this.#detached) return
+    this.#ended.forget(now)
+    const outbox = this.#outbox()
+    const view = this.#view
+    for (const row of this.#backlog) {
+      const { retained } = row
+      while (retained !== undefined && retained.unsent > 0) {
+        if (outbox.congested) {
+          outbox.wantRoom()
+          return
+        }
+        const id = (row.nextDelivery - retained.unsent) >>> 0
+        retained.next(view)
+        this.#write(row, view.flags, view.lane, id, view.bytes, view.offset, view.length)
+      }
+      this.#backlog.delete(row)
+      if (row.end !== undefined) this.#tellEnd(row, row.end)
+    }
+  }
+
+  /** Whether there is anything that a client which comes back would miss. */
+  get resumable(): boolean {
+    for (const row of this.table.rows()) if (row.state === 'open' || row.end !== undefined) return true
+    return this.#ended.size > 0
+  }
+
+  /** The connection is gone, the channels stay. Those whose opening was not finished end: the client never knew, or could not decide. */
+  detach(): void {
+    this.#detached = true
+    this.#backlog.clear()
+    for (const row of [...this.table.rows()]) {
+      if (row.state === 'open' || row.end !== undefined) continue
+      this.table.remove(row.number)
+      const end: ChannelEnd = { code: 'app_gone', reason: 'The app lost its connection.', by: 'daemon' }
+      this.#handler.onChannelBroken(this.#client, row.number, row.context, end)
+    }
+  }
+
+  /**
+   * The client has a connection again, and has had messages up to these delivery numbers: what it may not have is written again
+   * by the next {@link pump}, after the answer to hello.
+   */
+  attach(received: ReadonlyMap<number, number>): ResumedChannel[] {
+    this.#detached = false
+    for (const row of this.#ended.takeAll()) this.table.restore(row)
+    const channels: ResumedChannel[] = []
+    for (const row of this.table.rows()) {
+      this.#restart(row, received.get(row.number))
+      row.repeatedTag = row.acceptedTag
+      channels.push({ channel: row.number, acceptedTag: row.acceptedTag, sendCredit: row.sendBalance })
+      if ((row.retained?.unsent ?? 0) > 0 || row.end !== undefined) this.#backlog.add(row)
+    }
+    return channels
+  }
+
+  clear(): void {
+    this.table.clear()
+    this.#backlog.clear()
+    this.#ended.clear()
+  }
+
+  /** The delivery account of a channel begins anew: what the client has had counts as taken, the rest is charged and written again. */
+  #restart(row: ChannelRow, last: number | undefined): void {
+    const { retained, window } = row
+    const handed = last === undefined ? 0 : (last + 1) >>> 0
+    const missed = (row.nextDelivery - handed) >>> 0
+    if (retained === undefined) {
+      if (missed > 0) row.gap = true
+    } else {
+      retained.drop(Math.max(0, retained.count - missed))
+      retained.rewind(MESSAGE_REPEATED)
+    }
+    const balance = window - (retained?.cost ?? 0)
+    const taken = balance - row.deliveryBalance
+    if (taken <= 0) return
+    row.deliveryBalance = balance
+    if (row.end === undefined) this.#handler.onCredit(this.#client, row.number, row.context, taken)
+  }
+
+  #tellEnd(row: ChannelRow, end: ChannelEnd): void {
+    this.table.remove(row.number)
+    this.#ended.add(row)
+    this.#event('event.channel.closed', { channel: row.number, ...end })
+  }
+
+  #write(row: ChannelRow, flags: number, lane: number, id: number, bytes: Uint8Array, offset: number, length: number): void {
+    this.#outbox().frames.appendMessage(row.number, flags, lane, row.handle, id, bytes, offset, length)
     this.#queued()
   }
 
@@ -124,7 +246,9 @@ export class ClientChannels {
     if (!decodeMessage(bytes, offset, length, head)) return 'malformed'
     const row = this.table.get(head.channel)
     if (row === undefined) return this.#unknown(head.channel)
+    if (row.end !== undefined) return 'taken'
     const size = length - MESSAGE_HEADER_SIZE
+    if (row.repeatedTag !== 0 && head.first !== 0 && this.#isRepeated(row, head.first, size)) return 'taken'
     if (row.sendBalance <= 0) return this.#break(row, 'credit', 'ipc_channel_no_credit', 'A message was written without credit.')
     if (size > row.maxMessage) return this.#break(row, 'limit', 'ipc_channel_too_large', `A message was larger than ${row.maxMessage} bytes.`)
     if (!laneFits(row, head.lane)) return this.#break(row, 'protocol', 'ipc_channel_protocol', 'The lane of a message was not 255 on an ordered channel, or no lane.')
@@ -139,6 +263,7 @@ export class ClientChannels {
     message.offset = offset + MESSAGE_HEADER_SIZE
     message.length = size
     if (!this.#handler.onMessage(this.#client, message)) return 'blocked'
+    if (head.first !== 0) row.acceptedTag = head.first
     row.sendBalance -= size + MESSAGE_COST
     this.#tally.messagesIn++
     this.#tally.bytesIn += size
@@ -154,9 +279,22 @@ export class ClientChannels {
     const cost = Math.min(credit.add, row.window - row.deliveryBalance)
     if (cost > 0) {
       row.deliveryBalance += cost
-      this.#handler.onCredit(this.#client, row.number, row.context, cost)
+      row.retained?.credit(cost)
+      if (row.end === undefined) this.#handler.onCredit(this.#client, row.number, row.context, cost)
     }
     return 'taken'
+  }
+
+  /** Whether a message was taken before the connection was lost. It was written, so it is charged; nothing becomes of it, so that is given back. */
+  #isRepeated(row: ChannelRow, tag: number, size: number): boolean {
+    if (isTagAfter(tag, row.repeatedTag)) {
+      row.repeatedTag = 0
+      return false
+    }
+    this.#counters.add('ipc_ignored_repeats')
+    row.sendBalance -= size + MESSAGE_COST
+    this.grant(row.number, size + MESSAGE_COST)
+    return true
   }
 
   /** Frames for a channel that has closed meanwhile are right; for one that never was, the client is confused. */
@@ -175,9 +313,15 @@ export class ClientChannels {
   }
 
   #event<N extends IpcEventName>(name: N, params: IpcEvents[N]): void {
-    this.#outbox.appendJson(utf8(encodeEvent(name, params)), true)
+    this.#outbox().frames.appendJson(utf8(encodeEvent(name, params)), true)
     this.#queued()
   }
+}
+
+function messageFrame(row: ChannelRow, flags: number, lane: number, id: number, bytes: Uint8Array, offset: number, length: number): Uint8Array {
+  const frame = new Uint8Array(messageFrameSize(length))
+  frame.set(bytes.subarray(offset, offset + length), encodeMessageHead(frame, 0, length, row.number, flags, lane, row.handle, id))
+  return frame
 }
 
 function laneFits(row: ChannelRow, lane: number): boolean {

@@ -34,6 +34,11 @@ export class ClientOutbox {
     return this.#wasCongested && this.frames.size < WRITABLE_BELOW
   }
 
+  /** Says {@link hasRoomAgain} when there is, also if nothing more is appended. */
+  wantRoom(): void {
+    this.#wasCongested = true
+  }
+
   roomTold(): void {
     this.#wasCongested = false
   }

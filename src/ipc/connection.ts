@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { IpcSlice } from '../core/wire/ipc-outbox.ts'
-import { IpcSession, type SessionShared } from './session.ts'
+import { IpcSession } from './session.ts'
+import type { SessionShared } from './session-types.ts'
 import type { IpcTimers } from './timers.ts'
 
 /** What a connection asks of its server. */
@@ -10,14 +11,18 @@ export interface ConnectionHost {
   wake(connection: IpcConnection): void
   /** The session's next deadline may have changed. */
   rearm(connection: IpcConnection): void
-  /** The socket is closed and the handler knows. */
+  /** The connection belongs to another session now; see {@link SessionLink.handOver}. */
+  handOver(connection: IpcConnection, to: IpcSession): void
+  /** The socket is closed. */
+  closed(): void
+  /** The socket is closed, the session is over, and the handler knows. */
   left(connection: IpcConnection): void
 }
 
 /** A socket and its session: moves bytes between them and keeps one write at a time in the kernel's hands. */
 export class IpcConnection {
-  readonly slot: number
-  readonly session: IpcSession
+  slot: number
+  session: IpcSession
   /** Whether the server has it on its list for the next turn. */
   awake = false
   readonly #socket: Socket
@@ -28,19 +33,23 @@ export class IpcConnection {
   /** Callbacks still to come of writes that were seen to be complete at once. */
   #settledWrites = 0
   #ended = false
+  #closed = false
+  /** Its session went on with another connection: nothing that happens here is of interest. */
+  #released = false
 
   constructor(slot: number, socket: Socket, shared: SessionShared, host: ConnectionHost) {
     this.slot = slot
     this.#socket = socket
     this.#host = host
     this.#shared = shared
-    this.session = new IpcSession(slot, host.timers.now(), shared, () => host.wake(this))
+    this.session = new IpcSession(slot, host.timers.now(), shared, { wake: () => host.wake(this), handOver: (to) => host.handOver(this, to) })
     socket.on('data', (chunk: Buffer) => this.#guard('receive', () => this.session.receive(host.timers.now(), chunk)))
-    socket.on('end', () => this.#guard('end', () => this.session.disconnected(undefined)))
-    socket.on('error', (error) => this.#guard('error', () => this.session.disconnected(error)))
+    socket.on('end', () => this.#guard('end', () => this.session.disconnected(host.timers.now(), undefined)))
+    socket.on('error', (error) => this.#guard('error', () => this.session.disconnected(host.timers.now(), error)))
     socket.on('close', () => {
-      this.#guard('close', () => this.session.disconnected(undefined))
-      host.left(this)
+      this.#closed = true
+      host.closed()
+      this.#guard('close', () => this.session.disconnected(host.timers.now(), undefined))
     })
   }
 
@@ -60,7 +69,7 @@ export class IpcConnection {
   /** Hands to the socket what it takes now. */
   flush(): void {
     const socket = this.#socket
-    if (socket.destroyed || this.#ended) return
+    if (socket.destroyed || this.#ended || this.#released) return
     const now = this.#host.timers.now()
     const slice = this.#slice
     while (!this.#writing && this.session.takeWrite(now, slice)) {
@@ -78,7 +87,9 @@ export class IpcConnection {
     }
   }
 
-  destroy(): void {
+  /** Its session goes on elsewhere. */
+  release(): void {
+    this.#released = true
     this.#socket.destroy()
   }
 
@@ -93,6 +104,7 @@ export class IpcConnection {
   }
 
   #written(): void {
+    if (this.#released) return
     this.#writing = false
     this.session.wrote()
   }
@@ -101,8 +113,9 @@ export class IpcConnection {
   #follow(): void {
     const { session } = this
     const socket = this.#socket
-    if (session.gone) {
+    if (session.gone || session.lingering) {
       socket.destroy()
+      if (session.gone && this.#closed) this.#host.left(this)
     } else if (session.reading === socket.isPaused()) {
       if (session.reading) socket.resume()
       else socket.pause()
@@ -112,6 +125,7 @@ export class IpcConnection {
 
   /** A mistake of ours costs the client whose bytes led to it, and nobody else. */
   #guard(during: string, work: () => void): void {
+    if (this.#released) return
     try {
       work()
     } catch (error) {

@@ -19,7 +19,11 @@ export interface IpcGreeting {
   readonly daemon: string
   /** Hex; another one after each start. */
   readonly instance: string
-  /** What this client may do; enforced by the server. */
+}
+
+/** What a client may do, and by which API key; `undefined`: without one, as the user who owns the daemon. */
+export interface Grant {
+  readonly key: string | undefined
   readonly scopes: readonly IpcScope[]
 }
 
@@ -80,7 +84,9 @@ export interface IpcClient {
   readonly name: string
   readonly app: string | undefined
   readonly scopes: readonly IpcScope[]
-  /** Aborted when the client is gone, after {@link IpcHandler.onClientClosed}. */
+  /** Id of the API key it came with. */
+  readonly key: string | undefined
+  /** Aborted when the connection it has now is gone, before {@link IpcHandler.onClientLost} and {@link IpcHandler.onClientClosed}. */
   readonly signal: AbortSignal
   /**
    * More than 1 MiB waits for the socket. Messages still queue, but whoever goes on loses the client at 4 MiB (`slow_reader`):
@@ -113,6 +119,8 @@ export interface IpcClient {
   /** Takes nothing more from the client until {@link resume}; not even that it left is noticed, nor the credit it gives. */
   pause(): void
   resume(): void
+  /** It will not come back: its channels end with its connection. */
+  leave(): void
   /** `event.bye`, then the connection closes, at the latest after a second. */
   close(code: ErrorCode, reason: string, retryMs?: number): void
 }
@@ -130,8 +138,17 @@ export type IpcMethodTable = {
 
 export interface IpcHandler {
   readonly methods: IpcMethodTable
+  /** What a client with this key, or without one, may do; enforced by the server. `undefined`: the key is not valid. */
+  authenticate(key: string | undefined): Grant | undefined
   /** Before the answer to hello. A {@link PosternError} thrown here becomes that answer, and the connection closes. */
   onClientOpen(client: IpcClient, hello: HelloRequest): IpcGreeting
+  /**
+   * The client's connection is gone, and it may come back: its open channels stay, everything else of it is over. Calls on it go on to
+   * work: messages are kept within its credit, events are not.
+   */
+  onClientLost(client: IpcClient): void
+  /** It came back. Nothing is thrown here. */
+  onClientResumed(client: IpcClient): IpcGreeting
   /** Once for each client that was opened; all its channels and requests are over. */
   onClientClosed(client: IpcClient, end: ClientEnd): void
   /**

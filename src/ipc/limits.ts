@@ -13,6 +13,15 @@ export const CONGESTED_ABOVE = 1_048_576
 export const WRITABLE_BELOW = 524_288
 /** WIRE.md §8.3: a client that took nothing of a 64 KiB piece for so long is a slow reader. */
 export const PROGRESS_TIMEOUT: Duration = 15 * second
+/** A channel that ended is kept until whoever did not read so was thrown out, for a client that loses its connection meanwhile. */
+export const CLOSED_KEPT: Duration = PROGRESS_TIMEOUT
+/** Such channels of one client, and the cost of their messages: beyond it the oldest is forgotten. */
+export const CLOSED_KEPT_COUNT = 256
+export const CLOSED_KEPT_BYTES = 4_194_304
+/** WIRE.md §8.4: how long the channels of a client that lost its connection wait for it. */
+export const LINGER_DEFAULT: Duration = 10 * second
+/** Clients that lost their connection and may come back; one more takes the place of the one that was lost first. */
+export const LINGERING_MAX = 256
 /** From `event.bye` until the socket is torn down: time for the client to read it. */
 export const CLOSE_LINGER: Duration = second
 /** Peers that get a number in one connection; bounds the table. */

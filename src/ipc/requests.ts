@@ -15,8 +15,8 @@ export interface RequestContext {
   readonly client: IpcClient
   readonly handler: IpcHandler
   readonly channels: ChannelTable
-  /** Whether answers still reach the client. */
-  readonly isOpen: () => boolean
+  /** What stands for the connection the client has now; `undefined`: answers do not reach it. */
+  readonly connection: () => object | undefined
   /** Queues a JSON text. */
   readonly write: (text: Uint8Array) => void
   /** The answer to open went out: kept messages may follow. */
@@ -57,9 +57,14 @@ export class ClientRequests {
     }
   }
 
+  /** The connection by which they came is gone: nobody waits for their answers. */
+  forget(): void {
+    this.#open = 0
+  }
+
   /** Writes an error answer. */
   refuse(id: JsonRpcId | null, error: PosternError): void {
-    if (!this.#context.isOpen()) return
+    if (this.#context.connection() === undefined) return
     this.#context.count('ipc_request_errors')
     this.#context.write(utf8(encodeError(id, toIpcError(error))))
   }
@@ -86,27 +91,33 @@ export class ClientRequests {
   }
 
   #dispatch<M extends IpcCall>(id: JsonRpcId, method: M, request: IpcRequest<M>, row: ChannelRow | undefined): void {
-    const { handler, client } = this.#context
+    const { handler, client, connection } = this.#context
+    const asked = connection()
+    const ifAsked = (then: () => void): void => {
+      if (connection() !== asked) return
+      this.#open--
+      then()
+    }
+    const failed = (error: unknown): void => {
+      const coded = this.coded(error, method)
+      ifAsked(() => this.#failed(id, method, row, coded))
+    }
     let result: IpcResult<M> | Promise<IpcResult<M>>
     try {
       result = handler.methods[method](client, request, client.signal)
     } catch (error) {
-      this.#failed(id, method, row, error)
+      failed(error)
       return
     }
     if (!(result instanceof Promise)) {
-      this.#succeeded(id, method, row, result)
+      const value = result
+      ifAsked(() => this.#succeeded(id, method, row, value))
       return
     }
-    result.then(
-      (value) => this.#succeeded(id, method, row, value),
-      (error: unknown) => this.#failed(id, method, row, error),
-    )
+    result.then((value) => ifAsked(() => this.#succeeded(id, method, row, value)), failed)
   }
 
   #succeeded(id: JsonRpcId, method: IpcCall, row: ChannelRow | undefined, result: object): void {
-    this.#open--
-    if (!this.#context.isOpen()) return
     if (!this.#channelLives(method, row, result)) {
       this.refuse(id, new PosternError('unknown_channel', 'The channel ended before it was open.'))
       return
@@ -120,10 +131,9 @@ export class ClientRequests {
     this.#leave(method, row, result)
   }
 
-  #failed(id: JsonRpcId, method: IpcCall, row: ChannelRow | undefined, error: unknown): void {
-    this.#open--
+  #failed(id: JsonRpcId, method: IpcCall, row: ChannelRow | undefined, error: PosternError): void {
     if (method === 'channel.accept' && row?.state === 'accepting') row.state = 'offered'
-    this.refuse(id, this.coded(error, method))
+    this.refuse(id, error)
   }
 
   /** What the client may see of an exception: our own errors as they are; anything else is a mistake of ours, and reported. */
@@ -138,7 +148,7 @@ export class ClientRequests {
   #rowOf(request: object): ChannelRow | undefined | null {
     if (!('channel' in request) || typeof request.channel !== 'number') return undefined
     const row = this.#context.channels.get(request.channel)
-    return row === undefined || row.state === 'opening' ? null : row
+    return row === undefined || row.state === 'opening' || row.end !== undefined ? null : row
   }
 
   /** Whether a request fits the state of its channel; accepting begins. */

@@ -3,6 +3,7 @@ import { ipcMethodScopes, type IpcCall, type IpcScope } from '../core/wire/ipc-m
 /** The scope that a call needs and the client has not; `undefined` when it may be made. */
 export function missingScope(scopes: readonly IpcScope[], method: IpcCall, request: object): IpcScope | undefined {
   const needed = ipcMethodScopes[method]
+  if (needed === 'none') return undefined
   if (needed !== 'app') return scopes.includes(needed) ? undefined : needed
   const app = 'app' in request && typeof request.app === 'string' ? request.app : undefined
   if (scopes.includes('app:*')) return undefined

@@ -3,7 +3,7 @@ import { utf8 } from '../core/base/bytes.ts'
 import { Counters } from '../core/base/counters.ts'
 import { DeadlineHeap } from '../core/base/deadline-heap.ts'
 import type { ErrorCode } from '../core/base/errors.ts'
-import { after, never, type Instant } from '../core/base/time.ts'
+import { after, never, type Duration, type Instant } from '../core/base/time.ts'
 import { FRAME_HEADER_SIZE, KIND_JSON, writeFrameHead } from '../core/wire/ipc.ts'
 import { encodeEvent } from '../core/wire/ipc-json.ts'
 import type { IpcEvents } from '../core/wire/ipc-methods.ts'
@@ -14,8 +14,10 @@ import type { MessageTally } from './client-channels.ts'
 import { IpcConnection, type ConnectionHost } from './connection.ts'
 import { ipcCounterNames, type IpcCounterName } from './counters.ts'
 import type { IpcHandler } from './handler.ts'
-import { CLIENTS_MAX, CLOSE_LINGER, REFUSED_MAX } from './limits.ts'
-import type { SessionShared } from './session.ts'
+import { CLIENTS_MAX, CLOSE_LINGER, LINGER_DEFAULT, LINGERING_MAX, REFUSED_MAX } from './limits.ts'
+import { ResumeTokens } from './resume-tokens.ts'
+import type { IpcSession } from './session.ts'
+import type { SessionShared } from './session-types.ts'
 import { openSocket, type OpenSocket } from './socket-path.ts'
 import { systemTimers, type IpcTimers } from './timers.ts'
 
@@ -25,6 +27,8 @@ export interface IpcServerOptions {
   readonly paths: readonly IpcPath[]
   /** Largest message of an app, bytes. */
   readonly messageMax: number
+  /** How long the channels of a client that lost its connection wait for it; 10 s by default, 0: not at all. */
+  readonly linger?: Duration
   readonly timers?: IpcTimers
 }
 
@@ -48,10 +52,15 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
   readonly #shared: SessionShared
   readonly #counters = new Counters<IpcCounterName>(ipcCounterNames)
   readonly #tally: MessageTally = { messagesIn: 0, messagesOut: 0, bytesIn: 0, bytesOut: 0 }
-  /** By slot; a slot is a client's id and used again. At most {@link CLIENTS_MAX}, and those still closing. */
+  /**
+   * By slot; a slot is a client's id and used again. At most {@link CLIENTS_MAX} and those still closing, and {@link LINGERING_MAX} that
+   * are closed and keep the place of a session which may be resumed.
+   */
   readonly #connections: (IpcConnection | undefined)[] = []
   readonly #deadlines = new DeadlineHeap()
   readonly #refused = new Set<Socket>()
+  /** The sessions that wait for their client, the longest first. */
+  readonly #lingering = new Set<IpcSession>()
   #count = 0
   #awake: IpcConnection[] = []
   #turnPending = false
@@ -67,7 +76,7 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
     this.#server = server
     this.#shared = {
       handler: options.handler, pool: new IpcBatchPool(), throttle: new AuthThrottle(),
-      counters: this.#counters, tally: this.#tally, messageMax: options.messageMax,
+      tokens: new ResumeTokens(), linger: options.linger ?? LINGER_DEFAULT, counters: this.#counters, tally: this.#tally, messageMax: options.messageMax,
     }
     server.on('connection', (socket) => this.#accept(socket))
     server.on('error', (error) => options.handler.onFault(error, 'listen'))
@@ -117,14 +126,39 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
     if (this.#connections[connection.slot] !== connection) return // The slot may be another's by now.
     this.#deadlines.set(connection.slot, connection.session.nextTimeout())
     this.#arm()
+    this.#noteLingering(connection.session)
+  }
+
+  handOver(connection: IpcConnection, to: IpcSession): void {
+    const before = this.#connections[to.id]
+    if (before !== connection) before?.release()
+    this.left(connection)
+    connection.slot = to.id
+    connection.session = to
+    this.#connections[to.id] = connection
+    this.#lingering.delete(to)
+  }
+
+  closed(): void {
+    this.#count--
+    if (this.#count === 0) this.#onEmpty?.()
   }
 
   left(connection: IpcConnection): void {
     if (this.#connections[connection.slot] !== connection) return
     this.#connections[connection.slot] = undefined
     this.#deadlines.clear(connection.slot)
-    this.#count--
-    if (this.#count === 0) this.#onEmpty?.()
+    this.#lingering.delete(connection.session)
+  }
+
+  #noteLingering(session: IpcSession): void {
+    if (!session.lingering || this.#lingering.has(session)) return
+    this.#lingering.add(session)
+    for (const oldest of this.#lingering) {
+      if (this.#lingering.size <= LINGERING_MAX) return
+      this.#lingering.delete(oldest)
+      oldest.close('limit', `More than ${LINGERING_MAX} clients lost their connections.`)
+    }
   }
 
   #turn(): void {
@@ -182,6 +216,7 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
     for (const connection of this.#connections) connection?.session.close(code, reason, retryMs)
     for (const socket of this.#refused) socket.destroy()
     if (this.#count > 0) await new Promise<void>((resolve) => (this.#onEmpty = resolve))
+    this.#turn()
     this.#disarm?.()
   }
 

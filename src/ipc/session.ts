@@ -1,6 +1,5 @@
 import { setMaxListeners } from 'node:events'
 import { utf8 } from '../core/base/bytes.ts'
-import type { Counters } from '../core/base/counters.ts'
 import { PosternError, type ErrorCode } from '../core/base/errors.ts'
 import { after, never, type Instant } from '../core/base/time.ts'
 import {
@@ -8,61 +7,36 @@ import {
 } from '../core/wire/ipc.ts'
 import { toIpcError } from '../core/wire/ipc-errors.ts'
 import { decodeRequest, encodeError, encodeEvent, encodeResult, type JsonRpcId } from '../core/wire/ipc-json.ts'
-import type { ChannelEnd, HelloRequest, IpcEventName, IpcEvents, IpcScope } from '../core/wire/ipc-methods.ts'
-import type { IpcBatchPool, IpcSlice } from '../core/wire/ipc-outbox.ts'
-import type { AuthThrottle } from './auth-throttle.ts'
-import { ClientChannels, type FrameOutcome, type MessageTally } from './client-channels.ts'
+import type { ChannelEnd, HelloRequest, IpcEventName, IpcEvents, IpcScope, ResumedChannel } from '../core/wire/ipc-methods.ts'
+import type { IpcSlice } from '../core/wire/ipc-outbox.ts'
+import { ClientChannels, type FrameOutcome } from './client-channels.ts'
 import { ClientOutbox } from './client-outbox.ts'
-import type { IpcCounterName } from './counters.ts'
-import type { ClientEnd, DeliverResult, IpcClient, IpcHandler, NewChannel, OfferedChannel } from './handler.ts'
+import type { ClientEnd, DeliverResult, Grant, IpcClient, IpcGreeting, NewChannel, OfferedChannel } from './handler.ts'
 import { AUTH_FAILURES_MAX, CLOSE_LINGER, HANDLES_MAX, HELLO_TIMEOUT } from './limits.ts'
 import { helloResult, readGreeting, wrongKey, type GreetingStep } from './greeting.ts'
 import { FrameIntake } from './frame-intake.ts'
 import { ClientRequests } from './requests.ts'
-
-/** What all sessions of one server share. */
-export interface SessionShared {
-  readonly handler: IpcHandler
-  readonly pool: IpcBatchPool
-  readonly throttle: AuthThrottle
-  readonly counters: Counters<IpcCounterName>
-  readonly tally: MessageTally
-  /** Largest message, bytes. */
-  readonly messageMax: number
-}
-
-/**
- *     greeting ── hello ──▶ open ── close() ──▶ closing ── bye read, or 1 s ──▶ gone
- *        ▲ │ wrong key                             ▲
- *        │ ▼                                       │
- *     throttled ── third failure ──────────────────┘        (a socket that ends leads to gone from everywhere)
- */
-type SessionState =
-  | { readonly kind: 'greeting'; readonly deadline: Instant }
-  | { readonly kind: 'throttled'; readonly deadline: Instant; readonly id: JsonRpcId }
-  | { readonly kind: 'open' }
-  /** The deadline is set by the next {@link IpcSession.settle}: `close` is called without the time. */
-  | { readonly kind: 'closing'; readonly deadline: Instant }
-  | { readonly kind: 'gone' }
+import type { SessionLink, SessionShared, SessionState } from './session-types.ts'
 
 /**
  * One client, without its socket: bytes and time come in ({@link receive}, {@link handleTimeout}), pieces to write go out
- * ({@link takeWrite}), the handler is called from {@link receive}, {@link settle} and {@link handleTimeout}. `wake` asks the driver to
- * call `settle` and to write, soon.
+ * ({@link takeWrite}), the handler is called from {@link receive}, {@link settle}, {@link handleTimeout} and {@link disconnected}. It outlives its
+ * connection: what makes up the client's channels is here, and moves to the connection by which the client comes back.
  */
 export class IpcSession implements IpcClient {
   readonly id: number
   name = ''
   app: string | undefined
   scopes: readonly IpcScope[] = []
+  key: string | undefined
   readonly #shared: SessionShared
-  readonly #wakeDriver: () => void
-  readonly #outbox: ClientOutbox
-  readonly #intake: FrameIntake
+  #link: SessionLink
+  #outbox: ClientOutbox
+  #intake: FrameIntake
   readonly #channels: ClientChannels
   readonly #requests: ClientRequests
   readonly #handles = new Map<string, number>()
-  readonly #abort = new AbortController()
+  #abort = new AbortController()
   #state: SessionState
   #authFailures = 0
   #paused = false
@@ -71,26 +45,28 @@ export class IpcSession implements IpcClient {
   /** Set when the handler knows the client and has yet to hear of its end. */
   #opened = false
   #end: ClientEnd | undefined
+  #token: string | undefined
+  /** The token it came back with: good until the next frame. */
+  #usedToken: string | undefined
 
-  constructor(id: number, now: Instant, shared: SessionShared, wake: () => void) {
+  constructor(id: number, now: Instant, shared: SessionShared, link: SessionLink) {
     this.id = id
     this.#shared = shared
-    this.#wakeDriver = wake
+    this.#link = link
     this.#state = { kind: 'greeting', deadline: after(now, HELLO_TIMEOUT) }
     this.#outbox = new ClientOutbox(shared.pool)
     this.#intake = new FrameIntake({ json: HELLO_BODY_MAX, message: HELLO_BODY_MAX - MESSAGE_HEADER_SIZE })
     this.#channels = new ClientChannels(this, {
-      handler: shared.handler, outbox: this.#outbox.frames, queued: () => this.#queued(), tally: shared.tally, counters: shared.counters,
+      handler: shared.handler, outbox: () => this.#outbox, queued: () => this.#queued(), tally: shared.tally, counters: shared.counters,
     })
     this.#requests = new ClientRequests({
       client: this, handler: shared.handler, channels: this.#channels.table,
-      isOpen: () => this.#state.kind === 'open',
+      connection: () => (this.#state.kind === 'open' ? this.#abort : undefined),
       write: (text) => this.#writeJson(text, false),
       announce: (row) => this.#channels.announce(row),
       count: (name) => shared.counters.add(name),
     })
-    // Every request without an answer may listen, and so may the router for each channel.
-    setMaxListeners(OPEN_REQUESTS_MAX + CLIENT_CHANNELS_MAX, this.#abort.signal)
+    expectListeners(this.#abort)
   }
 
   // What the handler sees: IpcClient.
@@ -125,15 +101,16 @@ export class IpcSession implements IpcClient {
   }
 
   channelContext(channel: number): number | undefined {
-    return this.#channels.table.get(channel)?.context
+    const row = this.#channels.table.get(channel)
+    return row?.end === undefined ? row?.context : undefined
   }
 
   closeChannel(channel: number, end: ChannelEnd): void {
-    if (this.#state.kind === 'open') this.#channels.close(channel, end)
+    if (this.#lives) this.#channels.close(channel, end)
   }
 
   sendMessage(channel: number, flags: number, bytes: Uint8Array, offset: number, length: number, lane: number = LANE_OF_CHANNEL): DeliverResult {
-    return this.#state.kind === 'open' ? this.#channels.send(channel, flags, bytes, offset, length, lane) : 'closed'
+    return this.#lives ? this.#channels.send(channel, flags, bytes, offset, length, lane) : 'closed'
   }
 
   deliveryCredit(channel: number): number {
@@ -141,7 +118,7 @@ export class IpcSession implements IpcClient {
   }
 
   sendCredit(channel: number, add: number): void {
-    if (this.#state.kind === 'open') this.#channels.grant(channel, add)
+    if (this.#lives) this.#channels.grant(channel, add)
   }
 
   notify<N extends IpcEventName>(name: N, params: IpcEvents[N]): void {
@@ -160,10 +137,20 @@ export class IpcSession implements IpcClient {
     this.#wake()
   }
 
+  leave(): void {
+    this.#dropTokens()
+  }
+
   close(code: ErrorCode, reason: string, retryMs = 0): void {
     if (this.#state.kind === 'closing' || this.#state.kind === 'gone') return
-    this.#state = { kind: 'closing', deadline: never }
     this.#end = { code, reason }
+    this.#dropTokens()
+    if (this.#state.kind === 'lingering') {
+      this.#leave()
+      this.#wake()
+      return
+    }
+    this.#state = { kind: 'closing', deadline: never }
     const bye: IpcEvents['event.bye'] = { code, reason, retryMs }
     this.#outbox.frames.appendJson(utf8(encodeEvent('event.bye', bye)), true)
     this.#wake()
@@ -174,6 +161,11 @@ export class IpcSession implements IpcClient {
   /** Whether the socket should be read. A closing session reads on, and throws away: unread bytes would reset the socket under the last event. */
   get reading(): boolean {
     return this.#state.kind === 'closing' || (!this.#paused && this.#state.kind !== 'throttled')
+  }
+
+  /** Without a connection: the client may come back for its channels. */
+  get lingering(): boolean {
+    return this.#state.kind === 'lingering'
   }
 
   /** Everything was said: the socket may end. */
@@ -193,7 +185,7 @@ export class IpcSession implements IpcClient {
 
   /** Bytes of the client. They stay the session's until it asks for more. */
   receive(now: Instant, bytes: Uint8Array): void {
-    if (this.#state.kind === 'closing' || this.#state.kind === 'gone') return
+    if (this.#state.kind === 'closing' || this.#state.kind === 'gone' || this.#state.kind === 'lingering') return
     this.#intake.push(bytes)
     this.#read(now)
   }
@@ -206,9 +198,12 @@ export class IpcSession implements IpcClient {
       this.#resumed = false
       this.#read(now)
     }
-    if (this.#state.kind === 'open' && this.#outbox.hasRoomAgain) {
-      this.#outbox.roomTold()
-      this.#shared.handler.onWritable(this)
+    if (this.#state.kind === 'open') {
+      this.#channels.pump(now)
+      if (this.#outbox.hasRoomAgain) {
+        this.#outbox.roomTold()
+        this.#shared.handler.onWritable(this)
+      }
     }
     this.#tellEnd()
   }
@@ -222,6 +217,8 @@ export class IpcSession implements IpcClient {
       this.#answerAuth(now, state.id)
     } else if (state.kind === 'closing' && state.deadline <= now) {
       this.#leave()
+    } else if (state.kind === 'lingering' && state.deadline <= now) {
+      this.close(state.end.code, state.end.reason)
     } else if (state.kind === 'open' && this.#outbox.progressDeadline <= now) {
       this.#slowReader('The client took nothing for too long.')
     }
@@ -238,15 +235,21 @@ export class IpcSession implements IpcClient {
     if (this.#outbox.hasRoomAgain) this.#wake()
   }
 
-  /** The socket ended or failed. `error` is `undefined` when the client left in good order. */
-  disconnected(error: Error | undefined): void {
-    if (this.#state.kind === 'gone') return
-    const midFrame = this.#intake.reader.midFrame
+  /** The socket ended or failed. `error` is `undefined` when the client ended it. What it wrote before was taken. */
+  disconnected(now: Instant, error: Error | undefined): void {
+    if (this.#state.kind === 'gone' || this.#state.kind === 'lingering') return
     if (this.#state.kind !== 'closing') {
+      const midFrame = this.#intake.reader.midFrame
       if (error !== undefined) this.#shared.counters.add('ipc_end_socket_error')
       else if (midFrame) this.#shared.counters.add('ipc_end_mid_frame')
-      if (error !== undefined) this.#end = { code: 'disconnected', reason: error.message }
-      else this.#end = midFrame ? { code: 'disconnected', reason: 'The client ended inside a frame.' } : { code: 'closed', reason: 'The client left.' }
+      const end: ClientEnd = error !== undefined ? { code: 'disconnected', reason: error.message }
+        : midFrame ? { code: 'disconnected', reason: 'The client ended inside a frame.' } : { code: 'closed', reason: 'The client left.' }
+      if (this.#state.kind === 'open' && this.#token !== undefined && this.#channels.resumable) {
+        this.#detach()
+        this.#state = { kind: 'lingering', deadline: after(now, this.#shared.linger), end }
+        return
+      }
+      this.#end = end
     }
     this.#leave()
     this.#tellEnd()
@@ -269,6 +272,10 @@ export class IpcSession implements IpcClient {
       this.#greet(now, readGreeting(kind === KIND_JSON ? decodeRequest(bytes, offset, length) : undefined))
       return
     }
+    if (this.#usedToken !== undefined) {
+      this.#shared.tokens.revoke(this.#usedToken)
+      this.#usedToken = undefined
+    }
     if (kind === KIND_JSON) {
       const frame = decodeRequest(bytes, offset, length)
       if (frame.kind === 'malformed') this.#requests.refuse(frame.id, new PosternError(frame.code, frame.where))
@@ -287,37 +294,100 @@ export class IpcSession implements IpcClient {
   }
 
   #greet(now: Instant, step: GreetingStep): void {
-    const { counters, throttle } = this.#shared
-    switch (step.kind) {
-      case 'welcome':
-        this.#open(step.id, step.hello)
-        break
-      case 'wrong-key':
-        counters.add('ipc_auth_failures')
-        this.#state = { kind: 'throttled', deadline: after(now, throttle.fail(now)), id: step.id }
-        break
-      case 'refused':
-        counters.add('ipc_end_hello_first')
-        this.#refuseGreeting(step.id, step.error)
-        break
+    if (step.kind === 'refused') {
+      this.#shared.counters.add('ipc_end_hello_first')
+      this.#refuseGreeting(step.id, step.error)
+      return
     }
+    const { counters, throttle, handler, tokens } = this.#shared
+    const grant = handler.authenticate(step.hello.key)
+    if (grant === undefined) {
+      counters.add('ipc_auth_failures')
+      this.#state = { kind: 'throttled', deadline: after(now, throttle.fail(now)), id: step.id }
+      return
+    }
+    const lost = step.hello.resume === undefined ? undefined : tokens.find(step.hello.resume)
+    if (lost === undefined || lost.key !== grant.key) this.#open(step.id, step.hello, grant)
+    else this.#moveTo(lost, step.id, step.hello, grant)
   }
 
-  #open(id: JsonRpcId, hello: HelloRequest): void {
-    const { handler, counters, messageMax } = this.#shared
-    this.name = hello.client
-    this.app = hello.app
+  #open(id: JsonRpcId, hello: HelloRequest, grant: Grant): void {
+    const { handler, counters } = this.#shared
+    this.#introduce(hello, grant)
     this.#state = { kind: 'open' }
     try {
       const greeting = handler.onClientOpen(this, hello)
       this.#opened = true
-      this.scopes = greeting.scopes
-      this.#intake.reader.limits = { json: JSON_BODY_MAX, message: messageMax }
       counters.add('ipc_clients_opened')
-      this.#writeJson(utf8(encodeResult(id, helloResult(greeting, messageMax))), false)
+      this.#welcome(id, greeting, undefined)
     } catch (error) {
       this.#refuseGreeting(id, this.#requests.coded(error, 'hello'))
     }
+  }
+
+  /** A client came back: its session goes on with this one's connection, and with the bytes that were read behind hello. */
+  #moveTo(session: IpcSession, id: JsonRpcId, hello: HelloRequest, grant: Grant): void {
+    const [link, outbox, intake] = [this.#link, this.#outbox, this.#intake]
+    this.#state = { kind: 'gone' }
+    this.#outbox = new ClientOutbox(this.#shared.pool)
+    link.handOver(session)
+    session.#attach({ link, outbox, intake }, id, hello, grant)
+  }
+
+  #attach(connection: { readonly link: SessionLink; readonly outbox: ClientOutbox; readonly intake: FrameIntake }, id: JsonRpcId, hello: HelloRequest, grant: Grant): void {
+    // Its old connection may not have been seen to end yet.
+    if (this.#state.kind === 'open') this.#detach()
+    const { link, outbox, intake } = connection
+    this.#link = link
+    this.#outbox = outbox
+    this.#intake = intake
+    this.#abort = new AbortController()
+    expectListeners(this.#abort)
+    this.#introduce(hello, grant)
+    this.#state = { kind: 'open' }
+    this.#shared.counters.add('ipc_clients_resumed')
+    const greeting = this.#shared.handler.onClientResumed(this)
+    const spare = this.#token === hello.resume ? this.#usedToken : this.#token
+    if (spare !== hello.resume) this.#shared.tokens.revoke(spare)
+    this.#usedToken = hello.resume
+    this.#welcome(id, greeting, this.#channels.attach(hello.received))
+    this.#awake = false
+    this.#resumed = true
+    this.#wake()
+  }
+
+  #introduce(hello: HelloRequest, grant: Grant): void {
+    this.name = hello.client
+    this.app = hello.app
+    this.key = grant.key
+    this.scopes = grant.scopes
+  }
+
+  #welcome(id: JsonRpcId, greeting: IpcGreeting, channels: readonly ResumedChannel[] | undefined): void {
+    const { tokens, linger, messageMax } = this.#shared
+    this.#intake.reader.limits = { json: JSON_BODY_MAX, message: messageMax }
+    this.#token = linger > 0 ? tokens.issue(this) : undefined
+    const welcome = { scopes: this.scopes, messageMax, resume: this.#token, linger, channels }
+    this.#writeJson(utf8(encodeResult(id, helloResult(greeting, welcome))), false)
+  }
+
+  /** The connection is over, the client is not. */
+  #detach(): void {
+    const { counters, handler } = this.#shared
+    counters.add('ipc_clients_lost')
+    this.#outbox.frames.clear()
+    this.#intake.clear()
+    this.#abort.abort()
+    this.#requests.forget()
+    this.#channels.detach()
+    handler.onClientLost(this)
+  }
+
+  #dropTokens(): void {
+    this.#shared.tokens.revoke(this.#token)
+    this.#shared.tokens.revoke(this.#usedToken)
+    this.#token = undefined
+    this.#usedToken = undefined
   }
 
   #answerAuth(now: Instant, id: JsonRpcId): void {
@@ -364,13 +434,19 @@ export class IpcSession implements IpcClient {
   }
 
   #wake(): void {
-    if (this.#awake || this.#state.kind === 'gone') return
+    if (this.#awake) return
     this.#awake = true
-    this.#wakeDriver()
+    this.#link.wake()
+  }
+
+  /** Whether its channels are there, with a connection or without. */
+  get #lives(): boolean {
+    return this.#state.kind === 'open' || this.#state.kind === 'lingering'
   }
 
   #leave(): void {
     this.#state = { kind: 'gone' }
+    this.#dropTokens()
     this.#outbox.frames.clear()
     this.#intake.clear()
   }
@@ -379,11 +455,16 @@ export class IpcSession implements IpcClient {
     const end = this.#end
     if (end === undefined) return
     this.#end = undefined
-    this.#channels.table.clear()
+    this.#channels.clear()
     if (!this.#opened) return
     this.#opened = false
     this.#shared.counters.add('ipc_clients_closed')
     this.#shared.handler.onClientClosed(this, end)
     this.#abort.abort()
   }
+}
+
+/** Every request without an answer may listen, and so may the router for each channel. */
+function expectListeners(controller: AbortController): void {
+  setMaxListeners(OPEN_REQUESTS_MAX + CLIENT_CHANNELS_MAX, controller.signal)
 }

@@ -2,10 +2,11 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { concat } from '../../src/core/base/bytes.ts'
 import { Counters } from '../../src/core/base/counters.ts'
-import { toInstant } from '../../src/core/base/time.ts'
+import { second, toInstant } from '../../src/core/base/time.ts'
 import { IpcBatchPool, IpcSlice } from '../../src/core/wire/ipc-outbox.ts'
 import { AuthThrottle } from '../../src/ipc/auth-throttle.ts'
 import { ipcCounterNames } from '../../src/ipc/counters.ts'
+import { ResumeTokens } from '../../src/ipc/resume-tokens.ts'
 import { IpcSession } from '../../src/ipc/session.ts'
 import { EchoHandler, frame, jsonFrame, messageFrame, PEER } from './support.ts'
 
@@ -29,8 +30,8 @@ const input = fc.oneof(
 function makeSession(handler: EchoHandler): IpcSession {
   return new IpcSession(0, toInstant(0), {
     handler, pool: new IpcBatchPool(), throttle: new AuthThrottle(), counters: new Counters(ipcCounterNames),
-    tally: { messagesIn: 0, messagesOut: 0, bytesIn: 0, bytesOut: 0 }, messageMax: 1000,
-  }, () => undefined)
+    tally: { messagesIn: 0, messagesOut: 0, bytesIn: 0, bytesOut: 0 }, messageMax: 1000, tokens: new ResumeTokens(), linger: 10 * second,
+  }, { wake: () => undefined, handOver: () => undefined })
 }
 
 describe('a session', () => {
@@ -55,7 +56,10 @@ describe('a session', () => {
       expect(handler.faults).toEqual([])
       expect(session.unsent).toBeLessThan(4_194_304)
       const opened = handler.clients.size + handler.ends.length
-      session.disconnected(undefined)
+      session.disconnected(toInstant(now), undefined)
+      session.settle(toInstant(now))
+      // Channels that were open wait for the client, for a while.
+      if (session.lingering) session.handleTimeout(toInstant(now + 10_000_000))
       session.settle(toInstant(now))
       expect(session.gone).toBe(true)
       expect(handler.ends.length).toBe(opened)

@@ -35,6 +35,7 @@ describe('hello', () => {
     expect((await client.hello({ client: 'dice/0.3', app: 'dice', colour: 'red' }))['result']).toEqual({
       protocol: 1, daemon: '0.1.0', peerId: PEER, instance: 'abcd', scopes: ['app:*', 'status', 'admin'],
       limits: { message: 1_048_576, channels: 256, json: 262_144, open: 64 }, resumed: false, channels: [],
+      resume: expect.stringMatching(/^[0-9a-f]{32}$/) as string, lingerMs: 10_000,
     })
     expect([...bench.handler.clients.values()][0]).toMatchObject({ name: 'dice/0.3', app: 'dice' })
   })

@@ -8,7 +8,7 @@ import { FRAME_HEADER_SIZE, KIND_CREDIT, KIND_JSON, KIND_MESSAGE, MessageHead, M
 import { IpcFrameReader } from '../../src/core/wire/ipc-reader.ts'
 import { ipcPaths } from '../../src/core/wire/ipc-path.ts'
 import type { ChannelEnd, HelloRequest, IpcLane, IpcMode } from '../../src/core/wire/ipc-methods.ts'
-import type { ClientEnd, IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../../src/ipc/handler.ts'
+import type { ClientEnd, Grant, IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../../src/ipc/handler.ts'
 import { startIpcServer, type IpcServer, type IpcServerOptions } from '../../src/ipc/server.ts'
 import type { IpcTimers } from '../../src/ipc/timers.ts'
 
@@ -94,6 +94,8 @@ export class EchoHandler implements IpcHandler {
   record = false
   scopes: readonly string[] = ['app:*', 'status', 'admin']
   instance = 'abcd'
+  readonly keys: Map<string, readonly string[]> = new Map()
+  readonly lost: IpcClient[] = []
   greet: (hello: HelloRequest) => void = ignore
   /** Instead of the echo's answers, for single methods. */
   overrides: Partial<IpcMethodTable> = {}
@@ -142,13 +144,31 @@ export class EchoHandler implements IpcHandler {
     'invite.join': () => ({ peer: PEER }),
     'invite.list': () => ({ invites: [] }),
     'invite.revoke': () => ({}),
+    'leave': (client) => {
+      client.leave()
+      return {}
+    },
     'shutdown': () => ({}),
+  }
+
+  authenticate(key: string | undefined): Grant | undefined {
+    const scopes = key === undefined ? this.scopes : this.keys.get(key)
+    return scopes === undefined ? undefined : { key, scopes }
   }
 
   onClientOpen(client: IpcClient, hello: HelloRequest): IpcGreeting {
     this.greet(hello)
     this.clients.set(client.id, client)
-    return { peerId: PEER, daemon: '0.1.0', instance: this.instance, scopes: this.scopes }
+    return { peerId: PEER, daemon: '0.1.0', instance: this.instance }
+  }
+
+  onClientLost(client: IpcClient): void {
+    this.lost.push(client)
+    for (const [app, owner] of this.listening) if (owner === client) this.listening.delete(app)
+  }
+
+  onClientResumed(): IpcGreeting {
+    return { peerId: PEER, daemon: '0.1.0', instance: this.instance }
   }
 
   onClientClosed(client: IpcClient, end: ClientEnd): void {

@@ -26,10 +26,11 @@ export interface HelloParams {
   /** Program and version, for logs: `dice/0.3`. */
   readonly client?: string
   readonly app?: string
-  /** API keys come with a later version; today every key is answered `auth`. */
+  /** An API key, `pk_…`. */
   readonly key?: string
-  /** Resuming comes with a later version; today it is answered `resumed: false`. */
+  /** The `resume` of the last hello: goes on with the channels of a lost connection. */
   readonly resume?: string
+  /** By channel, the number of the last message that came. */
   readonly received?: Readonly<Record<string, number>>
 }
 export interface HelloRequest {
@@ -38,6 +39,7 @@ export interface HelloRequest {
   readonly app: string | undefined
   readonly key: string | undefined
   readonly resume: string | undefined
+  readonly received: ReadonlyMap<number, number>
 }
 export interface HelloLimits {
   /** Bytes of one message. */
@@ -48,6 +50,14 @@ export interface HelloLimits {
   /** Requests without an answer. */
   readonly open: number
 }
+/** A channel that goes on. */
+export interface ResumedChannel {
+  readonly channel: number
+  /** Tag of the last message that was taken over; 0 = none. What has a later one is to be sent again. */
+  readonly acceptedTag: number
+  /** The balance to go on with, in cost; it may be below zero. */
+  readonly sendCredit: number
+}
 export interface HelloResult {
   readonly protocol: number
   readonly daemon: string
@@ -56,9 +66,12 @@ export interface HelloResult {
   readonly instance: string
   readonly scopes: readonly IpcScope[]
   readonly limits: HelloLimits
+  /** Resumes this connection, should it be lost. */
   readonly resume?: string
+  /** How long its channels wait then. */
+  readonly lingerMs?: number
   readonly resumed: boolean
-  readonly channels: readonly { readonly channel: number; readonly acceptedTag: number; readonly sendCredit: number }[]
+  readonly channels: readonly ResumedChannel[]
 }
 
 export interface StatusResult {
@@ -285,6 +298,7 @@ export interface IpcMethods {
   'invite.join': { params: InviteJoinParams; request: InviteJoinParams; result: InviteJoinResult }
   'invite.list': { params: Nothing; request: Nothing; result: InviteListResult }
   'invite.revoke': { params: InviteParams; request: InviteParams; result: Nothing }
+  'leave': { params: Nothing; request: Nothing; result: Nothing }
   'shutdown': { params: Nothing; request: Nothing; result: ShutdownResult }
 }
 export type IpcMethod = keyof IpcMethods
@@ -294,14 +308,14 @@ export type IpcParams<M extends IpcMethod> = IpcMethods[M]['params']
 export type IpcRequest<M extends IpcMethod> = IpcMethods[M]['request']
 export type IpcResult<M extends IpcMethod> = IpcMethods[M]['result']
 
-/** What a client must be allowed to call each method. `app` means the scope of the app named, or of any app where none is. */
-export const ipcMethodScopes: Readonly<Record<IpcCall, 'app' | 'status' | 'admin'>> = {
+/** What a client must be allowed to call each method. `app` means the scope of the app named, or of any app where none is; `none` any client may. */
+export const ipcMethodScopes: Readonly<Record<IpcCall, 'app' | 'status' | 'admin' | 'none'>> = {
   'status': 'status', 'peers': 'status',
   'peer.add': 'admin', 'peer.remove': 'admin', 'peer.connect': 'app', 'peer.disconnect': 'admin', 'peer.ping': 'status',
   'listen': 'app', 'unlisten': 'app',
   'channel.open': 'app', 'channel.accept': 'app', 'channel.reject': 'app', 'channel.close': 'app', 'channel.stats': 'app',
   'invite.create': 'admin', 'invite.join': 'admin', 'invite.list': 'admin', 'invite.revoke': 'admin',
-  'shutdown': 'admin',
+  'leave': 'none', 'shutdown': 'admin',
 }
 
 /** Methods of the specification that later versions bring: answered `method`, with a sentence that says so. */

@@ -1,7 +1,7 @@
 /** What a client wrote, member by member, into typed requests. */
 import { parseAddress } from '../base/address.ts'
 import type { PosternError } from '../base/errors.ts'
-import { DELIVERY_CREDIT_DEFAULT } from './ipc.ts'
+import { CLIENT_CHANNELS_MAX, DELIVERY_CREDIT_DEFAULT } from './ipc.ts'
 import type { JsonObject } from './ipc-json.ts'
 import { MemberReader } from './ipc-members.ts'
 import {
@@ -64,6 +64,7 @@ const parsers: { readonly [M in IpcMethod]: Parser<M> } = {
   'invite.join': (m) => ({ link: m.text('link', LINK_BYTES_MAX) }),
   'invite.list': () => nothing,
   'invite.revoke': (m) => ({ id: m.text('id', NAME_BYTES_MAX) }),
+  'leave': () => nothing,
   'shutdown': () => nothing,
 }
 
@@ -88,7 +89,22 @@ function parseHello(m: MemberReader): HelloRequest {
     app: m.optional('app', (name) => m.app(name)),
     key: m.optional('key', (name) => m.text(name, SECRET_BYTES_MAX)),
     resume: m.optional('resume', (name) => m.text(name, SECRET_BYTES_MAX)),
+    received: m.optional('received', () => parseReceived(m)) ?? new Map(),
   }
+}
+
+/** `{"7": 41}`: by channel, the number of the last message. */
+function parseReceived(m: MemberReader): ReadonlyMap<number, number> {
+  const value = m.value('received')
+  const received = new Map<number, number>()
+  const entries = typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.entries(value as JsonObject) : undefined
+  // Those that ended a moment ago are named too.
+  if (entries === undefined || entries.length > 2 * CLIENT_CHANNELS_MAX) m.fail('received', 'an object of channels')
+  for (const [key, last] of entries ?? []) {
+    if (/^\d{1,10}$/.test(key) && typeof last === 'number' && Number.isInteger(last) && last >= 0 && last <= U32_MAX) received.set(Number(key), last)
+    else m.fail('received', 'an object of channels, each with the number of its last message')
+  }
+  return received
 }
 
 function parsePeerAdd(m: MemberReader): PeerAddRequest {

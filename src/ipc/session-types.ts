@@ -1,0 +1,50 @@
+import type { Counters } from '../core/base/counters.ts'
+import type { Duration, Instant } from '../core/base/time.ts'
+import type { JsonRpcId } from '../core/wire/ipc-json.ts'
+import type { IpcBatchPool } from '../core/wire/ipc-outbox.ts'
+import type { AuthThrottle } from './auth-throttle.ts'
+import type { MessageTally } from './client-channels.ts'
+import type { IpcCounterName } from './counters.ts'
+import type { ClientEnd, IpcHandler } from './handler.ts'
+import type { ResumeTokens } from './resume-tokens.ts'
+import type { IpcSession } from './session.ts'
+
+/** What all sessions of one server share. */
+export interface SessionShared {
+  readonly handler: IpcHandler
+  readonly pool: IpcBatchPool
+  readonly throttle: AuthThrottle
+  readonly counters: Counters<IpcCounterName>
+  readonly tally: MessageTally
+  readonly tokens: ResumeTokens<IpcSession>
+  /** How long a client that lost its connection may take to come back. */
+  readonly linger: Duration
+  /** Largest message, bytes. */
+  readonly messageMax: number
+}
+
+/** What a session asks of its connection. */
+export interface SessionLink {
+  /** Call {@link IpcSession.settle} and write, soon. */
+  wake(): void
+  /** This connection belongs to another session from now on, whose own connection, if it still has one, is over. */
+  handOver(to: IpcSession): void
+}
+
+/**
+ *     greeting ── hello ──▶ open ── close() ──▶ closing ── bye read, or 1 s ──▶ gone
+ *        ▲ │ wrong key      │ ▲                    ▲
+ *        │ ▼                ▼ │ hello of another connection, with its token
+ *     throttled             lingering ── 10 s ──▶ gone
+ *        └── third failure ────────────────────────┘        (a socket that ends leads to gone from everywhere but open)
+ */
+export type SessionState =
+  | { readonly kind: 'greeting'; readonly deadline: Instant }
+  | { readonly kind: 'throttled'; readonly deadline: Instant; readonly id: JsonRpcId }
+  | { readonly kind: 'open' }
+  /** Without a connection, its channels kept. */
+  | { readonly kind: 'lingering'; readonly deadline: Instant; readonly end: ClientEnd }
+  /** The deadline is set by the next {@link IpcSession.settle}: `close` is called without the time. */
+  | { readonly kind: 'closing'; readonly deadline: Instant }
+  | { readonly kind: 'gone' }
+
