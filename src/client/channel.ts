@@ -227,6 +227,11 @@ export class ClientChannel implements Channel {
     this.#resolveClosed(outcome)
   }
 
+  /** It ended meanwhile, by the peer or with the connection: closed is closed. */
+  #isClosed(error: unknown): boolean {
+    return this.#ended || (error instanceof PosternError && error.code === 'unknown_channel')
+  }
+
   async #close(options: CloseOptions): Promise<void> {
     if (this.#ended) return
     const { abort, code, reason, signal } = options
@@ -238,8 +243,7 @@ export class ClientChannel implements Channel {
         await this.#port.closeChannel(params, signal)
         break
       } catch (error) {
-        // It ended meanwhile, by the peer or with the connection: closed is closed.
-        if (this.ended || (error instanceof PosternError && error.code === 'unknown_channel')) break
+        if (this.#isClosed(error)) break
         if (!this.#suspended) throw error
         // Nobody knows whether the daemon heard it: it is asked again when the connection is back.
         await waitIn<undefined, Waiter<undefined>>(this.#resuming, signal, (waiter) => waiter)
