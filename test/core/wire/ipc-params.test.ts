@@ -27,7 +27,7 @@ describe('parameters', () => {
     expect(request('invite.create', {})).toEqual({ uses: 1, expiresS: 86_400, name: undefined })
     expect(request('peer.connect', { id: PEER })).toEqual({ id: PEER, timeoutMs: 10_000 })
     expect(request('channel.close', { channel: 3 })).toEqual({ channel: 3, abort: false, code: 0, reason: '' })
-    expect(request('hello', { protocol: 1 })).toEqual({ protocol: 1, client: '', app: undefined, key: undefined, resume: undefined })
+    expect(request('hello', { protocol: 1, received: { 7: 41 } })).toEqual({ protocol: 1, client: '', app: undefined, key: undefined, resume: undefined, received: new Map([[7, 41]]) })
   })
 
   it('are decoded', () => {
