@@ -1,9 +1,9 @@
 import { defaultConfig, type CoreConfig } from '../core/connection/config.ts'
 import type { Config } from './config-schema.ts'
 
-/** What the core is told of the configuration. What is not in the file (the base datagram size, the controller) stays the core's own. */
+/** What the core is told of the configuration. What is not in the file (the base datagram size) stays the core's own. */
 export function coreConfigOf(config: Config): CoreConfig {
-  const { access, limits, session } = config
+  const { access, limits, session, transport } = config
   return {
     ...defaultConfig,
     maxData: limits.sessionWindow,
@@ -29,5 +29,6 @@ export function coreConfigOf(config: Config): CoreConfig {
     channelDrainTime: session.channelDrain,
     handshakeShare: limits.handshakeCpuShare,
     admitStrangers: access.strangers,
+    congestion: transport.congestion,
   }
 }

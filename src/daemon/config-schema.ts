@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { HostPort } from '../core/base/address.ts'
 import { millisecond, second, type Duration } from '../core/base/time.ts'
+import { congestionNames, type CongestionName } from '../core/flow/controllers.ts'
 import { advertised, duration, formatDuration, formatSize, ipLiteral, list, matching, oneOf, path, share, size, wholeNumber, yesNo, type Parser } from './config-values.ts'
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error'] as const
@@ -17,6 +18,9 @@ export interface Config {
     /** Addresses told to peers besides those of the interfaces; port 0 stands for the port of the socket. */
     readonly advertise: readonly HostPort[]
     readonly receiveBuffer: number
+  }
+  readonly transport: {
+    readonly congestion: CongestionName
   }
   readonly store: {
     readonly key: 'file' | 'passphrase'
@@ -91,6 +95,10 @@ const udp = z.strictObject({
   advertise: key(list(advertised, { min: 0, max: 16, of: 'addresses' }), []),
   receive_buffer: key(size({ min: '64KiB', max: '64MiB' }), '4MiB'),
 }).transform((raw): Config['udp'] => ({ port: raw.port, bind: raw.bind, advertise: raw.advertise, receiveBuffer: raw.receive_buffer }))
+
+const transport = z.strictObject({
+  congestion: key(oneOf(congestionNames), 'model'),
+})
 
 const store = z.strictObject({
   key: key(oneOf(['file', 'passphrase'], { quiet: true }), 'file'),
@@ -177,7 +185,7 @@ const shutdown = z.strictObject({
   drain: key(duration({ min: '0s', max: '10min' }), '5s'),
 })
 
-const sections = { udp, store, ipc, access, limits, session, log, shutdown }
+const sections = { udp, transport, store, ipc, access, limits, session, log, shutdown }
 
 /** A section that is not written is one whose keys all have their defaults. */
 function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
@@ -186,7 +194,7 @@ function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
 
 /** Reads a parsed TOML document. */
 export const configSchema: z.ZodType<Config> = z.strictObject({
-  udp: section(udp), store: section(store), ipc: section(ipc), access: section(access),
+  udp: section(udp), transport: section(transport), store: section(store), ipc: section(ipc), access: section(access),
   limits: section(limits), session: section(session), log: section(log), shutdown: section(shutdown),
 })
 

@@ -30,14 +30,20 @@ export const perfectWire: WireConditions = {
 
 const BURST_LOSS = 0.5
 
+/** The queue before a wire of limited rate; wires that are given the same one share its rate. */
+export interface Bottleneck {
+  /** When all that stands in it will have left. */
+  freeAt: number
+}
+
 /** One direction between two addresses. */
 export class Wire {
   conditions: WireConditions
   cut = false
   lost = 0
   carried = 0
+  bottleneck: Bottleneck = { freeAt: 0 }
   #bad = false
-  #freeAt = 0
   readonly #random: SeededRandom
   readonly #scheduler: Scheduler
 
@@ -59,13 +65,13 @@ export class Wire {
     const now = this.#scheduler.now
     let departs: number = now
     if (c.rate > 0) {
-      const start = Math.max(this.#freeAt, now)
+      const start = Math.max(this.bottleneck.freeAt, now)
       if ((start - now) * c.rate + datagram.length > c.queueBytes) {
         this.lost++
         return
       }
       departs = start + datagram.length / c.rate
-      this.#freeAt = departs
+      this.bottleneck.freeAt = departs
     }
     this.carried++
     const copies = random.chance(c.duplicate) ? 2 : 1

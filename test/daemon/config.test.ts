@@ -43,7 +43,7 @@ describe('the shipped file', () => {
 
   it('names the defaults that WIRE.md and the issue name', () => {
     expect(defaultConfig()).toMatchObject({
-      udp: { port: 0, bind: ['::'] }, access: { strangers: false }, store: { key: 'file', passphraseFile: undefined },
+      udp: { port: 0, bind: ['::'] }, transport: { congestion: 'model' }, access: { strangers: false }, store: { key: 'file', passphraseFile: undefined },
       limits: { memory: 256 << 20, message: 1 << 20, channels: 256, queueMessages: 10_000, queueBytes: 8 << 20, sessionWindow: 8 << 20, channelWindow: 2 << 20 },
       session: { rekey: 120e6, reject: 180e6, clean: 3600e6, wipe: 7200e6, keyLife: 86_400e6, keepalive: 20e6, idle: 600e6, attempt: 5e6, giveUp: 90e6, ackDelay: 10_000 },
       ipc: { uidScopes: ['app:*', 'status', 'admin'], linger: 10e6 },
@@ -57,8 +57,8 @@ describe('the core', () => {
   })
 
   it('is told what was written', () => {
-    const core = coreConfigOf(parseConfig('[session]\nkeepalive = "off"\nidle = "1h"\n[limits]\nqueue_bytes = "2MiB"\n[access]\nstrangers = true', FILE))
-    expect(core).toMatchObject({ keepAlive: 0, idleKeep: 3600e6, queueBytes: 2 << 20, admitStrangers: true })
+    const core = coreConfigOf(parseConfig('[session]\nkeepalive = "off"\nidle = "1h"\n[limits]\nqueue_bytes = "2MiB"\n[access]\nstrangers = true\n[transport]\ncongestion = "cubic"', FILE))
+    expect(core).toMatchObject({ keepAlive: 0, idleKeep: 3600e6, queueBytes: 2 << 20, admitStrangers: true, congestion: 'cubic' })
   })
 })
 
@@ -218,6 +218,7 @@ const validDocument = fc.record({
     port: fc.integer({ min: 0, max: 65_535 }), bind: fc.uniqueArray(fc.oneof(fc.ipV4(), fc.ipV6()), { minLength: 1, maxLength: 5 }),
     advertise: fc.uniqueArray(fc.ipV4(), { maxLength: 5 }), receive_buffer: sizes(64, 65_536),
   }, { requiredKeys: [] }),
+  transport: fc.record({ congestion: fc.constantFrom('model', 'cubic') }, { requiredKeys: [] }),
   store: fc.record({ key: fc.constantFrom('file', 'passphrase'), passphrase_file: fc.constantFrom('', '/run/secret', 'beside') }, { requiredKeys: [] }),
   ipc: fc.record({ socket: fc.constantFrom('', '/tmp/x.sock'), uid_scopes: fc.subarray(['status', 'admin', 'app:*', 'app:dice']), linger: durations(0, 600) }, { requiredKeys: [] }),
   access: fc.record({ strangers: fc.boolean(), apps: fc.subarray(['*', 'dice', 'chess']) }, { requiredKeys: [] }),

@@ -27,6 +27,9 @@ const sample = newAckSample()
 const progress = {
   bytes: new Float64Array(PATHS_MAX),
   newest: new Float64Array(PATHS_MAX),
+  /** The path whose newest packet is the greatest number, and what the peer says it waited with the ACK of that. */
+  delayedSlot: -1,
+  delay: 0,
   /** Ack-eliciting packets acknowledged for the first time. */
   eliciting: 0,
   /** The greatest number was not acknowledged before. */
@@ -73,6 +76,7 @@ function beginAck(state: SessionState, keys: Keys, largest: number): boolean {
   progress.newest.fill(0)
   progress.eliciting = 0
   progress.retire = -1
+  progress.delayedSlot = -1
   const order = keys.orderBase + largest
   progress.largestIsNew = order >= state.sent.base && state.sent.state(order) !== PACKET_ACKED
   return true
@@ -103,8 +107,12 @@ function notLost(state: SessionState, now: Now, order: number): void {
   state.host.counters.add('packets_lost_spurious')
   const path = state.paths[state.sent.path(order)]
   if (path === undefined || path.openedAt > state.sent.time(order)) return
-  path.recovery.onAlive(now.mono)
-  path.recovery.settleSilence()
+  const { recovery } = path
+  const size = state.sent.size(order)
+  recovery.rate.onSpurious(size)
+  recovery.controller.onSpuriousLoss?.(now.mono, size)
+  recovery.onAlive(now.mono)
+  recovery.settleSilence()
 }
 
 function settle(state: SessionState, order: number): void {
@@ -117,6 +125,7 @@ function settle(state: SessionState, order: number): void {
   const recovery = state.paths[slot]?.recovery
   if (recovery === undefined) return
   recovery.onSettled(size)
+  recovery.rate.onAcked(order, size)
   const pathSequence = sent.pathSequence(order)
   if (!recovery.hasAcked || ((pathSequence - recovery.largestAcked) | 0) > 0) {
     recovery.largestAcked = pathSequence
@@ -135,7 +144,11 @@ function finishAck(state: SessionState, now: Now, keys: Keys, largest: number, d
     // [QR] §5.1: a sample needs the greatest number to be new and something ack-eliciting among what is.
     const order = keys.orderBase + largest
     const path = state.paths[sent.path(order)]
-    if (path !== undefined && path.openedAt <= sent.time(order)) path.recovery.rtt.update(now.mono - sent.time(order), Math.min(delay, state.limits.maxAckDelay))
+    if (path !== undefined && path.openedAt <= sent.time(order)) {
+      progress.delayedSlot = path.slot
+      progress.delay = Math.min(delay, state.limits.maxAckDelay)
+      path.recovery.rtt.update(now.mono - sent.time(order), progress.delay)
+    }
     answerPings(state, order, now)
   }
   sent.advanceFirstSent()
@@ -153,9 +166,11 @@ function pathAcked(state: SessionState, now: Now, path: SessionPath): void {
   sample.bytes = bytes
   sample.sentAt = toInstant(progress.newest[path.slot]!)
   sample.inFlight = recovery.inFlight + bytes
+  sample.rtt = Math.max(1, now.mono - sample.sentAt - (path.slot === progress.delayedSlot ? progress.delay : 0))
   sample.windowLimited = recovery.windowLimited
   sample.smoothedRtt = recovery.rtt.smoothed
   sample.minRtt = recovery.rtt.min
+  recovery.rate.fill(state.sent, sample)
   recovery.controller.onAcked(sample)
   detectLoss(state, now.mono, path)
   recovery.settleSilence()

@@ -69,7 +69,7 @@ export const defaultConfig: CoreConfig = {
   handshakeShare: 0.25,
   admitStrangers: false,
   baseSize: 1152,
-  congestion: 'cubic',
+  congestion: 'model',
 }
 
 /** What the peer told us in LIMITS, or the defaults (WIRE.md §3.3). */

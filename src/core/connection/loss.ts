@@ -1,4 +1,5 @@
 import { never, toInstant, type Instant } from '../base/time.ts'
+import type { LossSample } from '../flow/congestion.ts'
 import { PACKET_THRESHOLD } from '../flow/path-recovery.ts'
 import {
   PACKET_ACKED, PACKET_LOST, PACKET_PROBED, PACKET_SENT,
@@ -15,6 +16,9 @@ import type { SessionState } from './state.ts'
 const PERSISTENT_PTOS = 3
 /** Packets that a probe timeout puts up for sending again, and probes it sends: the second is a bare PING. */
 const PROBES = 2
+
+/** What one lost packet tells; reused. */
+const loss: LossSample = { now: toInstant(0), bytes: 0, txInFlight: 0, lost: 0 }
 
 /** Packets of this path that later ones overtook count as lost: by number, or by time ([QR] §6.1). */
 export function detectLoss(state: SessionState, now: Instant, path: SessionPath): void {
@@ -44,6 +48,10 @@ export function detectLoss(state: SessionState, now: Instant, path: SessionPath)
     if (from === Infinity) from = sentAt
     stretch = Math.max(stretch, sentAt - from)
     declareLost(state, order, path)
+    if (recovery.controller.onPacketLost === undefined) continue
+    loss.now = now
+    recovery.rate.fillLoss(sent, loss, order)
+    recovery.controller.onPacketLost(loss)
   }
   if (bytes === 0) return
   const persistent = recovery.rtt.hasSample && stretch > PERSISTENT_PTOS * recovery.rtt.pto(state.limits.maxAckDelay)
@@ -60,6 +68,7 @@ function declareLost(state: SessionState, order: number, path: SessionPath | und
   if (path !== undefined) {
     path.recovery.onSettled(sent.size(order))
     path.recovery.packetsLost++
+    path.recovery.rate.onLost(sent.size(order))
   }
   state.host.counters.add(counter.packets_lost)
   if (!probed) framesLost(state, order)

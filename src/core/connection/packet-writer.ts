@@ -75,6 +75,8 @@ function writeActive(state: SessionState, now: Now, keys: Keys, path: SessionPat
   const segmentsMax = Math.min(path.segmentsMax, SEGMENTS_MAX, Math.floor(BURST_BYTES_MAX / full), seals.capacity - seals.count)
   const wants = wantsToSend(state)
   const mayTrack = state.sent.room
+  // What flow control holds back stands in no lane: to the path that is a lack of data too.
+  if (!(wants && mayTrack) && recovery.inFlight < recovery.controller.window) recovery.rate.markAppLimited(recovery.inFlight)
   let budget = wants && mayTrack ? sendBudget(state, now.mono, path, full, segmentsMax) : 0
   // Probes and PINGs go beyond the window.
   const sendable = wants && mayTrack && (budget >= full || state.probes > 0 || state.pingWanted)
@@ -120,7 +122,7 @@ function writeTraffic(state: SessionState, now: Now, keys: Keys, path: SessionPa
 /** Bytes of ack-eliciting datagrams that may go now; sets the pace timer when only the pacer says no. */
 function sendBudget(state: SessionState, now: Instant, path: SessionPath, full: number, segmentsMax: number): number {
   const recovery = path.recovery
-  const { window, pacingRate } = recovery.controller
+  const { window, pacingRate, sendQuantum } = recovery.controller
   const room = window - recovery.inFlight
   if (room < full) {
     recovery.windowLimited = true
@@ -129,7 +131,7 @@ function sendBudget(state: SessionState, now: Instant, path: SessionPath, full: 
   const tokens = recovery.pacer.available(now, window, recovery.rtt.estimate, pacingRate, full, segmentsMax * full)
   if (tokens < full) {
     recovery.windowLimited = true
-    const quantum = Math.min(Math.max(window * PACE_SHARE, full), Math.min(segmentsMax, PACE_DATAGRAMS) * full)
+    const quantum = sendQuantum === undefined ? Math.min(Math.max(window * PACE_SHARE, full), Math.min(segmentsMax, PACE_DATAGRAMS) * full) : Math.min(sendQuantum, segmentsMax * full)
     state.timers.setEarlier(timer.pace, recovery.pacer.nextAt(quantum))
     return 0
   }

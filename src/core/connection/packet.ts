@@ -117,6 +117,7 @@ export function finishPacket(state: SessionState, now: Now, keys: Keys, path: Se
 function record(state: SessionState, now: Now, path: SessionPath, length: number, elicits: boolean): void {
   const { sent } = state
   const recovery = path.recovery
+  const inFlight = recovery.inFlight
   let pathSequence = 0
   if (elicits) {
     pathSequence = recovery.onSent(now.mono, length)
@@ -126,6 +127,7 @@ function record(state: SessionState, now: Now, path: SessionPath, length: number
   }
   if (sent.full) makeSlot(state)
   sent.push(now.mono, length, path.slot, pathSequence, packet.frameMark, packet.ackLargest, elicits)
+  if (elicits) recovery.rate.onSent(sent, now.mono, sent.next - 1, inFlight, length)
 }
 
 function nextCounter(state: SessionState, keys: Keys): number {

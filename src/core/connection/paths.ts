@@ -1,6 +1,7 @@
 import { ADDRESS_SIZE, equalAddress } from '../base/address.ts'
-import type { LinkId, PathRule } from '../base/domain.ts'
+import type { LinkId, LinkKind, PathRule } from '../base/domain.ts'
 import { after, millisecond, never, second, type Duration, type Now } from '../base/time.ts'
+import type { CongestionController } from '../flow/congestion.ts'
 import { newController } from '../flow/controllers.ts'
 import { betterPath, type PathQuality } from '../path/path-choice.ts'
 import { CHALLENGES_OPEN } from '../path/path-validation.ts'
@@ -38,7 +39,7 @@ export function addPath(state: SessionState, now: Now, link: LinkId, address: Ui
   const slot = freeSlot(state)
   if (slot < 0) return undefined
   const size = Math.min(state.host.config.baseSize, facts.datagramMax - TRANSPORT_OVERHEAD)
-  const controller = newController(state.host.config.congestion, facts.kind, size + TRANSPORT_OVERHEAD)
+  const controller = freshController(state, facts.kind, size)
   const path = new SessionPath(slot, link, facts.kind, address.slice(offset, offset + ADDRESS_SIZE), size, facts.segmentsMax, controller, now.mono)
   state.paths[slot] = path
   return path
@@ -185,6 +186,10 @@ export function switchTo(state: SessionState, now: Now, path: SessionPath, rule:
   state.host.sessionChanged(now, state.peer, undefined)
 }
 
+function freshController(state: SessionState, kind: LinkKind, size: number): CongestionController {
+  return newController(state.host.config.congestion, kind, size + TRANSPORT_OVERHEAD, state.host.randomUnit() * 2 ** 32)
+}
+
 function equalHost(a: SessionPath, b: SessionPath): boolean {
   for (let i = 0; i < ADDRESS_SIZE - 2; i++) {
     if (a.address[i] !== b.address[i]) return false
@@ -195,7 +200,9 @@ function equalHost(a: SessionPath, b: SessionPath): boolean {
 /** Only the port changed (a NAT rebinding): the wire is the same, so is what was learnt of it ([Q] §9.4). */
 function inherit(from: SessionPath, to: SessionPath, state: SessionState): void {
   to.recovery.controller = from.recovery.controller
-  from.recovery.controller = newController(state.host.config.congestion, from.kind, from.size + TRANSPORT_OVERHEAD)
+  from.recovery.controller = freshController(state, from.kind, from.size)
+  // What is still in flight was counted by it, on either.
+  to.recovery.rate = from.recovery.rate
   if (!to.recovery.rtt.hasSample) to.recovery.rtt.inherit(from.recovery.rtt)
 }
 

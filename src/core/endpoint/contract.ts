@@ -230,6 +230,8 @@ export interface PathStats {
   readonly active: boolean
   readonly validated: boolean
   readonly rtt: Duration | undefined
+  /** Name of what decides how much may be in flight. */
+  readonly congestion: string
   readonly congestionWindow: number
   readonly bytesInFlight: number
   /** Share of packets declared lost, 0 … 1, over the life of the path. */

@@ -14,6 +14,8 @@ export interface AckSample {
   inFlight: number
   /** The window, not a lack of data, limited the sender. */
   windowLimited: boolean
+  /** Round trip of that packet, less what the peer says it waited: a lie about that costs only the liar. */
+  rtt: Duration
   smoothedRtt: Duration
   minRtt: Duration
   /** C.delivered: bytes acknowledged on this path so far, this ACK's included. */
@@ -68,7 +70,7 @@ export interface CongestionController {
 /** An empty sample to be filled again and again. */
 export function newAckSample(): AckSample {
   return {
-    now: toInstant(0), bytes: 0, sentAt: toInstant(0), inFlight: 0, windowLimited: false, smoothedRtt: 0, minRtt: 0,
+    now: toInstant(0), bytes: 0, sentAt: toInstant(0), inFlight: 0, windowLimited: false, rtt: 0, smoothedRtt: 0, minRtt: 0,
     deliveredTotal: 0, priorDelivered: 0, delivered: 0, deliveryRate: 0, appLimited: false, txInFlight: 0, lost: 0,
   }
 }

@@ -4,9 +4,13 @@ import type { AckSample } from './congestion.ts'
 
 /** BBR.MinRTTFilterLen: a minimum that was not seen again for so long is due for a fresh look. */
 export const MIN_RTT_LIFE: Duration = 10 * second
-/** A sample this close to the minimum confirms it: acks and timers add their noise, and an exact repetition is rare. */
+/** A sample this close to the bare round trip confirms it: acks and timers add their noise, and an exact repetition is rare. */
 const MIN_RTT_CONFIRMED = 17 / 16
-const MIN_RTT_NOISE: Duration = 50
+/**
+ * A shorter round trip is reckoned as this one. Below it timers, delayed acknowledgements and processes that wait for a core make the
+ * round trip, not the path: reckoned with 100 µs, a loopback whose processes stall for 10 ms is throttled to a tenth.
+ */
+const ROUND_TRIP_LEAST: Duration = 10 * millisecond
 /** BBR.ExtraAckedFilterLen = 10 rounds, as two periods. */
 const EXTRA_ACKED_PERIOD = 5
 /** Above this multiple of the minimum, plus noise, a packet stood in a queue. */
@@ -60,6 +64,11 @@ export class PathModel {
   #pressedSince: Instant | undefined
   #pressedRate = 0
 
+  /** The bare round trip, as everything here reckons with it. */
+  get roundTrip(): Duration {
+    return Math.max(this.minRtt, ROUND_TRIP_LEAST)
+  }
+
   get maxRate(): number {
     return this.bandwidth.value
   }
@@ -95,7 +104,7 @@ export class PathModel {
     if (sample.deliveryRate > 0 && (!appLimited || sample.deliveryRate >= this.maxRate)) this.bandwidth.update(sample.deliveryRate)
     this.roundAcked += sample.bytes
     if (appLimited) this.roundAppLimited = true
-    this.#updateRtt(sample.now, Math.max(1, sample.now - sample.sentAt))
+    this.#updateRtt(sample.now, sample.rtt)
     this.#updatePressure(sample, rate, appLimited)
     this.#updateExtraAcked(sample, rate, window)
   }
@@ -145,12 +154,12 @@ export class PathModel {
 
   /** The rate delivered under pressure that has lasted; 0 without. */
   pressedRate(now: Instant): number {
-    if (this.#pressedSince === undefined || now - this.#pressedSince < Math.max(this.minRtt, PRESSURE_TIME)) return 0
+    if (this.#pressedSince === undefined || now - this.#pressedSince < Math.max(this.roundTrip, PRESSURE_TIME)) return 0
     return this.#pressedRate
   }
 
   #isQueued(rtt: Duration): boolean {
-    return rtt > QUEUE_FACTOR * this.minRtt + QUEUE_NOISE
+    return rtt > QUEUE_FACTOR * this.roundTrip + QUEUE_NOISE
   }
 
   #updateRtt(now: Instant, rtt: Duration): void {
@@ -164,11 +173,11 @@ export class PathModel {
     if (rtt < this.minRtt) {
       this.minRtt = rtt
       this.#minRttAt = now
-    } else if (rtt <= MIN_RTT_CONFIRMED * this.minRtt + MIN_RTT_NOISE) this.#minRttAt = now
+    } else if (rtt <= MIN_RTT_CONFIRMED * this.roundTrip) this.#minRttAt = now
   }
 
   #updatePressure(sample: AckSample, rate: number, appLimited: boolean): void {
-    const pressed = !appLimited && this.rttLatest > PRESSURE_FACTOR * this.minRtt + PRESSURE_NOISE && sample.deliveryRate < PRESSURE_RATE * rate
+    const pressed = !appLimited && this.rttLatest > PRESSURE_FACTOR * this.roundTrip + PRESSURE_NOISE && sample.deliveryRate < PRESSURE_RATE * rate
     if (!pressed) {
       this.#pressedSince = undefined
       this.#pressedRate = 0

@@ -51,7 +51,7 @@ export class ProbeRtt {
     if (this.pressedRate > 0 && sample.sentAt <= this.#startedAt && sample.deliveryRate > 0) {
       // Sent into the full queue: the nearer to its end, the truer its rate.
       this.pressedRate = sample.deliveryRate
-      this.#target = Math.max(PROBE_RTT_GAIN * sample.deliveryRate * model.minRtt, this.#least)
+      this.#target = Math.max(PROBE_RTT_GAIN * sample.deliveryRate * model.roundTrip, this.#least)
     }
     this.room = Math.max(this.#target, Math.min(this.room, inFlight + sample.bytes / 2))
     if (this.#doneAt === never) {
@@ -89,15 +89,14 @@ export class ProbeRttSchedule {
 
   /**
    * An expired minimum is replaced by what was seen. An early look may only lower it, unless the look before it saw the same:
-   * raising it for somebody else's queue would raise everybody's window, time and again. True when it was raised.
+   * raising it for somebody else's queue would raise everybody's window, time and again.
    */
-  conclude(now: Instant, probe: ProbeRtt, model: PathModel): boolean {
-    const before = model.minRtt
+  conclude(now: Instant, probe: ProbeRtt, model: PathModel): void {
+    const before = model.roundTrip
     const same = Math.abs(probe.best - this.#lastEarly) < SAME_RTT * probe.best
     if (!probe.early || (same && !probe.emptied(before))) model.takeMinRtt(now, probe.best)
     this.#lastAt = now
     this.#lastEarly = probe.best
     this.#queuedRounds = 0
-    return model.minRtt > OWN_QUEUE * before
   }
 }

@@ -39,8 +39,7 @@ type State =
   | { readonly kind: 'probe-rtt'; readonly probe: ProbeRtt }
 
 const PACING_GAIN = { startup: STARTUP_GAIN, drain: 0.5, down: 0.9, cruise: 1, refill: 1, up: 1.25, 'probe-rtt': PROBE_RTT_GAIN } as const
-/** The draft has 2 in Down and Cruise. 1.5 leaves half of its queue where several flows meet; aggregation is added to it. */
-const WINDOW_GAIN = { startup: 2, drain: 2, down: 1.5, cruise: 1.5, refill: 2, up: 2.25, 'probe-rtt': 1.5 } as const
+const WINDOW_GAIN = { startup: 2, drain: 2, down: 2, cruise: 2, refill: 2, up: 2.25, 'probe-rtt': 2 } as const
 
 /**
  * Model-based congestion control in the manner of BBR version 3 (draft-ietf-ccwg-bbr): it paces at the greatest rate the path was
@@ -69,7 +68,6 @@ export class ModelBased implements CongestionController {
   #probeSamples = false
   #probeEnding = false
   #probeTooHigh = false
-  #probeCautious = false
   readonly #cycle: ProbeCycle
   readonly #schedule = new ProbeRttSchedule()
 
@@ -187,7 +185,7 @@ export class ModelBased implements CongestionController {
   #advance(sample: AckSample, appLimited: boolean): void {
     const model = this.model
     const state = this.#state
-    if (this.#probeEnding && model.roundStart && this.#endProbe(sample, appLimited)) return
+    if (this.#probeEnding && model.roundStart) this.#endProbe(appLimited)
     if (this.#pipe.reached) this.#raiseLong(sample)
     switch (state.kind) {
       case 'startup':
@@ -215,15 +213,11 @@ export class ModelBased implements CongestionController {
     }
   }
 
-  /** The last samples of a probe are in. True when the next probe follows at once ("Precautionary Bandwidth Probing"). */
-  #endProbe(sample: AckSample, appLimited: boolean): boolean {
+  /** The last samples of a probe are in. */
+  #endProbe(appLimited: boolean): void {
     this.#probeEnding = false
     this.#probeSamples = false
-    if (!this.#cycling) return false
-    if (!appLimited) this.model.bandwidth.advance()
-    if (!this.#probeCautious || this.#probeTooHigh) return false
-    this.#startRefill(sample)
-    return true
+    if (this.#cycling && !appLimited) this.model.bandwidth.advance()
   }
 
   #startDown(now: Instant, sample?: AckSample): void {
@@ -236,7 +230,6 @@ export class ModelBased implements CongestionController {
 
   #startRefill(sample: AckSample): void {
     this.bounds.beginRefill()
-    this.#probeCautious = false
     this.model.startRound(sample.deliveredTotal)
     this.#state = { kind: 'refill' }
   }
@@ -254,13 +247,10 @@ export class ModelBased implements CongestionController {
   #timeToGoDown(sample: AckSample, round: number, rtt: Duration, rate: number): boolean {
     const model = this.model
     const long = this.bounds.inflightLong
-    if (this.#probeTooHigh && this.#inFlight >= long) {
-      this.#probeCautious = true
-      return true
-    }
+    if (this.#probeTooHigh && this.#inFlight >= long) return true
     if (this.#heldByWindow && this.window >= long) this.#pipe.restart(sample.deliveryRate)
     else if (this.#pipe.now) return true
-    return model.rounds > round && model.rttLatest > rtt + UP_QUEUE * model.minRtt + UP_QUEUE_NOISE && model.maxRate < UP_GROWTH * rate
+    return model.rounds > round && model.rttLatest > rtt + UP_QUEUE * model.roundTrip + UP_QUEUE_NOISE && model.maxRate < UP_GROWTH * rate
   }
 
   /** C.is_cwnd_limited. */
@@ -296,7 +286,7 @@ export class ModelBased implements CongestionController {
     if (!expired && !this.#schedule.isEarly(now, pressedRate > 0)) return
     const delivered = pressedRate > 0 ? pressedRate : model.rateLatest
     const rate = delivered > 0 ? Math.min(this.rate, delivered) : this.rate
-    const probe = new ProbeRtt(now, !expired, pressedRate, rate, model.minRtt, PIPE_MIN * this.#datagram, this.#inFlight, this.window)
+    const probe = new ProbeRtt(now, !expired, pressedRate, rate, model.roundTrip, PIPE_MIN * this.#datagram, this.#inFlight, this.window)
     this.#probeEnding = true
     this.#state = { kind: 'probe-rtt', probe }
   }
@@ -304,8 +294,8 @@ export class ModelBased implements CongestionController {
   /** "ExitProbeRTT". */
   #endProbeRtt(sample: AckSample, probe: ProbeRtt): void {
     const model = this.model
-    const ours = probe.emptied(model.minRtt)
-    const raised = this.#schedule.conclude(sample.now, probe, model)
+    const ours = probe.emptied(model.roundTrip)
+    this.#schedule.conclude(sample.now, probe, model)
     // A queue that went when we stopped, at a fraction of the rate: the link has become slower, and its old rate is forgotten.
     if (ours && probe.pressedRate > 0) model.bandwidth.reset(probe.pressedRate)
     else this.window = Math.max(this.window, probe.windowBefore)
@@ -316,16 +306,14 @@ export class ModelBased implements CongestionController {
     }
     this.#startDown(sample.now, sample)
     this.#state = { kind: 'cruise' }
-    // On a longer path the window was too small for the rate: no reason to wait.
-    if (raised) this.#startRefill(sample)
   }
 
   // Controls
 
   /** Bytes that fill the path: rate × least round trip × gain. */
   #bdp(gain: number): number {
-    const { minRtt, maxRate } = this.model
-    return minRtt === Infinity || maxRate === 0 ? initialWindow(this.#datagram) : gain * this.rate * minRtt
+    const { roundTrip, maxRate } = this.model
+    return roundTrip === Infinity || maxRate === 0 ? initialWindow(this.#datagram) : gain * this.rate * roundTrip
   }
 
   /** "TargetInflight". */
@@ -335,7 +323,7 @@ export class ModelBased implements CongestionController {
 
   /** "Inflight(1.0)". */
   #inflight(rate: number): number {
-    return this.#quantized(rate * this.model.minRtt)
+    return this.#quantized(rate * this.model.roundTrip)
   }
 
   /** "QuantizationBudget". */

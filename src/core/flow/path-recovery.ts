@@ -1,5 +1,6 @@
 import { second, toInstant, never, type Duration, type Instant } from '../base/time.ts'
 import type { CongestionController } from './congestion.ts'
+import { DeliveryRate } from './delivery-rate.ts'
 import { Pacer } from './pacer.ts'
 import { RttEstimator } from './rtt.ts'
 
@@ -13,6 +14,7 @@ export class PathRecovery {
   readonly rtt: RttEstimator = new RttEstimator()
   readonly pacer: Pacer = new Pacer()
   controller: CongestionController
+  rate: DeliveryRate = new DeliveryRate()
   inFlight = 0
   /** Ack-eliciting packets in flight. */
   outstanding = 0

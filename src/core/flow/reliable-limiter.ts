@@ -71,7 +71,7 @@ export class ReliableLimiter implements CongestionController {
       if (!sample.appLimited) this.#rate.advance()
     }
     if (!sample.appLimited || sample.deliveryRate > this.#rate.value) this.#rate.update(sample.deliveryRate)
-    this.#updateRtt(sample, Math.max(1, now - sample.sentAt))
+    this.#updateRtt(sample, sample.rtt)
     this.#setWindow()
   }
 

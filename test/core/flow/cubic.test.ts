@@ -10,7 +10,7 @@ const RTT = 50_000
 const unrated = { deliveredTotal: 0, priorDelivered: 0, delivered: 0, deliveryRate: 0, appLimited: false, txInFlight: 0, lost: 0 }
 
 function acked(at: number, sentAt: number, windowLimited: boolean): AckSample {
-  return { ...unrated, now: toInstant(at), bytes: SIZE, sentAt: toInstant(sentAt), inFlight: 0, windowLimited, smoothedRtt: RTT, minRtt: RTT }
+  return { ...unrated, now: toInstant(at), bytes: SIZE, sentAt: toInstant(sentAt), inFlight: 0, windowLimited, rtt: RTT, smoothedRtt: RTT, minRtt: RTT }
 }
 
 /** One round trip in which the whole window is acknowledged. */

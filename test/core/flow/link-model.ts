@@ -53,9 +53,9 @@ export class Link {
   queueBytes: number
   loss: number
   jitter: Duration
+  reorder: number
   readonly #burstEnter: number
   readonly #burstLeave: number
-  readonly #reorder: number
   readonly #reorderDelay: Duration
   #bad = false
   backlog = 0
@@ -80,7 +80,7 @@ export class Link {
     this.jitter = options.jitter ?? 0
     this.#burstEnter = options.burstEnter ?? 0
     this.#burstLeave = options.burstLeave ?? 1
-    this.#reorder = options.reorder ?? 0
+    this.reorder = options.reorder ?? 0
     this.#reorderDelay = options.reorderDelay ?? 0
   }
 
@@ -128,7 +128,7 @@ export class Link {
     this.#bad = this.#bad ? !random.chance(this.#burstLeave) : random.chance(this.#burstEnter)
     if (random.chance(this.loss) || (this.#bad && random.chance(0.5))) return
     let arrival = Math.max(this.#scheduler.now + this.delay + random.unit() * this.jitter, this.#lastArrival)
-    if (random.chance(this.#reorder)) arrival += this.#reorderDelay
+    if (random.chance(this.reorder)) arrival += this.#reorderDelay
     else this.#lastArrival = arrival
     this.#scheduler.at(arrival, () => packet.flow.onArrival(packet.order, packet.size))
   }
@@ -175,6 +175,8 @@ export class Flow {
   readonly recovery: PathRecovery
   readonly rate: DeliveryRate = new DeliveryRate()
   readonly sent: SentPackets = new SentPackets()
+  /** As in the options; may be changed. */
+  ackBatch: Duration
   readonly link: Link
   readonly datagram: number
   /** Bytes that arrived, less those that had been sent again needlessly. */
@@ -215,6 +217,7 @@ export class Flow {
   readonly #zero: number
 
   constructor(scheduler: Scheduler, random: SeededRandom, options: FlowOptions) {
+    this.ackBatch = options.ackBatch ?? 0
     this.#scheduler = scheduler
     this.#random = random
     this.#options = options
@@ -424,7 +427,7 @@ export class Flow {
     this.#pending = []
     const now = this.#scheduler.now
     const delay = now - this.#ackLargestAt
-    const batch = this.#options.ackBatch ?? 0
+    const batch = this.ackBatch
     const leaves = batch === 0 ? now : Math.ceil(now / batch) * batch
     this.#scheduler.at(leaves + (this.#options.backDelay ?? this.link.delay), () => this.#onAck(orders, delay))
   }
@@ -470,6 +473,7 @@ export class Flow {
     sample.sentAt = sent.time(newest)
     sample.inFlight = recovery.inFlight + bytes
     sample.windowLimited = recovery.windowLimited
+    sample.rtt = Math.max(1, now - sample.sentAt - delay)
     sample.smoothedRtt = recovery.rtt.smoothed
     sample.minRtt = recovery.rtt.min
     this.rate.fill(this.sent, sample)

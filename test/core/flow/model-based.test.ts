@@ -182,4 +182,15 @@ describe('ModelBased: one flow in the link model', () => {
     bulk(controller, { rate: megabits(100), delay: 20 * millisecond, queueBytes: 20_000 }, 0, 2)
     expect(controller.state).not.toBe('startup')
   })
+
+  it('is not throttled by processes that wait for a core where the round trip is short', () => {
+    for (const stall of [5, 10, 20, 40]) {
+      const model = new LinkModel({ rate: megabits(320), delay: 50, queueBytes: 2_000_000 })
+      const flow = model.flow({ controller: modelBased() })
+      model.run(0.5 * second)
+      flow.ackBatch = stall * millisecond
+      model.run(2 * second)
+      expect(flow.throughput(1 * second, 2.5 * second) / megabits(320), `${stall} ms`).toBeGreaterThan(0.8)
+    }
+  })
 })

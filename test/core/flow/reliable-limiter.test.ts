@@ -64,6 +64,7 @@ class Stream {
     sample.now = toInstant(this.now)
     sample.bytes = SIZE
     sample.sentAt = toInstant(packet.sentAt)
+    sample.rtt = this.now - packet.sentAt
     sample.appLimited = packet.appLimited
     sample.deliveryRate = (this.delivered - packet.delivered) / (this.now - packet.deliveredAt)
     this.#deliveredAt = this.now
@@ -146,8 +147,9 @@ describe('ReliableLimiter', () => {
   })
 
   it('stands on every path that delivers by itself', () => {
-    expect(newController('cubic', 'tcp', SIZE).window).toBe(TCP_CREDIT.least)
-    expect(newController('cubic', 'ble', 200).window).toBe(BLE_CREDIT.least)
-    expect(newController('cubic', 'udp', SIZE).name).toBe('cubic')
+    expect(newController('model', 'tcp', SIZE, 1).window).toBe(TCP_CREDIT.least)
+    expect(newController('cubic', 'ble', 200, 1).window).toBe(BLE_CREDIT.least)
+    expect(newController('cubic', 'udp', SIZE, 1).name).toBe('cubic')
+    expect(newController('model', 'udp', SIZE, 1).name).toBe('model-based')
   })
 })
