@@ -1,5 +1,7 @@
 /** Frames written and read by hand, from the table of WIRE.md §5 and not from the code under test. */
 
+import { readU32 } from '../../src/core/base/bytes.ts'
+
 /** QUIC varint; `size` forces a longer form than needed. */
 export function vi(value: number | bigint, size?: 1 | 2 | 4 | 8): number[] {
   const wide = BigInt(value)
@@ -67,6 +69,13 @@ export function close(code: number, reason = ''): number[] {
   return [0x3f, ...vi(code), ...vi(0), ...text(reason)]
 }
 
+export interface RekeyFields { readonly message: 0 | 1; readonly suite?: number; readonly sender: number; readonly receiver?: number; readonly offset?: number; readonly total?: number }
+
+/** HANDSHAKE: a piece of a rekey's Noise message. */
+export function handshake(bytes: readonly number[] | Uint8Array, { message, suite = 1, sender, receiver = 0, offset = 0, total = bytes.length }: RekeyFields): number[] {
+  return [0x0f, message, suite, ...u32(sender), ...u32(receiver), ...vi(offset), ...vi(total), ...vi(bytes.length), ...bytes]
+}
+
 export interface HandFrame {
   readonly type: number
   /** Numeric fields in order. */
@@ -121,6 +130,7 @@ export function readHandFrames(plain: Uint8Array): HandFrame[] {
         push(type, fields, take(type & 1 ? number() : plain.length - at))
         break
       }
+      case 0x0f: { const head = [u8(), u8(), readU32(take(4), 0), readU32(take(4), 0), ...numbers(2)]; push(type, head, take(number())); break }
       case 0x14: push(type, numbers(3)); break
       case 0x20: { const fields = [number(), u8(), u8(), u8(), number()]; take(u8()); push(type, fields, take(number())); break }
       case 0x22: push(type, [number(), u8(), number(), number(), number()], take(u8())); break

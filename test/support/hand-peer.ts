@@ -17,11 +17,17 @@ export function mac(provider: CryptoProvider, key: Uint8Array, ...parts: readonl
   return provider.hmac(key, ...parts).slice(0, 16)
 }
 
-function prologue(responderId: Uint8Array, change: Partial<Record<'version' | 'suite' | 'mode', number>>): Uint8Array {
+export interface PrologueChange extends Partial<Record<'version' | 'suite' | 'mode', number>> {
+  /** Of the session that a rekey (mode 1) belongs to. */
+  readonly binding?: Uint8Array
+}
+
+function prologue(responderId: Uint8Array, change: PrologueChange): Uint8Array {
   const bytes = new Uint8Array(74)
   bytes.set(ascii('Postern'))
   bytes.set([change.version ?? 1, change.suite ?? 1, change.mode ?? 0], 7)
   bytes.set(responderId, 10)
+  bytes.set(change.binding ?? new Uint8Array(32), 42)
   return bytes
 }
 
@@ -38,7 +44,7 @@ export interface InitiationOptions {
   readonly limits?: Partial<Limits>
   /** Last word on the payload's bytes. */
   readonly edit?: (payload: Uint8Array) => Uint8Array
-  readonly prologue?: Partial<Record<'version' | 'suite' | 'mode', number>>
+  readonly prologue?: PrologueChange
 }
 
 /** The pieces of a Noise message as datagrams (WIRE.md §3.4), with every field for the test to choose. */
@@ -94,11 +100,16 @@ export class HandInitiation {
 
   /** Reads B in one datagram. */
   finish(datagram: Uint8Array): HandSession {
-    const read = this.noise.readMessage(datagram.subarray(20, datagram.length - 16))
+    return this.finishMessage(datagram.subarray(20, datagram.length - 16), readU32(datagram, 4))
+  }
+
+  /** Reads B as a rekey's frames bring it. */
+  finishMessage(message: Uint8Array, senderIndex: number): HandSession {
+    const read = this.noise.readMessage(message)
     if (read.kind === 'malformed') throw new Error(`B does not read: ${read.where}`)
-    const decoded = decodeHandshakePayload(read.payload, { message: 1, senderIndex: readU32(datagram, 4), defaults: LIMITS_DEFAULT })
+    const decoded = decodeHandshakePayload(read.payload, { message: 1, senderIndex, defaults: LIMITS_DEFAULT })
     if (decoded.kind === 'malformed') throw new Error(`B has a malformed payload: ${decoded.where}`)
-    const session = new HandSession(this.#provider, this.noise.split(), true, this.index, readU32(datagram, 4), decoded.payload)
+    const session = new HandSession(this.#provider, this.noise.split(), true, this.index, senderIndex, decoded.payload)
     session.plain = read.payload
     return session
   }
@@ -126,6 +137,14 @@ export function cut(provider: CryptoProvider, message: Uint8Array, kind: 0 | 1 |
   })
 }
 
+interface Answer {
+  /** A's payload as it stood in the message, and decoded. */
+  readonly plain: Uint8Array
+  readonly payload: HandshakePayload
+  readonly datagram: Uint8Array
+  readonly session: HandSession
+}
+
 /** A peer made by hand: it can do everything a valid key allows, right or wrong. */
 export class HandPeer {
   readonly identity: Identity
@@ -145,12 +164,18 @@ export class HandPeer {
   }
 
   /** Reads an A in one datagram and answers it. */
-  answer(datagram: Uint8Array, change: Partial<HandshakePayload> = {}): { readonly plain: Uint8Array; readonly payload: HandshakePayload; readonly datagram: Uint8Array; readonly session: HandSession } {
+  answer(datagram: Uint8Array, change: Partial<HandshakePayload> = {}): Answer {
+    const answer = this.answerMessage(datagram.subarray(20, datagram.length - 32), readU32(datagram, 4), change)
+    return { ...answer, datagram: cut(this.provider, answer.message, 1, { senderIndex: answer.session.localIndex, receiverIndex: readU32(datagram, 4) }, answer.h)[0]! }
+  }
+
+  /** Reads a Noise message A, of a rekey with its prologue, and answers it. */
+  answerMessage(a: Uint8Array, senderIndex: number, change: Partial<HandshakePayload> = {}, prologueChange: PrologueChange = {}): Omit<Answer, 'datagram'> & { readonly message: Uint8Array; readonly h: Uint8Array } {
     const provider = this.provider
-    const noise = new HandshakeState(provider, { pattern: IK, protocolName: NAME, role: 'responder', prologue: prologue(this.id, {}), s: this.identity.staticKeyPair })
-    const read = noise.readMessage(datagram.subarray(20, datagram.length - 32))
+    const noise = new HandshakeState(provider, { pattern: IK, protocolName: NAME, role: 'responder', prologue: prologue(this.id, prologueChange), s: this.identity.staticKeyPair })
+    const read = noise.readMessage(a)
     if (read.kind === 'malformed') throw new Error(`A does not read: ${read.where}`)
-    const decoded = decodeHandshakePayload(read.payload, { message: 0, senderIndex: readU32(datagram, 4), defaults: LIMITS_DEFAULT })
+    const decoded = decodeHandshakePayload(read.payload, { message: 0, senderIndex, defaults: LIMITS_DEFAULT })
     if (decoded.kind === 'malformed') throw new Error(`A has a malformed payload: ${decoded.where}`)
     const index = change.index ?? (readU32(provider.random(new Uint8Array(4)), 0) | 1) >>> 0
     const h = noise.getHandshakeHash()
@@ -158,8 +183,7 @@ export class HandPeer {
       status: 0, suites: 2, caps: 0, index, sidSelf: provider.random(new Uint8Array(8)), sidPeer: decoded.payload.sidSelf, tai64n: decoded.payload.tai64n,
       limits: LIMITS_DEFAULT, invite: undefined, extensions: [], resetToken: new Uint8Array(16), id: this.id, ...change,
     }, 1))!
-    const b = cut(provider, message, 1, { senderIndex: index, receiverIndex: readU32(datagram, 4) }, h)[0]!
-    return { plain: read.payload, payload: decoded.payload, datagram: b, session: new HandSession(provider, noise.split(), false, index, readU32(datagram, 4), decoded.payload) }
+    return { plain: read.payload, payload: decoded.payload, message, h, session: new HandSession(provider, noise.split(), false, index, senderIndex, decoded.payload) }
   }
 }
 

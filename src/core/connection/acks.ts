@@ -3,7 +3,7 @@ import type { ByteReader } from '../base/varint.ts'
 import { ACK_RANGES_SENT } from '../flow/ack-ranges.ts'
 import { newAckSample } from '../flow/congestion.ts'
 import {
-  PACKET_ACKED, PACKET_LOST, PACKET_NONE, PACKET_PROBED, PACKET_SENT, PACKET_SKIPPED, RECORD_CLOSE, RECORD_FRAGMENT, RECORD_OPEN, RECORD_RUN,
+  PACKET_ACKED, PACKET_LOST, PACKET_NONE, PACKET_PROBED, PACKET_SENT, PACKET_SKIPPED, RECORD_CLOSE, RECORD_FRAGMENT, RECORD_HANDSHAKE, RECORD_OPEN, RECORD_RUN,
 } from '../flow/sent-packets.ts'
 import { closeCodes } from '../wire/frame.ts'
 import { tryFinish } from './channels.ts'
@@ -193,6 +193,7 @@ function framesAcked(state: SessionState, order: number): void {
   for (let k = 0; k < count; k++) {
     const at = sent.frameAt(order, k)
     const frames = sent.frames
+    if (frames[at] === RECORD_HANDSHAKE) continue
     const channel = state.channelById(frames[at + 1]!)
     if (channel === undefined) continue
     switch (frames[at]) {

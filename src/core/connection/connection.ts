@@ -15,6 +15,7 @@ import { installKeys, onWipeTimer, scheduleKeys, wipeAllKeys, wipeKeys } from '.
 import { checkLiveness, nextLivenessCheck } from './liveness.ts'
 import { detectLoss, onProbeTimeout } from './loss.ts'
 import { TRANSPORT_OVERHEAD, type BurstSink } from './packet.ts'
+import { confirmNext, forgetExchanges, onRekeyTimer } from './rekey.ts'
 import { READ_ACK_NOW, READ_APP, READ_CLOSED, READ_ELICITING, READ_INCOMPLETE, READ_USES_PATH, readFrames, remoteClose } from './packet-reader.ts'
 import { wantsToSend, writeBurst, writeCloseDatagram } from './packet-writer.ts'
 import { addCandidate, addPath, dropLink, findPath, forgetPath, nextPathTimeout, onPathTimer, onPathUsed, switchTo } from './paths.ts'
@@ -89,6 +90,7 @@ export class Connection implements ReadyMember {
       state.limits = limits
       state.sendLimit = limits.maxData
     }
+    forgetExchanges(state, now)
     installKeys(state, now, keys)
     endDial(state)
     this.#useSource(now, source, keys.initiator)
@@ -121,6 +123,7 @@ export class Connection implements ReadyMember {
       if (state.phase === 'closing') this.#repeatClose(now)
       return
     }
+    if (keys === state.next) confirmNext(state, now, keys)
     const path = findPath(state, link, address, addressOffset) ?? addPath(state, now, link, address, addressOffset)
     if (path === undefined) {
       state.host.counters.add(state.host.link(link) === undefined ? 'drop_link_unknown' : 'drop_path_limit')
@@ -190,7 +193,7 @@ export class Connection implements ReadyMember {
     if (timers.take(timer.liveness, now.mono) && checkLiveness(state, now) === 'gone') this.#lostPaths(now)
     if (timers.take(timer.reassembly, now.mono)) this.#onReassemblyTimer(now.mono)
     if (timers.take(timer.channel, now.mono)) onChannelTimer(state, now)
-    if (timers.take(timer.rekey, now.mono)) this.#onRekeyTimer(now)
+    if (timers.take(timer.rekey, now.mono)) onRekeyTimer(state, now)
     if (timers.take(timer.wipe, now.mono)) onWipeTimer(state, now)
     if (timers.take(timer.dial, now.mono)) onDialTimer(state, now)
     if (timers.take(timer.idle, now.mono)) this.#onIdleTimer(now)
@@ -250,12 +253,6 @@ export class Connection implements ReadyMember {
       countDrops(this.state, channel)
     }
     this.state.timers.set(timer.reassembly, toInstant(next))
-  }
-
-  /** Until rekeying inside the session is built, a session whose keys are old makes a new outer handshake with its sids. */
-  #onRekeyTimer(now: Now): void {
-    const state = this.state
-    if (state.phase === 'open' && state.dial === undefined && state.active !== undefined) beginDial(state, now, [state.active.address], true)
   }
 
   #onIdleTimer(now: Now): void {
@@ -379,7 +376,7 @@ export class Connection implements ReadyMember {
 
   #transmitOpen(now: Now, sink: BurstSink, seals: AeadBatch): boolean {
     const state = this.state
-    if (state.current !== undefined && state.current.sendCounter >= REKEY_MESSAGES - LAST_BURST) wipeKeys(state, now, state.current)
+    if (state.current?.worn === true) this.#onWorn(now, state.current)
     if (!writeBurst(state, now, sink, seals)) return false
     this.#setLossTimer()
     if (state.keysChanged) scheduleKeys(state)
@@ -390,6 +387,12 @@ export class Connection implements ReadyMember {
       state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
     }
     return true
+  }
+
+  /** Used up, or nearly: a rekey is due at once; at the very end nothing more is sealed. */
+  #onWorn(now: Now, keys: Keys): void {
+    if (keys.sendCounter >= REKEY_MESSAGES - LAST_BURST) wipeKeys(this.state, now, keys)
+    else if (this.state.rekeying?.pending === undefined) this.state.keysChanged = true
   }
 
   // ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -429,6 +432,7 @@ export class Connection implements ReadyMember {
     if (reason === 'protocol' || reason === 'frame_encoding' || reason === 'flow_control' || reason === 'limit') state.host.counters.add(`close_${reason}`)
     const deadline = after(now.mono, CLOSING_PTOS * state.pto())
     state.phase = 'closing'
+    forgetExchanges(state, now)
     endDial(state)
     endAllChannels(state, state.failure!.code, reason)
     this.#failPings()
@@ -457,6 +461,7 @@ export class Connection implements ReadyMember {
     const told = state.phase === 'closing'
     // Nothing that is told from here on finds a session that could still be used.
     state.phase = 'closing'
+    forgetExchanges(state, now)
     endDial(state)
     endAllChannels(state, 0, reason)
     this.#failPings()

@@ -4,6 +4,7 @@ import type { ChannelHandle, EndReason, LinkId, LinkKind, PeerHandle } from '../
 import type { Now } from '../base/time.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import type { CookieJar, Initiation } from '../session/initiation.ts'
+import type { RekeyInitiation, RekeyResult } from '../session/rekey.ts'
 import type { Channel, DeliveryQueue } from './channel.ts'
 import type { CoreConfig } from './config.ts'
 import type { SessionEvent } from './events.ts'
@@ -12,6 +13,7 @@ import type { Keys } from './keys.ts'
 /** Everything that is counted in the core. Documented in docs/counters.md. */
 export const counterNames = [
   'datagrams_received', 'datagrams_sent', 'bytes_received', 'bytes_sent', 'handshakes_completed', 'handshakes_refused', 'refusals_sent',
+  'rekeys_begun', 'rekeys_completed', 'rekeys_unanswered', 'rekeys_ignored', 'rekeys_failed',
   'messages_sent', 'messages_received', 'packets_lost', 'packets_lost_spurious', 'frames_retransmitted', 'probes_sent', 'acks_sent',
   // Dropped on arrival, by reason
   'drop_unknown_type', 'drop_stun', 'drop_turn', 'drop_bad_size', 'drop_version', 'drop_malformed_handshake', 'drop_mac1', 'drop_mac2',
@@ -42,6 +44,18 @@ export interface LinkFacts {
   readonly segmentsMax: number
 }
 
+/** What a rekey inside a session needs of the node: statics, indexes, payloads and key slots (WIRE.md §3.11). */
+export interface RekeyService {
+  /** A fresh message A. `undefined` when there is no such session. */
+  begin(now: Now, slot: number, peer: PeerHandle, sidSelf: Uint8Array, sidPeer: Uint8Array): RekeyInitiation | undefined
+  /** Gives the index of an attempt back that did not succeed. */
+  end(initiation: RekeyInitiation): void
+  /** The keys of a rekey that we began, from now on named by its index. */
+  finish(now: Now, slot: number, initiation: RekeyInitiation, result: RekeyResult, remoteIndex: number): Keys
+  /** Answers the peer's A: keys that open, and message B. `undefined` when A is not what it must be. */
+  answer(now: Now, slot: number, peer: PeerHandle, sidSelf: Uint8Array, sidPeer: Uint8Array, suite: number, message: Uint8Array, senderIndex: number): { readonly keys: Keys; readonly message: Uint8Array } | undefined
+}
+
 /** What a session asks of the endpoint it lives in. Calls go down, so this is the only way up, and nothing here re-enters the session. */
 export interface ConnectionHost {
   readonly provider: CryptoProvider
@@ -49,6 +63,7 @@ export interface ConnectionHost {
   readonly config: CoreConfig
   readonly counters: Counters<CounterName>
   readonly deliveries: DeliveryQueue
+  readonly rekeys: RekeyService
 
   /** `length` random bytes in a new array. */
   randomBytes(length: number): Uint8Array

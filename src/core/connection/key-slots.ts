@@ -1,6 +1,7 @@
 import { after, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
 import { giveUpKeys } from './loss.ts'
 import type { Keys } from './keys.ts'
+import { nextRekey } from './rekeying.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
@@ -15,6 +16,10 @@ const REKEY_JITTER: Duration = 5 * second
 /** A dirty key lives at least this long after it became dirty. */
 const DIRTY_REST: Duration = 60 * second
 const CLEAN_JITTER = 0.1
+/** `next` waits this long for its first datagram. */
+const NEXT_TIME: Duration = 10 * second
+/** [P] A path change does not replace keys that came this shortly before: paths may go back and forth. */
+const EXPOSED_REST: Duration = 30 * second
 
 /** Puts confirmed keys into the slots: they become current, or previous when {@link isSecond} says so. */
 export function installKeys(state: SessionState, now: Now, keys: Keys): void {
@@ -35,8 +40,16 @@ export function installKeys(state: SessionState, now: Now, keys: Keys): void {
  * the same initiator, whose confirmation they overtook nowhere but on the wire.
  */
 function isSecond(now: Now, keys: Keys, current: Keys): boolean {
+  if (keys.rekey) return false
   if (keys.lowerInitiated === current.lowerInitiated) return keys.createdAt < current.createdAt
   return current.lowerInitiated && now.mono - current.confirmedAt < CROSSING_TIME
+}
+
+/** The path changed: who saw both could link them until the next keys. */
+export function exposeKeys(state: SessionState): void {
+  if (state.current === undefined) return
+  state.current.exposed = true
+  state.keysChanged = true
 }
 
 function setPrevious(state: SessionState, now: Now, keys: Keys): void {
@@ -52,10 +65,12 @@ export function wipeKeys(state: SessionState, now: Now, keys: Keys): void {
   giveUpKeys(state, keys)
   if (state.current === keys) state.current = undefined
   if (state.previous === keys) state.previous = undefined
+  if (state.next === keys) state.next = undefined
   state.host.releaseKeys(now, keys)
 }
 
 export function wipeAllKeys(state: SessionState, now: Now): void {
+  if (state.next !== undefined) wipeKeys(state, now, state.next)
   if (state.previous !== undefined) wipeKeys(state, now, state.previous)
   if (state.current !== undefined) wipeKeys(state, now, state.current)
 }
@@ -64,7 +79,9 @@ export function wipeAllKeys(state: SessionState, now: Now): void {
 function rekeyAt(state: SessionState, keys: Keys): Instant {
   const { rekeyAfter, cleanRekeyAfter } = state.host.config
   const clean = keys.createdAt + cleanRekeyAfter * (1 + CLEAN_JITTER * (2 * keys.jitter - 1))
+  if (keys.worn) return keys.confirmedAt
   const due = keys.dirtyAt === never ? clean : Math.max(keys.createdAt + rekeyAfter, keys.dirtyAt)
+  if (keys.exposed && keys.confirmedAt + EXPOSED_REST < due) return after(keys.confirmedAt, EXPOSED_REST)
   return toInstant(due + keys.jitter * REKEY_JITTER + (keys.initiator ? 0 : RESPONDER_DELAY))
 }
 
@@ -77,15 +94,17 @@ function wipeAt(state: SessionState, keys: Keys): Instant {
 /** Sets the `rekey` and `wipe` timers anew. */
 export function scheduleKeys(state: SessionState): void {
   state.keysChanged = false
-  const { current, previous } = state
-  state.timers.set(timer.rekey, current === undefined ? never : rekeyAt(state, current))
+  const { current, previous, next } = state
+  state.timers.set(timer.rekey, current === undefined ? never : nextRekey(state.rekeying, rekeyAt(state, current), next !== undefined))
   let wipe = never
   if (current !== undefined) wipe = wipeAt(state, current)
   if (previous !== undefined && wipeAt(state, previous) < wipe) wipe = wipeAt(state, previous)
+  if (next !== undefined) wipe = toInstant(Math.min(wipe, next.createdAt + NEXT_TIME))
   state.timers.set(timer.wipe, wipe)
 }
 
 export function onWipeTimer(state: SessionState, now: Now): void {
+  if (state.next !== undefined && state.next.createdAt + NEXT_TIME <= now.mono) wipeKeys(state, now, state.next)
   for (const keys of [state.previous, state.current]) {
     if (keys !== undefined && wipeAt(state, keys) <= now.mono) wipeKeys(state, now, keys)
   }

@@ -5,6 +5,8 @@ import { ReplayWindow } from '../session/replay-window.ts'
 
 /** [D] A datagram counter may not pass this; a rekey comes long before. 2^48 keeps counters exact in a double. */
 export const REKEY_MESSAGES: number = 2 ** 48
+/** [P] So long before that, and before the last failed open, a rekey is due: an hour at a million datagrams a second. */
+const REKEY_MESSAGES_AHEAD: number = 2 ** 32
 /** RFC 9001 §6.6. */
 export const FAILED_OPENS_MAX: number = 2 ** 36
 
@@ -16,6 +18,8 @@ export interface KeysOptions {
   readonly initiator: boolean
   /** Whether the peer with the lower id began the handshake: decides between two keypairs of crossing handshakes. */
   readonly lowerInitiated: boolean
+  /** Of a handshake inside the session: it follows the keys it replaces, it cannot cross them. */
+  readonly rekey: boolean
   readonly now: Instant
   readonly remoteResetToken: Uint8Array
   /** 0 ≤ x < 1, so that many sessions do not rekey at once. */
@@ -31,6 +35,7 @@ export class Keys {
   readonly open: KeySlot
   readonly initiator: boolean
   readonly lowerInitiated: boolean
+  readonly rekey: boolean
   readonly createdAt: Instant
   readonly remoteResetToken: Uint8Array
   readonly jitter: number
@@ -40,6 +45,8 @@ export class Keys {
   dirtyAt: Instant = never
   /** As previous keys: when they are wiped. */
   retireAt: Instant = never
+  /** The path changed under them: the next ones shall come soon, so that an observer cannot go on linking the two by index and counter. */
+  exposed = false
   /** Set when the slot was wiped: neither seals nor opens. */
   wiped = false
 
@@ -67,8 +74,14 @@ export class Keys {
     this.open = options.open
     this.initiator = options.initiator
     this.lowerInitiated = options.lowerInitiated
+    this.rekey = options.rekey
     this.createdAt = options.now
     this.remoteResetToken = options.remoteResetToken
     this.jitter = options.jitter
+  }
+
+  /** Whether they have been used as much as keys may, but for a margin. */
+  get worn(): boolean {
+    return this.sendCounter >= REKEY_MESSAGES - REKEY_MESSAGES_AHEAD || this.failedOpens >= FAILED_OPENS_MAX / 2
   }
 }

@@ -3,7 +3,7 @@ import type { LossSample } from '../flow/congestion.ts'
 import { PACKET_THRESHOLD } from '../flow/path-recovery.ts'
 import {
   PACKET_ACKED, PACKET_LOST, PACKET_PROBED, PACKET_SENT,
-  RECORD_ACCEPT, RECORD_BLOCKED, RECORD_CHANNEL_BLOCKED, RECORD_CLOSE, RECORD_FRAGMENT, RECORD_MAX_CHANNEL_DATA, RECORD_MAX_DATA,
+  RECORD_ACCEPT, RECORD_BLOCKED, RECORD_CHANNEL_BLOCKED, RECORD_CLOSE, RECORD_FRAGMENT, RECORD_HANDSHAKE, RECORD_MAX_CHANNEL_DATA, RECORD_MAX_DATA,
   RECORD_OBSERVED, RECORD_OPEN, RECORD_RUN,
 } from '../flow/sent-packets.ts'
 import { wantControl, wantData } from './control.ts'
@@ -150,7 +150,8 @@ function framesLost(state: SessionState, order: number): void {
     else if (kind === RECORD_OBSERVED) {
       const path = state.paths[frames[at + 1]!]
       if (path !== undefined) path.observedWanted = true
-    } else channelFrameLost(state, kind, at)
+    } else if (kind === RECORD_HANDSHAKE) state.rekeying?.lost(frames[at + 1]!, frames[at + 3]!)
+    else channelFrameLost(state, kind, at)
   }
 }
 

@@ -8,10 +8,11 @@ import {
 } from '../flow/receive.ts'
 import {
   closeCodes, FRAME_ACK, FRAME_ACK_ECN, FRAME_ACK_OTHER, FRAME_ACK_OTHER_ECN, FRAME_BLOCKED, FRAME_CHANNEL_ACCEPT, FRAME_CHANNEL_BLOCKED,
-  FRAME_CHANNEL_CLOSE, FRAME_CHANNEL_OPEN, FRAME_CLOSE, FRAME_EXTENSION, FRAME_MAX_CHANNEL_DATA, FRAME_MAX_DATA, FRAME_MESSAGE,
+  FRAME_CHANNEL_CLOSE, FRAME_CHANNEL_OPEN, FRAME_CLOSE, FRAME_EXTENSION, FRAME_HANDSHAKE, FRAME_MAX_CHANNEL_DATA, FRAME_MAX_DATA, FRAME_MESSAGE,
   FRAME_OBSERVED_ADDRESS, FRAME_PADDING, FRAME_PATH_CHALLENGE, FRAME_PATH_RESPONSE, FRAME_PING, FRAME_SKIP, MESSAGE_FRAGMENT,
   MESSAGE_LENGTH, isGrease, readChannelClose, readChannelOpen, readWireAddress,
 } from '../wire/frame.ts'
+import { readHandshakeFrame } from '../wire/handshake-frame.ts'
 import { readAck } from './acks.ts'
 import { onAcceptFrame, onAnswered, onCloseFrame, onOpenFrame, tryFinish } from './channels.ts'
 import type { Channel } from './channel.ts'
@@ -20,6 +21,7 @@ import { countDrops } from './drops.ts'
 import { consumedPassed, countReceived, raiseChannelLimit, raiseSessionLimit, receiveRoom } from './flow-control.ts'
 import type { Keys } from './keys.ts'
 import { onObservedAddress, onPathChallenge, onPathResponse } from './paths.ts'
+import { onHandshakeFrame } from './rekey.ts'
 import type { SessionPath } from './session-path.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
@@ -153,6 +155,11 @@ function readControl(state: SessionState, now: Now, keys: Keys, path: SessionPat
       return READ_ELICITING
     case FRAME_OBSERVED_ADDRESS:
       return readObserved(state, now)
+    case FRAME_HANDSHAKE: {
+      const frame = readHandshakeFrame(reader)
+      if (frame !== undefined) onHandshakeFrame(state, now, keys, frame)
+      return READ_ELICITING | READ_USES_PATH
+    }
     case FRAME_CLOSE:
       return readClose()
     default:

@@ -7,6 +7,7 @@ import { maySendNew, noteBlocked, releaseHeldBack, sendAllowance } from './flow-
 import { counter } from './host.ts'
 import type { Keys } from './keys.ts'
 import { beginPacket, finishPacket, hasSlabRoom, packet, packetEmpty, packetRoom, pushRow, TRANSPORT_OVERHEAD, type BurstSink } from './packet.ts'
+import { writeRekey } from './rekey.ts'
 import { settleQueue } from './send.ts'
 import type { SessionPath } from './session-path.ts'
 import type { SessionState } from './state.ts'
@@ -110,6 +111,7 @@ function writeActive(state: SessionState, now: Now, keys: Keys, path: SessionPat
 function writeTraffic(state: SessionState, now: Now, keys: Keys, path: SessionPath): void {
   const probing = state.probes > 0
   if (state.probes !== 1) {
+    writeRekey(state)
     writeControl(state, keys)
     writeMessages(state, keys, path.size)
     // Channels that ran into their limit, or sent their last, have something to say now.
@@ -140,7 +142,7 @@ function sendBudget(state: SessionState, now: Instant, path: SessionPath, full: 
 
 /** Whether there is anything ack-eliciting to send. */
 export function wantsToSend(state: SessionState): boolean {
-  return !state.lanes.empty || state.control.size > 0 || state.maxDataWanted || state.blockedWanted || state.pingWanted || state.probes > 0
+  return !state.lanes.empty || state.control.size > 0 || state.maxDataWanted || state.blockedWanted || state.pingWanted || state.probes > 0 || state.rekeying?.waits === true
 }
 
 /** Fills the datagram with messages: lanes by priority, lost ones before new ones within a channel. */

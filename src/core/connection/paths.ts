@@ -6,6 +6,7 @@ import { newController } from '../flow/controllers.ts'
 import { betterPath, type PathQuality } from '../path/path-choice.ts'
 import { CHALLENGES_OPEN } from '../path/path-validation.ts'
 import { endDial } from './dial.ts'
+import { exposeKeys } from './key-slots.ts'
 import { abandonFlight } from './loss.ts'
 import { TRANSPORT_OVERHEAD } from './packet.ts'
 import { SessionPath } from './session-path.ts'
@@ -168,6 +169,7 @@ export function switchTo(state: SessionState, now: Now, path: SessionPath, rule:
   const from = state.active
   if (from === path) return
   state.active = path
+  if (from !== undefined) exposeKeys(state)
   state.migrateTo = undefined
   path.retireAt = never
   if (from !== undefined) {

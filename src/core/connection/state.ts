@@ -10,6 +10,7 @@ import type { PeerLimits } from './config.ts'
 import type { Dial } from './dial-campaign.ts'
 import type { ConnectionHost } from './host.ts'
 import type { Keys } from './keys.ts'
+import type { Rekeying } from './rekeying.ts'
 import type { SessionPath } from './session-path.ts'
 import { TimerTable } from './timers.ts'
 
@@ -46,6 +47,10 @@ export class SessionState {
   limits: PeerLimits
   previous: Keys | undefined
   current: Keys | undefined
+  /** Keys of a rekey that we answered: they open, and the first datagram under them makes them current. */
+  next: Keys | undefined
+  /** The rekey inside the session; made when the first one begins. */
+  rekeying: Rekeying | undefined
   phase: 'dialing' | 'open' | 'closing' | 'closed' = 'dialing'
   openedAt: Instant = never
 

@@ -16,7 +16,7 @@ import type { Responder } from './responder.ts'
 /** Datagrams opened by one call into the provider. */
 const OPENS_MAX = 256
 
-type Openable = Exclude<IndexEntry, { kind: 'initiation' }>
+type Openable = Exclude<IndexEntry, { kind: 'initiation' | 'rekey' }>
 
 /**
  * One batch of received datagrams, in order: sorted by first byte, transport datagrams collected and opened together, all
@@ -131,7 +131,7 @@ export class BatchReader {
     let entry = this.#lastEntry
     if (entry === undefined || index !== this.#lastIndex) {
       const found = node.index.get(index)
-      if (found === undefined || found.kind === 'initiation') {
+      if (found === undefined || found.kind === 'initiation' || found.kind === 'rekey') {
         node.counters.add(found === undefined ? 'drop_unknown_index' : 'drop_no_keys')
         return
       }

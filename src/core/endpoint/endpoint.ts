@@ -15,6 +15,7 @@ import type {
 } from './contract.ts'
 import { Handshakes } from './handshakes.ts'
 import { earliest, Node, type EndpointOptions } from './node.ts'
+import { Rekeys } from './rekeys.ts'
 import { Responder } from './responder.ts'
 import { channelStats, peerStats } from './stats.ts'
 
@@ -58,6 +59,7 @@ export class Endpoint implements EndpointContract {
     this.id = this.#node.identity.id
     this.#handshakes = new Handshakes(this.#node)
     this.#node.handshakes = this.#handshakes
+    this.#node.rekeyService = new Rekeys(this.#node, this.#handshakes)
     this.#responder = new Responder(this.#node, this.#handshakes, options.now)
     this.#reader = new BatchReader(this.#node, this.#handshakes, this.#responder)
     this.#inviteCheckAt = toInstant(options.now.mono + INVITE_CHECK)

@@ -158,10 +158,10 @@ export class Handshakes implements HandshakeService {
   }
 
   /** The keys of a finished handshake, in the provider's slots. */
-  makeKeys(now: Now, localIndex: number, remoteIndex: number, split: SplitKeys, initiator: boolean, lowerInitiated: boolean, remoteResetToken: Uint8Array): Keys {
+  makeKeys(now: Now, localIndex: number, remoteIndex: number, split: SplitKeys, initiator: boolean, lowerInitiated: boolean, remoteResetToken: Uint8Array, rekey = false): Keys {
     const node = this.#node
     const keys = new Keys({
-      localIndex, remoteIndex, initiator, lowerInitiated, now: now.mono, remoteResetToken, jitter: node.randomUnit(),
+      localIndex, remoteIndex, initiator, lowerInitiated, rekey, now: now.mono, remoteResetToken, jitter: node.randomUnit(),
       seal: node.provider.addKey(initiator ? split.initiatorKey : split.responderKey),
       open: node.provider.addKey(initiator ? split.responderKey : split.initiatorKey),
     })

@@ -12,7 +12,7 @@ import { endKept } from '../connection/channels.ts'
 import type { CoreConfig } from '../connection/config.ts'
 import { Connection } from '../connection/connection.ts'
 import type { SessionEvent } from '../connection/events.ts'
-import { counterNames, type ConnectionHost, type CounterName, type LinkFacts, type ReadyMember } from '../connection/host.ts'
+import { counterNames, type ConnectionHost, type CounterName, type LinkFacts, type ReadyMember, type RekeyService } from '../connection/host.ts'
 import type { Keys } from '../connection/keys.ts'
 import { SessionState } from '../connection/state.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
@@ -95,6 +95,7 @@ export class Node implements ConnectionHost {
   /** Channels that outlived their sessions, oldest first; when there are too many, the oldest loses its messages and is told `limit`. */
   readonly #kept = new Set<Channel>()
   handshakes: HandshakeService | undefined
+  rekeyService: RekeyService | undefined
   shuttingDown = false
   readonly #links = new Map<LinkId, Link>()
   readonly #freeSlots: number[] = []
@@ -113,6 +114,11 @@ export class Node implements ConnectionHost {
     this.index = new ReceiverIndex(() => this.#randomWord())
     this.roster = new Roster(this.identity, options.provider, this.validator, (event) => this.push(event))
     this.roster.load(options.peers, options.invites, options.now.wall)
+  }
+
+  get rekeys(): RekeyService {
+    assert(this.rekeyService !== undefined, 'the endpoint is whole')
+    return this.rekeyService
   }
 
   // ── randomness ──────────────────────────────────────────────────────────────────────────────────────────────────────────

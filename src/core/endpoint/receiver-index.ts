@@ -2,12 +2,15 @@ import { minute, type Duration, type Instant } from '../base/time.ts'
 import type { Connection } from '../connection/connection.ts'
 import type { Keys } from '../connection/keys.ts'
 import type { Initiation } from '../session/initiation.ts'
+import type { RekeyInitiation } from '../session/rekey.ts'
 import type { HalfOpen } from './half-open.ts'
 
 /** What a receiver index names. */
 export type IndexEntry =
   | { readonly kind: 'keys'; readonly keys: Keys; readonly connection: Connection }
   | { readonly kind: 'initiation'; readonly initiation: Initiation; readonly connection: Connection }
+  /** A rekey of ours that is under way: nothing may come under it yet. */
+  | { readonly kind: 'rekey'; readonly initiation: RekeyInitiation }
   | HalfOpen
 
 /** WIRE.md §3.10: an index that was closed is not given out again so soon, and a RESET may be sent for it. */

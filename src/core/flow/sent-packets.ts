@@ -32,6 +32,7 @@ export const RECORD_BLOCKED = 8
 export const RECORD_CHANNEL_BLOCKED = 9
 export const RECORD_OBSERVED = 10 // ref = path
 export const RECORD_SKIP = 11 // sequence = message id, a = total
+export const RECORD_HANDSHAKE = 12 // ref = outgoing rekey message, a = offset
 
 const STRIDE = 5
 

@@ -19,6 +19,8 @@ export const FRAME_CHANNEL_BLOCKED = 0x09
 export const FRAME_PATH_CHALLENGE = 0x0a
 export const FRAME_PATH_RESPONSE = 0x0b
 export const FRAME_OBSERVED_ADDRESS = 0x0c
+/** A rekey inside the session: `handshake-frame.ts`. */
+export const FRAME_HANDSHAKE = 0x0f
 /** 0x10 … 0x13: bit 0 a length follows, bit 1 a fragment (offset and total follow). */
 export const FRAME_MESSAGE = 0x10
 export const MESSAGE_LENGTH = 1

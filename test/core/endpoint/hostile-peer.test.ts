@@ -7,7 +7,7 @@ import type { ChannelHandle } from '../../../src/core/endpoint/contract.ts'
 import { SeededRandom } from '../../../src/sim/random.ts'
 import { SimProvider } from '../../../src/sim/sim-provider.ts'
 import { repeated } from '../../support/bytes.ts'
-import { accept, ack, challenge, channelClose, close, fragment, message, observed, open, ping, skip, vi, u32, type HandFrame } from '../../support/hand-frames.ts'
+import { accept, ack, challenge, channelClose, close, fragment, handshake, message, observed, open, ping, skip, vi, u32, type HandFrame } from '../../support/hand-frames.ts'
 import { HandPeer, type HandSession } from '../../support/hand-peer.ts'
 import { address, LoneEndpoint, peerRecord, type Sent } from '../../support/lone-endpoint.ts'
 import { WatchedProvider } from '../../support/sim-world.ts'
@@ -113,6 +113,7 @@ describe('frames that are not well-formed', () => {
   const whole: readonly (readonly number[])[] = [
     ack(2), ack(5, 1, [[0, 0]]), [0x03, ...ack(2).slice(1), 0, 0, 0], [0x04, ...u32(5), ...ack(2).slice(1)], [0x06, ...vi(70_000)], [0x07, ...vi(theirs), ...vi(9)], [0x08, ...vi(9)], [0x09, ...vi(theirs), ...vi(9)],
     challenge(), [0x0b, ...challenge().slice(1)], observed(1), [0x0c, 1, 6, ...new Array<number>(16).fill(7), 1, 2], message(theirs, 0, [1, 2, 3]), fragment(theirs, 0, 2, 9, [1, 2, 3]), skip(theirs, 0, 100),
+    handshake(repeated(7, 9), { message: 0, sender: 5 }), handshake(repeated(7, 9), { message: 1, sender: 5, receiver: 6, offset: 3, total: 2048 }),
     open(theirs, { meta: [1, 2, 3] }), accept(theirs), channelClose(theirs, { reason: 'why' }), close(0, 'why'), [...vi(0x5f), ...vi(5), 1, 2, 3, 4, 5], [...vi(0x4000), ...vi(2), 1, 2],
   ]
 
@@ -126,7 +127,7 @@ describe('frames that are not well-formed', () => {
         cases++
       }
     }
-    expect(cases).toBe(140)
+    expect(cases).toBe(185)
   })
 
   it.each([
@@ -149,6 +150,13 @@ describe('frames that are not well-formed', () => {
     ['CHANNEL_OPEN with 257 bytes of meta', open(theirs, { meta: new Array<number>(257).fill(1) })],
     ['a reason that is not UTF-8', [0x3f, 0, 0, 2, 0xc3, 0x28]],
     ['a v4-mapped address written as af 6', [0x0c, 1, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 2, 3, 4, 5, 6]],
+    ['HANDSHAKE of message C', [0x0f, 2, ...handshake([1], { message: 0, sender: 5 }).slice(2)]],
+    ['HANDSHAKE of nothing', handshake([], { message: 0, sender: 5, total: 9 })],
+    ['HANDSHAKE of 2049 bytes', handshake([1], { message: 0, sender: 5, total: 2049 })],
+    ['HANDSHAKE beyond its total', handshake([1, 2], { message: 0, sender: 5, offset: 8, total: 9 })],
+    ['HANDSHAKE without a sender', handshake([1], { message: 0, sender: 0 })],
+    ['HANDSHAKE A with a receiver', handshake([1], { message: 0, sender: 5, receiver: 6 })],
+    ['HANDSHAKE B without one', handshake([1], { message: 1, sender: 5 })],
     ['an address of no family', [0x0c, 1, 5, 1, 2, 3, 4, 5, 6]],
   ])('%s: FRAME_ENCODING', (_what, frame) => { expectCode(FRAME_ENCODING, frame) })
 
@@ -163,7 +171,7 @@ describe('frames that are not well-formed', () => {
   })
 
   it('every unknown type below 0x40: PROTOCOL', () => {
-    const known = new Set([0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x21, 0x22, 0x3f])
+    const known = new Set([0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0f, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x21, 0x22, 0x3f])
     for (let type = 0; type < 0x40; type++) if (!known.has(type)) expectCode(PROTOCOL, [type, 1, 1, 1])
   })
 
