@@ -161,8 +161,8 @@ export class LoadPeer implements PumpHost {
     done()
   }
 
-  arm(deadline: Instant): void {
-    this.#timer.arm(deadline > FAR ? never : deadline)
+  arm(deadline: Instant, pacing: boolean): void {
+    this.#timer.arm(deadline > FAR ? never : deadline, pacing)
   }
 
   wake(): void {

@@ -121,8 +121,8 @@ export class NodeRuntime implements PumpHost, DriverHost {
     for (const driver of this.#drivers) driver.send(batch, one)
   }
 
-  arm(deadline: Instant): void {
-    if (!this.#closed) this.#timer.arm(deadline > FAR ? never : deadline)
+  arm(deadline: Instant, pacing: boolean): void {
+    if (!this.#closed) this.#timer.arm(deadline > FAR ? never : deadline, pacing)
   }
 
   wake(): void {

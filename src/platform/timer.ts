@@ -24,10 +24,10 @@ const BUDGET_MAX: Duration = 5 * millisecond
 /** Share of one core that turning may take in the long run. */
 const BUDGET_SHARE = 0.25
 
-//           arm (≥ 1 ms away)                       due: fire
+//           arm (≥ 1 ms away, or coarse)            due: fire
 //  idle ─────────────────────────▶ sleeping ──────────────────▶ idle
-//   │                                 │ woke early, < 1 ms left
-//   │ arm (< 1 ms away)               ▼
+//   │                                 │ woke early, < 1 ms left, precise
+//   │ arm (< 1 ms away, precise)      ▼
 //   └───────────────────────────▶ turning ── due: fire ──▶ idle        (budget spent: sleeping for 1 ms)
 type State =
   | { readonly kind: 'idle' }
@@ -35,16 +35,19 @@ type State =
   | { readonly kind: 'turning'; readonly handle: unknown; readonly since: Instant }
 
 /**
- * The one timer behind a pump. Deadlines a millisecond or more away wait in one `setTimeout`, rounded up, so they are at most about a
- * millisecond late. Nearer ones, which pacing asks for, are met by turning the event loop with `setImmediate`; since
+ * The one timer behind a pump. Deadlines wait in one `setTimeout`, rounded up, so they are at most about two milliseconds late.
+ * The last millisecond before a precise one, which pacing asks for, is met by turning the event loop with `setImmediate`; since
  * that keeps a core busy, it is paid from a budget: {@link BUDGET_MAX} at a stretch, {@link BUDGET_SHARE} of a core in the long
  * run, beyond which such a deadline is up to a millisecond late as well. With nothing armed it costs nothing.
+ *
+ * Others never turn: the keep-alives of ten thousand idle sessions, of which the next is always near, would take the whole budget.
  */
 export class Timer {
   readonly #clock: { now(): Now }
   readonly #fire: (now: Now) => void
   readonly #system: TimerSystem
   #deadline: Instant = never
+  #precise = true
   #state: State = { kind: 'idle' }
   #budget: Duration = BUDGET_MAX
   #budgetAt: Instant
@@ -63,8 +66,9 @@ export class Timer {
    * Fires once at or after `deadline`, in place of any earlier wish; `never` takes the wish back. Cheap to call after
    * every batch: a later deadline than the running timer's changes only a number.
    */
-  arm(deadline: Instant): void {
+  arm(deadline: Instant, precise = true): void {
     this.#deadline = deadline
+    this.#precise = precise
     if (deadline === never) return
     const state = this.#state
     if (state.kind === 'turning' || (state.kind === 'sleeping' && state.wakes <= deadline)) return
@@ -84,8 +88,9 @@ export class Timer {
   #wait(now: Instant): void {
     const left = this.#deadline - now
     this.#refill(now)
-    const turn = left < millisecond && this.#budget > 0
-    const milliseconds = Math.max(1, Math.ceil(Math.min(left, PIECE) / millisecond))
+    const turn = this.#precise && left < millisecond && this.#budget > 0
+    // Node's timers may come most of a millisecond early; one more spares a coarse deadline the second sleep.
+    const milliseconds = Math.max(1, Math.ceil(Math.min(left, PIECE) / millisecond)) + (this.#precise ? 0 : 1)
     const wakes = after(now, milliseconds * millisecond)
     if (this.#state.kind === 'sleeping') {
       // A sleep renewed at every batch would never end: under load that is every fraction of a millisecond.

@@ -74,6 +74,29 @@ function make(): { loop: Loop; timer: Timer; fired: number[] } {
 const at = (loop: Loop, duration: Duration): ReturnType<typeof toInstant> => toInstant(loop.time + duration)
 
 describe('Timer', () => {
+  it('never turns the loop for a coarse deadline, and is at most two milliseconds late', () => {
+    for (const duration of [1, 50, 999, 1000, 1001, 20_300, 5 * second]) {
+      const { loop, timer, fired } = make()
+      loop.time += 377
+      const deadline = at(loop, duration)
+      timer.arm(deadline, false)
+      loop.run(loop.time + duration + 3 * millisecond)
+      expect(fired).toHaveLength(1)
+      expect(fired[0]! - deadline).toBeGreaterThanOrEqual(0)
+      expect(fired[0]! - deadline).toBeLessThanOrEqual(2 * millisecond)
+      expect([loop.turns, loop.timeoutsMade]).toEqual([0, 1])
+    }
+  })
+
+  it('goes to sleep when a coarse deadline takes the place of a precise one', () => {
+    const { loop, timer, fired } = make()
+    timer.arm(at(loop, 500))
+    timer.arm(at(loop, 800), false)
+    loop.run(loop.time + 3 * millisecond)
+    expect(fired).toHaveLength(1)
+    expect(loop.turns).toBe(1)
+  })
+
   it('fires once, not before the deadline and at most a millisecond or so after', () => {
     for (const duration of [1, 50, 999, 1000, 1001, 1500, 20_300, 5 * second, 95 * second]) {
       const { loop, timer, fired } = make()

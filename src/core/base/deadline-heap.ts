@@ -26,6 +26,11 @@ export class DeadlineHeap {
     return this.#size === 0 ? never : toInstant(this.#deadline[this.#heap[0]!]!)
   }
 
+  /** The slot whose deadline is earliest, −1 when there is none. */
+  get first(): number {
+    return this.#size === 0 ? -1 : this.#heap[0]!
+  }
+
   /** The slot whose deadline is earliest and not after `now`, −1 when none is due. It stays: set it anew or clear it. */
   due(now: Instant): number {
     if (this.#size === 0) return -1

@@ -67,6 +67,12 @@ export class Connection implements ReadyMember {
     return this.state.timers.next()
   }
 
+  /** Whether what it waits for next is its pacer. */
+  get waitsForPacer(): boolean {
+    const { timers } = this.state
+    return timers.get(timer.pace) === timers.next()
+  }
+
   /** Whether messages can get through now. */
   get reachable(): boolean {
     return this.state.phase === 'open' && this.state.active !== undefined && this.state.current !== undefined

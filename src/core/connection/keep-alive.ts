@@ -1,9 +1,11 @@
-import { after, millisecond, never, type Now } from '../base/time.ts'
+import { millisecond, never, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
 /** WIRE.md §6: 20 s ± 10 %. Without jitter all sessions of a node that came up together would ping together. */
 const JITTER = 0.1
+/** Sessions whose keep-alives fall into the same step ping together: one wake-up of the machine for all of them. */
+const STEP: Duration = 50 * millisecond
 
 /** Arms the timer for a path that shall not fall idle, unless it is armed. */
 export function scheduleKeepAlive(state: SessionState, now: Now): void {
@@ -14,7 +16,7 @@ export function scheduleKeepAlive(state: SessionState, now: Now): void {
   }
   if (state.timers.get(timer.keepAlive) !== never) return
   const jitter = 1 + JITTER * (2 * state.host.randomUnit() - 1)
-  state.timers.set(timer.keepAlive, after(now.mono, keepAlive * jitter))
+  state.timers.set(timer.keepAlive, stepAfter(now.mono, keepAlive * jitter))
 }
 
 /** Armed once per period, not per datagram: a path that was used meanwhile just gets the rest of its own period. */
@@ -24,5 +26,11 @@ export function onKeepAlive(state: SessionState, now: Now): void {
   if (active === undefined) return
   const quiet = now.mono - active.lastSentAt
   if (quiet >= keepAlive * (1 - JITTER)) state.pingWanted = true
-  else state.timers.set(timer.keepAlive, after(now.mono, Math.max(keepAlive - quiet, millisecond)))
+  else state.timers.set(timer.keepAlive, stepAfter(now.mono, keepAlive - quiet))
+}
+
+/** The last step within `duration` from now, at least one. */
+function stepAfter(now: Instant, duration: Duration): Instant {
+  const step = Math.floor((now + duration) / STEP) * STEP
+  return toInstant(step > now ? step : now + STEP)
 }

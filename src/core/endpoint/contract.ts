@@ -311,4 +311,6 @@ export interface EndpointContract {
   pollEvent(): EndpointEvent | undefined
   pollAction(): EndpointAction | undefined
   nextTimeout(): Instant
+  /** Whether that moment is a pacer's, and should be met within a fraction of a millisecond. All others bear a millisecond or two. */
+  nextTimeoutIsPacing(): boolean
 }

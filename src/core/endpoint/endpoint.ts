@@ -121,6 +121,11 @@ export class Endpoint implements EndpointContract {
     return this.#node.deadlines.next()
   }
 
+  nextTimeoutIsPacing(): boolean {
+    const { deadlines, sessions } = this.#node
+    return sessions[deadlines.first]?.waitsForPacer ?? false
+  }
+
   // ── peers ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   connect(now: Now, id: Uint8Array, options: ConnectOptions): PeerHandle | undefined {

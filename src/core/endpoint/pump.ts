@@ -19,8 +19,8 @@ export interface PumpHost {
   onAction(action: EndpointAction): void
   /** Takes the rows and says `done` when the slab is no longer needed: at once or later, but never from inside a send callback. */
   transmit(batch: TransmitBatch, done: () => void): void
-  /** The one timer: call `handleTimeout` and pump at this moment. */
-  arm(deadline: Instant): void
+  /** The one timer: call `handleTimeout` and pump at this moment; `pacing` asks for the best precision there is. */
+  arm(deadline: Instant, pacing: boolean): void
   /** Call `run` soon, from a fresh turn: a slab came back while work was waiting for one. */
   wake(): void
   /** Everything that came of this turn was handed out: sockets may be written now. */
@@ -73,7 +73,7 @@ export class Pump {
       this.#running = false
     }
     this.#host.flush()
-    this.#host.arm(this.#endpoint.nextTimeout())
+    this.#host.arm(this.#endpoint.nextTimeout(), this.#endpoint.nextTimeoutIsPacing())
   }
 
   /** Gives the slabs back to the arena; the pump is of no use after it. */
