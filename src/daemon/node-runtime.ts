@@ -31,11 +31,13 @@ export class NodeRuntime implements PumpHost, DriverHost {
   readonly #drivers: Driver[] = []
   #nextLink = 1
   #scheduled = false
+  #turnTime: Now
   #closed = false
 
   constructor(endpoint: Endpoint, clock: Clock, sink: RuntimeSink) {
     this.endpoint = endpoint
     this.clock = clock
+    this.#turnTime = clock.now()
     this.#sink = sink
     this.pump = new Pump(endpoint, this)
     this.#timer = new Timer(clock, (now) => {
@@ -56,10 +58,20 @@ export class NodeRuntime implements PumpHost, DriverHost {
     this.#drivers.push(driver)
   }
 
+  /**
+   * The time for what comes in hundreds within one turn, messages of clients: read once, since a reading costs as much as queueing
+   * one. The endpoint is drained at the end of the turn.
+   */
+  turnTime(): Now {
+    this.schedule()
+    return this.#turnTime
+  }
+
   /** Drains the endpoint at the end of this turn: many calls of one turn cost one drain. */
   schedule(): void {
     if (this.#scheduled || this.#closed) return
     this.#scheduled = true
+    this.#turnTime = this.clock.now()
     queueMicrotask(() => {
       this.#scheduled = false
       if (!this.#closed) this.pump.run()

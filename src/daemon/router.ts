@@ -181,7 +181,6 @@ export class Router {
     const routed = route.owner
     if (route.parked.length === 0) {
       const result = this.#send(route, message.bytes, message.offset, message.length, message.lane, message.tag, message.confirm, message.ttlMs)
-      this.#runtime.schedule()
       if (result !== 'blocked') return true
     }
     if (routed.parkedBytes + message.length > PARKED_MAX && routed.parkedBytes > 0) {
@@ -195,8 +194,7 @@ export class Router {
   }
 
   onCredit(context: number, cost: number): void {
-    this.#runtime.endpoint.consume(this.#runtime.now(), context as ChannelHandle, cost)
-    this.#runtime.schedule()
+    this.#runtime.endpoint.consume(this.#runtime.turnTime(), context as ChannelHandle, cost)
   }
 
   /** The client broke a rule of this channel and was told so: the peer's side ends too. */
@@ -331,7 +329,7 @@ export class Router {
     message.lane = lane
     message.tag = tag
     message.confirm = confirm
-    const now = this.#runtime.now()
+    const now = this.#runtime.turnTime()
     message.deadline = ttlMs === 0 ? never : after(now.mono, ttlMs * millisecond)
     const result = this.#runtime.endpoint.send(now, route.channel, message)
     if (result === 'too-large') this.#runtime.endpoint.closeChannel(now, route.channel, { abort: true, code: channelCodes.limit, reason: 'message larger than maxMessage' })
