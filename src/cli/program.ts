@@ -4,6 +4,7 @@ import { version } from '../platform/version.ts'
 import { configCheck, configShow, type ConfigOptions } from './config-commands.ts'
 import { down, id, status, up, type UpOptions } from './daemon-commands.ts'
 import { invite, join, type InviteOptions } from './invite-commands.ts'
+import { createKey, listKeys, revokeKey, type KeyOptions } from './keys-commands.ts'
 import type { Globals, Output } from './output.ts'
 import { addPeer, peers, removePeer, renamePeer, type AddOptions } from './peers-commands.ts'
 import { ping, type PingOptions } from './ping.ts'
@@ -26,6 +27,7 @@ export function makeProgram(run: Run): Command {
   addDaemonCommands(program, run)
   addPeerCommands(program, run)
   addTextCommands(program, run)
+  addKeyCommands(program, run)
   return program
 }
 
@@ -83,4 +85,15 @@ function addTextCommands(program: Command, run: Run): void {
     .option('--app <name>', 'the app to listen as')
     .option('-c, --count <number>', 'end after so many')
     .action((options: { readonly app?: string; readonly count?: string }) => run((globals, output) => listen(globals, options, output)))
+}
+
+function addKeyCommands(program: Command, run: Run): void {
+  const keys = program.command('keys').description('API keys for programs: make, list or revoke them').action(() => run(listKeys))
+  keys.command('create').description('make a key, and show it once')
+    .requiredOption('--scope <scope...>', 'what it is good for: status, admin, app:* or app:<name>')
+    .option('--name <name>', 'what to call it')
+    .action((options: KeyOptions) => run((globals, output) => createKey(globals, options, output)))
+  keys.command('list').description('every key, without its text').action(() => run(listKeys))
+  keys.command('revoke').description('refuse a key from now on').argument('<key>', 'its id, as the list shows it')
+    .action((id: string) => run((globals, output) => revokeKey(globals, id, output)))
 }

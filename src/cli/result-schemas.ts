@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { errorCodes } from '../core/base/errors.ts'
 import { ipcPeerStates } from '../core/wire/ipc-methods.ts'
-import type { InviteCreateResult, InviteInfo, PeerInfo, StatusResult } from '../client/client.ts'
+import type { ApiKeyInfo, InviteCreateResult, InviteInfo, KeysCreateResult, PeerInfo, StatusResult } from '../client/client.ts'
 import type { CommandResults, ConfigKey, ConfigProblem, ErrorResult, PingResult, PingSummary, ResultName, UpResult } from './results.ts'
 
 type Optional<T> = { readonly [K in keyof T]-?: Partial<Pick<T, K>> extends Pick<T, K> ? K : never }[keyof T]
@@ -45,6 +45,8 @@ const inviteInfo = object<InviteInfo>({
   id: z.string(), name: z.string().optional(), uses: count.describe('How many nodes may use it'), spentBy: z.array(peerId).describe('Who used it'), expires: unixMs,
 })
 
+const apiKey = object<ApiKeyInfo>({ id: z.string(), name: z.string().optional(), scopes: z.array(z.string()).describe('What it is good for'), createdAt: unixMs })
+
 const summary = object<PingSummary>({
   kind: z.literal('summary'), peer: peerId, sent: count, answered: count, loss: share, elapsedMs: milliseconds,
   minMs: milliseconds.optional(), avgMs: milliseconds.optional(), maxMs: milliseconds.optional(),
@@ -78,7 +80,8 @@ export const resultTitles: Readonly<Record<ResultName, string>> = {
   'up': 'postern up', 'down': 'postern down', 'status': 'postern status', 'id': 'postern id',
   'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join',
   'peers': 'postern peers', 'peers-add': 'postern peers add', 'peers-remove': 'postern peers remove', 'peers-rename': 'postern peers rename',
-  'ping': 'postern ping, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'config-check': 'postern config check', 'config-show': 'postern config show', 'error': 'any command that fails',
+  'ping': 'postern ping, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'keys-create': 'postern keys create', 'keys-list': 'postern keys list', 'keys-revoke': 'postern keys revoke',
+  'config-check': 'postern config check', 'config-show': 'postern config show', 'error': 'any command that fails',
 }
 
 export const resultSchemas: { readonly [Name in ResultName]: z.ZodType<CommandResults[Name]> } = {
@@ -97,6 +100,9 @@ export const resultSchemas: { readonly [Name in ResultName]: z.ZodType<CommandRe
   'ping': ping,
   'send': object<CommandResults['send']>({ peer: peerId, app: z.string(), bytes: count }),
   'listen': listen,
+  'keys-create': object<KeysCreateResult>({ id: z.string().describe('The key\'s own name, for revoke'), key: z.string().startsWith('pk_').describe('The key; shown this once') }),
+  'keys-list': object<CommandResults['keys-list']>({ keys: z.array(apiKey) }),
+  'keys-revoke': object<CommandResults['keys-revoke']>({ revoked: z.string() }),
   'config-check': object<CommandResults['config-check']>({ valid: z.literal(true), file, set: count.describe('How many keys are not left at their defaults'), warnings: z.array(z.string()) }),
   'config-show': object<CommandResults['config-show']>({ file, keys: z.array(configKey) }),
   'error': object<ErrorResult>({

@@ -1,5 +1,5 @@
 /** What commands print with `--json`, by command. `result-schemas.ts` describes the same for programs: docs/schemas. */
-import type { InviteCreateResult, InviteInfo, PeerInfo, StatusResult } from '../client/client.ts'
+import type { ApiKeyInfo, InviteCreateResult, InviteInfo, KeysCreateResult, PeerInfo, StatusResult } from '../client/client.ts'
 
 export interface UpResult {
   readonly kind: 'ready'
@@ -77,6 +77,9 @@ export interface CommandResults {
   readonly 'ping': PingResult
   readonly 'send': { readonly peer: string; readonly app: string; readonly bytes: number }
   readonly 'listen': ListenResult
+  readonly 'keys-create': KeysCreateResult
+  readonly 'keys-list': { readonly keys: readonly ApiKeyInfo[] }
+  readonly 'keys-revoke': { readonly revoked: string }
   readonly 'config-check': { readonly valid: true; readonly file: string | null; readonly set: number; readonly warnings: readonly string[] }
   readonly 'config-show': { readonly file: string | null; readonly keys: readonly ConfigKey[] }
   readonly 'error': ErrorResult

@@ -7,9 +7,10 @@ import type { Globals } from './output.ts'
 /** Shorter beginnings of an id are a slip of the finger rather than a peer. */
 const PREFIX_LENGTH_MIN = 4
 
-/** Runs a command with a connection to the daemon, and closes it whatever happens. */
+/** Runs a command with a connection to the daemon, by the API key in POSTERN_KEY if there is one, and closes it whatever happens. */
 export async function withClient<T>(globals: Globals, action: (client: Client) => Promise<T>): Promise<T> {
-  const client = await connect({ name: 'postern', reconnect: false, ...(globals.dir === undefined ? {} : { dir: globals.dir }) })
+  const key = process.env['POSTERN_KEY'] ?? ''
+  const client = await connect({ name: 'postern', reconnect: false, ...(globals.dir === undefined ? {} : { dir: globals.dir }), ...(key === '' ? {} : { key }) })
   try {
     return await action(client)
   } finally {

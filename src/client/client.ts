@@ -10,6 +10,7 @@ import type {
   HelloParams, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMethod, IpcMode, IpcOverflow, IpcParams, IpcPeerState,
   PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult,
 } from '../core/wire/ipc-methods.ts'
+import { makeApiKeys, type ApiKeys } from './api-keys.ts'
 import type { Channel } from './channel.ts'
 import { daemonPaths } from './find-daemon.ts'
 import { LinkKeeper, type ConnectionState } from './keeper.ts'
@@ -19,7 +20,8 @@ import { readChannelOpen, readObjects, readTexts } from './results.ts'
 import { systemTimers, type ClientTimers } from './timers.ts'
 
 export { PosternError, type ErrorCode } from '../core/base/errors.ts'
-export type { HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMode, IpcPeerState, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
+export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMode, IpcPeerState, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
+export type { ApiKeys } from './api-keys.ts'
 export type { Channel, ChannelOutcome, CloseOptions } from './channel.ts'
 export type { MessageOptions, SendOptions, SendResult } from './channel-sender.ts'
 export type { ConnectionState } from './keeper.ts'
@@ -35,6 +37,8 @@ export interface ConnectOptions {
   readonly app?: string
   /** Program and version, for the daemon's log: `dice/0.3`. */
   readonly name?: string
+  /** An API key: what the program may do is what the key says. Without one it may do what `[ipc] uid_scopes` says. */
+  readonly key?: string
   /** Whether a lost connection is made anew (the default). */
   readonly reconnect?: boolean
   /** Told each time the connection is lost, comes back, or is closed for good. */
@@ -87,13 +91,14 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
  */
 export class Client implements AsyncDisposable {
   readonly invites: Invites
+  readonly keys: ApiKeys
   readonly #keeper: LinkKeeper
   readonly #listeners = new Map<string, ClientListener>()
   #hello: HelloResult | undefined
 
   private constructor(options: ConnectOptions) {
-    const { app, name } = options
-    const hello: HelloParams = { protocol: 1, ...(name === undefined ? {} : { client: name }), ...(app === undefined ? {} : { app }) }
+    const { app, name, key } = options
+    const hello: HelloParams = { protocol: 1, ...(name === undefined ? {} : { client: name }), ...(app === undefined ? {} : { app }), ...(key === undefined ? {} : { key }) }
     this.#keeper = new LinkKeeper({
       paths: daemonPaths(options), hello, timers: options.timers ?? systemTimers, reconnect: options.reconnect ?? true,
       onIncoming: (link, incoming) => this.#incoming(link, incoming),
@@ -104,6 +109,7 @@ export class Client implements AsyncDisposable {
       },
     })
     this.invites = this.#makeInvites()
+    this.keys = makeApiKeys((method, params, options, take) => this.#call(method, params, options, take))
   }
 
   /** As {@link connect}. */

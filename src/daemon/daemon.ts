@@ -18,6 +18,7 @@ import { Clock } from '../platform/clock.ts'
 import { NodeCryptoProvider } from '../platform/node-crypto-provider.ts'
 import type { KeySource } from '../store/keys.ts'
 import { StateDirectory } from '../store/state-directory.ts'
+import { ApiKeys } from './api-keys.ts'
 import { coreConfigOf } from './config-core.ts'
 import type { Config } from './config-schema.ts'
 import { localAddresses } from './local-addresses.ts'
@@ -63,6 +64,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   readonly #router: Router
   readonly #peers: PeerService
   readonly #persister: Persister
+  readonly #apiKeys: ApiKeys
   readonly #startedAt = performance.now()
   readonly #instance: string = toHex(randomBytes(8))
   #ipc: IpcServer | undefined
@@ -74,12 +76,13 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   #stopping: Promise<void> | undefined
   #onDrained: (() => void) | undefined
 
-  private constructor(options: DaemonOptions, state: StateDirectory, node: NodeState) {
+  private constructor(options: DaemonOptions, state: StateDirectory, node: NodeState, apiKeys: ApiKeys) {
     const { config, log } = options
     this.#options = options
     this.#config = config
     this.#log = log
     this.#state = state
+    this.#apiKeys = apiKeys
     const provider = new NodeCryptoProvider()
     const clock = new Clock()
     const endpoint = new Endpoint({
@@ -110,7 +113,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     try {
       const node = await loadNodeState(state.store)
       if (node.fresh) options.log.info('made a new identity', { state: state.path })
-      daemon = new Daemon(options, state, node)
+      daemon = new Daemon(options, state, node, await ApiKeys.load(state.store))
       await daemon.#open(node)
       return daemon
     } catch (error) {
@@ -312,7 +315,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   // ── clients ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   authenticate(key: string | undefined): Grant | undefined {
-    return key === undefined ? { key: undefined, scopes: this.#config.ipc.uidScopes } : undefined
+    return key === undefined ? { key: undefined, scopes: this.#config.ipc.uidScopes } : this.#apiKeys.grantOf(key)
   }
 
   onClientOpen(client: IpcClient, _hello: HelloRequest): IpcGreeting {
@@ -383,6 +386,15 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       'invite.join': (_client, request) => peers.join(request.link),
       'invite.list': () => peers.listInvites(),
       'invite.revoke': (_client, request) => peers.revokeInvite(request.id),
+      'keys.create': (_client, request) => this.#apiKeys.create(request),
+      'keys.list': () => this.#apiKeys.list(),
+      'keys.revoke': async (_client, { id }) => {
+        const revoked = this.#apiKeys.revoke(id)
+        // At once, not when it is on disk. The answer to a client that revokes its own key goes the same way.
+        router.closeClientsOf(id)
+        await revoked
+        return {}
+      },
       'leave': (client) => {
         client.leave()
         return {}

@@ -7,7 +7,7 @@ import type { InviteRecord, PeerRecord, PersistValue } from '../core/endpoint/co
 import { decodePeerId, encodePeerId } from '../core/wire/peer-id.ts'
 
 /** Keys of the daemon's own entries in the store. Peers and invites are `peer/<id>` and `invite/<token id>`, as the core names them. */
-export const storeKeys = { identity: 'node/identity', resetKey: 'node/reset-key', udpPort: 'node/udp-port', peers: 'peer/', invites: 'invite/' } as const
+export const storeKeys = { identity: 'node/identity', resetKey: 'node/reset-key', udpPort: 'node/udp-port', peers: 'peer/', invites: 'invite/', apiKeys: 'api-key/' } as const
 
 /** Version of the JSON below. A reader takes what it knows and ignores members it does not. */
 const RECORD_VERSION = 1
@@ -40,6 +40,30 @@ const peerSchema = z.object({
 const inviteSchema = z.object({
   v: z.literal(RECORD_VERSION), token: hexBytes(16), expires: z.number(), name: z.string().optional(), spentBy: z.array(id), uses: z.number().int().min(1),
 })
+
+/** An API key as it is kept: what it is good for, and a hash of it. */
+export interface ApiKeyRecord {
+  readonly id: string
+  readonly name: string | undefined
+  readonly scopes: readonly string[]
+  /** 32 bytes. */
+  readonly hash: Uint8Array
+  /** Unix milliseconds. */
+  readonly createdAt: number
+}
+
+const apiKeySchema = z.object({
+  v: z.literal(RECORD_VERSION), id: z.string(), name: z.string().optional(), scopes: z.array(z.string()), hash: hexBytes(32), createdAt: z.number(),
+})
+
+export function encodeApiKey({ id, name, scopes, hash, createdAt }: ApiKeyRecord): Uint8Array {
+  return utf8(JSON.stringify({ v: RECORD_VERSION, id, name, scopes, hash: toHex(hash), createdAt }))
+}
+
+export function decodeApiKey(key: string, bytes: Uint8Array): ApiKeyRecord {
+  const { id, name, scopes, hash, createdAt } = read(apiKeySchema, key, bytes)
+  return { id, name, scopes, hash, createdAt }
+}
 
 export function encodeRecord(value: PersistValue): Uint8Array {
   return utf8(JSON.stringify(value.kind === 'peer' ? peerJson(value.record) : inviteJson(value.record)))

@@ -83,6 +83,11 @@ export class Router {
     this.onWritable(client)
   }
 
+  /** The key was revoked: whoever came with it goes, and does not come back. */
+  closeClientsOf(key: string): void {
+    for (const client of [...this.#clients.keys()]) if (client.key === key) client.close('auth', 'The API key was revoked.')
+  }
+
   /** Everything that clients wrote has found room in the endpoint. */
   get settled(): boolean {
     for (const routed of this.#clients.values()) if (routed.parkedBytes > 0 || routed.paused) return false

@@ -144,6 +144,9 @@ export class EchoHandler implements IpcHandler {
     'invite.join': () => ({ peer: PEER }),
     'invite.list': () => ({ invites: [] }),
     'invite.revoke': () => ({}),
+    'keys.create': () => ({ id: '00', key: 'pk_x' }),
+    'keys.list': () => ({ keys: [] }),
+    'keys.revoke': () => ({}),
     'leave': (client) => {
       client.leave()
       return {}

@@ -270,6 +270,33 @@ export interface InviteParams {
   readonly id: string
 }
 
+export interface KeysCreateParams {
+  readonly name?: string
+  readonly scopes: readonly IpcScope[]
+}
+export interface KeysCreateRequest {
+  readonly name: string | undefined
+  readonly scopes: readonly IpcScope[]
+}
+export interface KeysCreateResult {
+  readonly id: string
+  /** Shown this once: the daemon keeps only its hash. */
+  readonly key: string
+}
+export interface ApiKeyInfo {
+  readonly id: string
+  readonly name?: string
+  readonly scopes: readonly IpcScope[]
+  /** Unix milliseconds. */
+  readonly createdAt: number
+}
+export interface KeysListResult {
+  readonly keys: readonly ApiKeyInfo[]
+}
+export interface KeyParams {
+  readonly id: string
+}
+
 export interface ShutdownResult {
   /** The daemon's process, for whoever waits on the same machine until it is gone. */
   readonly pid?: number
@@ -298,6 +325,9 @@ export interface IpcMethods {
   'invite.join': { params: InviteJoinParams; request: InviteJoinParams; result: InviteJoinResult }
   'invite.list': { params: Nothing; request: Nothing; result: InviteListResult }
   'invite.revoke': { params: InviteParams; request: InviteParams; result: Nothing }
+  'keys.create': { params: KeysCreateParams; request: KeysCreateRequest; result: KeysCreateResult }
+  'keys.list': { params: Nothing; request: Nothing; result: KeysListResult }
+  'keys.revoke': { params: KeyParams; request: KeyParams; result: Nothing }
   'leave': { params: Nothing; request: Nothing; result: Nothing }
   'shutdown': { params: Nothing; request: Nothing; result: ShutdownResult }
 }
@@ -315,13 +345,14 @@ export const ipcMethodScopes: Readonly<Record<IpcCall, 'app' | 'status' | 'admin
   'listen': 'app', 'unlisten': 'app',
   'channel.open': 'app', 'channel.accept': 'app', 'channel.reject': 'app', 'channel.close': 'app', 'channel.stats': 'app',
   'invite.create': 'admin', 'invite.join': 'admin', 'invite.list': 'admin', 'invite.revoke': 'admin',
+  'keys.create': 'admin', 'keys.list': 'admin', 'keys.revoke': 'admin',
   'leave': 'none', 'shutdown': 'admin',
 }
 
 /** Methods of the specification that later versions bring: answered `method`, with a sentence that says so. */
 export const laterMethods: ReadonlySet<string> = new Set([
   'subscribe', 'unsubscribe', 'peer.why', 'config.reload', 'log.level',
-  'keys.create', 'keys.list', 'keys.revoke', 'secrets.set', 'secrets.list', 'secrets.remove',
+  'secrets.set', 'secrets.list', 'secrets.remove',
 ])
 
 /** How a channel ended. `app` is the app's own code, in `appCode`. */

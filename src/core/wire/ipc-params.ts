@@ -31,6 +31,9 @@ const TIMEOUT_MAX_MS = 120_000
 const INVITE_USES_MAX = 256
 const INVITE_DEFAULT_S = 86_400
 const INVITE_MAX_S = 366 * 86_400
+/** Scopes of one API key. */
+const SCOPES_MAX = 64
+const SCOPE = /^(status|admin|app:(\*|[a-z0-9._/-]{1,64}))$/
 const WEIGHT_DEFAULT = 16
 
 type Parser<M extends IpcMethod> = (members: MemberReader) => IpcRequest<M>
@@ -64,6 +67,9 @@ const parsers: { readonly [M in IpcMethod]: Parser<M> } = {
   'invite.join': (m) => ({ link: m.text('link', LINK_BYTES_MAX) }),
   'invite.list': () => nothing,
   'invite.revoke': (m) => ({ id: m.text('id', NAME_BYTES_MAX) }),
+  'keys.create': (m) => ({ name: parseName(m), scopes: m.list('scopes', SCOPES_MAX, 'scopes: status, admin, app:* or app:<name>', (value) => (typeof value === 'string' && SCOPE.test(value) ? value : undefined)) }),
+  'keys.list': () => nothing,
+  'keys.revoke': (m) => ({ id: m.text('id', NAME_BYTES_MAX) }),
   'leave': () => nothing,
   'shutdown': () => nothing,
 }
