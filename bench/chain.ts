@@ -1,6 +1,6 @@
 import { sleep, type BenchCase, type DaemonBuild, type Goal, type ProfileTarget, type Sample, type Settings, type Subject, type Tools } from './harness/case.ts'
 import { Child } from './harness/child.ts'
-import { BenchDaemon, growth, pair } from './harness/daemon.ts'
+import { BenchDaemon, growth, pair, type DaemonOptions } from './harness/daemon.ts'
 import type { Figures } from './harness/metrics.ts'
 import { probeArguments } from './harness/probe-client.ts'
 import { CpuWatch, totalNsPerUnit, type Use } from './harness/processes.ts'
@@ -14,6 +14,12 @@ import type { AppReading, ChainApp, Role } from './chain-app.ts'
 /** Compilation and slow start, in all four. */
 const WARM_UP_MS = 1500
 const COUNTED = ['packets_lost', 'frames_retransmitted', 'probes_sent', 'sends_blocked', 'udp_kernel_drops', 'drop_no_room'] as const
+
+/** Where the daemons run, and how they are set. */
+export interface Places {
+  readonly a: Pick<DaemonOptions, 'prefix' | 'address' | 'set'>
+  readonly b: Pick<DaemonOptions, 'prefix' | 'address' | 'set'>
+}
 
 /** Four processes with a channel through them. */
 export class Chain implements AsyncDisposable {
@@ -31,10 +37,11 @@ export class Chain implements AsyncDisposable {
     this.appB = appB
   }
 
-  static async open(tools: Tools, build: DaemonBuild, size: number, roles: { readonly a: Role; readonly b: Role }): Promise<Chain> {
+  /** @param places the machines of the two daemons; both on this one when left out */
+  static async open(tools: Tools, build: DaemonBuild, size: number, roles: { readonly a: Role; readonly b: Role }, places?: Places): Promise<Chain> {
     const { directory } = tools
     const probe = tools.profiler !== undefined
-    const [a, b] = await Promise.all([BenchDaemon.start({ name: 'a', build, directory, probe }), BenchDaemon.start({ name: 'b', build, directory, probe })])
+    const [a, b] = await Promise.all([BenchDaemon.start({ name: 'a', build, directory, probe, ...places?.a }), BenchDaemon.start({ name: 'b', build, directory, probe, ...places?.b })])
     const app = (name: string): Child<ChainApp> => new Child(new URL('./chain-app.js', import.meta.url), { execArgv: probe ? probeArguments(`${directory}/${name}`) : [] })
     const chain = new Chain(directory, a, b, app('app-a'), app('app-b'))
     try {

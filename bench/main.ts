@@ -11,6 +11,7 @@ import { chain100, chainBulk, chainRtt } from './chain.ts'
 import { handshakes } from './handshakes.ts'
 import { idleCpu } from './idle-cpu.ts'
 import { idleMemory } from './idle-memory.ts'
+import { impaired } from './impaired.ts'
 import { ipcHop } from './ipc-hop.ts'
 import { stalledReader } from './stalled-reader.ts'
 import { udpHop } from './udp-hop.ts'
@@ -23,7 +24,7 @@ import { runCases } from './harness/run.ts'
 import { killRunning } from './harness/running.ts'
 
 /** Calibrators last: what one hop or one operation costs alone, to hold the chains against. */
-const cases: readonly BenchCase[] = [chain100, chainBulk, chainRtt, handshakes, idleMemory, idleCpu, stalledReader, ipcHop, udpHop, aead]
+const cases: readonly BenchCase[] = [chain100, chainBulk, chainRtt, handshakes, idleMemory, idleCpu, stalledReader, ...impaired, ipcHop, udpHop, aead]
 
 /** From dist-bench/bench. */
 const root = fileURLToPath(new URL('../..', import.meta.url))

@@ -19,6 +19,13 @@ interface Waiting {
   readonly reject: (error: Error) => void
 }
 
+export interface ChildOptions {
+  readonly execArgv?: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
+  /** What to start it with: `['ip', 'netns', 'exec', 'x']`. */
+  readonly prefix?: readonly string[]
+}
+
 /** A process that plays one part of a case and is told by questions what to do. It ends with this one. */
 export class Child<C extends Calls> implements AsyncDisposable {
   readonly #process: ChildProcess
@@ -27,9 +34,10 @@ export class Child<C extends Calls> implements AsyncDisposable {
   #ended: string | undefined
 
   /** @param module the file to run, which calls {@link serve} */
-  constructor(module: URL, options: { readonly execArgv?: readonly string[]; readonly env?: Readonly<Record<string, string>> } = {}) {
+  constructor(module: URL, options: ChildOptions = {}) {
+    const [first, ...rest] = [...(options.prefix ?? []), process.execPath, ...(options.execArgv ?? [])]
     // With 'advanced', typed arrays arrive as such.
-    this.#process = fork(module, [], { execArgv: [...(options.execArgv ?? [])], env: { ...process.env, ...options.env }, serialization: 'advanced', stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    this.#process = fork(module, [], { execPath: first!, execArgv: rest, env: { ...process.env, ...options.env }, serialization: 'advanced', stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     watchProcess(this.#process)
     this.#process.on('message', (reply: Reply) => this.#answered(reply))
     this.#process.on('error', (error) => this.#end(error.message))

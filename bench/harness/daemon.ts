@@ -18,6 +18,10 @@ export interface DaemonOptions {
   readonly set?: Readonly<Record<string, string>>
   /** With a probe it can be profiled and asked for its memory; without, it runs exactly as shipped. */
   readonly probe?: boolean
+  /** What to start it with: `['ip', 'netns', 'exec', 'x']`. */
+  readonly prefix?: readonly string[]
+  /** Where the other reaches it; loopback when left out. */
+  readonly address?: string
 }
 
 type Ready = Extract<StartReport, { readonly kind: 'ready' }>
@@ -28,29 +32,32 @@ export class BenchDaemon implements AsyncDisposable {
   /** Its instance directory. */
   readonly directory: string
   readonly ready: Ready
+  readonly address: string
   readonly #process: ChildProcess
   #client: Client | undefined
 
-  private constructor(name: string, directory: string, process: ChildProcess, ready: Ready) {
+  private constructor(name: string, directory: string, address: string, process: ChildProcess, ready: Ready) {
     this.name = name
+    this.address = address
     this.directory = directory
     this.#process = process
     this.ready = ready
   }
 
-  static async start({ name, build, directory: parent, set = {}, probe = false }: DaemonOptions): Promise<BenchDaemon> {
+  static async start({ name, build, directory: parent, set = {}, probe = false, prefix = [], address = '127.0.0.1' }: DaemonOptions): Promise<BenchDaemon> {
     const directory = join(parent, name)
     mkdirSync(directory, { recursive: true, mode: 0o700 })
     const logFile = join(directory, 'log')
     const log = openSync(logFile, 'a')
     const options = Object.entries(set).flatMap(([key, value]) => ['--set', `${key}=${value}`])
-    const process_ = spawn(process.execPath, [...(probe ? probeArguments(probeSocket(directory)) : []), build.main, '--dir', directory, ...options], {
+    const [first, ...rest] = [...prefix, process.execPath, ...(probe ? probeArguments(probeSocket(directory)) : []), build.main, '--dir', directory, ...options]
+    const process_ = spawn(first!, rest, {
       stdio: ['ignore', log, log, 'ipc'], env: { ...process.env, NODE_OPTIONS: '' },
     })
     closeSync(log)
     watchProcess(process_)
     try {
-      return new BenchDaemon(name, directory, process_, await readyOf(process_))
+      return new BenchDaemon(name, directory, address, process_, await readyOf(process_))
     } catch (error) {
       process_.kill('SIGKILL')
       throw new Error(`posternd did not start: ${error instanceof Error ? error.message : String(error)}\n${readFileSync(logFile, 'utf8').slice(-2000)}`, { cause: error })
@@ -104,11 +111,11 @@ function probeSocket(directory: string): string {
   return join(directory, 'probe')
 }
 
-/** Makes two daemons known to each other by the loopback address, and connects them. */
+/** Makes two daemons known to each other by their addresses, and connects them. */
 export async function pair(a: BenchDaemon, b: BenchDaemon): Promise<void> {
   const [clientA, clientB] = await Promise.all([a.client(), b.client()])
-  await clientA.addPeer(b.ready.peerId, { candidates: [`127.0.0.1:${b.ready.udpPort}`] })
-  await clientB.addPeer(a.ready.peerId, { candidates: [`127.0.0.1:${a.ready.udpPort}`] })
+  await clientA.addPeer(b.ready.peerId, { candidates: [`${b.address}:${b.ready.udpPort}`] })
+  await clientB.addPeer(a.ready.peerId, { candidates: [`${a.address}:${a.ready.udpPort}`] })
   await clientA.connectPeer(b.ready.peerId)
 }
 
