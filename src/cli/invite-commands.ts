@@ -1,6 +1,7 @@
 import { PosternError } from '../core/base/errors.ts'
 import { parseCount, parsePeerName, parseSeconds } from './arguments.ts'
 import type { Globals, Output } from './output.ts'
+import { qrPicture } from './qr-code.ts'
 import { withClient } from './session.ts'
 import { ago, safeLine, table } from './text.ts'
 
@@ -10,13 +11,16 @@ export interface InviteOptions {
   readonly name?: string
   readonly list?: boolean
   readonly revoke?: string
+  /** Missing: as it fits. */
+  readonly qr?: boolean
 }
 
 export async function invite(globals: Globals, options: InviteOptions, output: Output): Promise<void> {
-  const { uses = '1', expires = '24h', name, list, revoke } = options
+  const { uses = '1', expires = '24h', name, list, revoke, qr } = options
+  if (qr === true && output.json) throw new PosternError('params', '--qr is a picture for people, and --json is for programs.', { hint: 'Leave out one of the two.' })
   if (revoke !== undefined) await revokeInvite(globals, revoke, output)
   else if (list === true) await listInvites(globals, output)
-  else await createInvite(globals, { uses: parseCount(uses, '--uses'), expiresS: parseSeconds(expires, '--expires'), ...(name === undefined ? {} : { name: parsePeerName(name, '--name') }) }, output)
+  else await createInvite(globals, { uses: parseCount(uses, '--uses'), expiresS: parseSeconds(expires, '--expires'), ...(name === undefined ? {} : { name: parsePeerName(name, '--name') }) }, qr, output)
 }
 
 interface NewInvite {
@@ -25,11 +29,14 @@ interface NewInvite {
   readonly name?: string
 }
 
-async function createInvite(globals: Globals, wanted: NewInvite, output: Output): Promise<void> {
+async function createInvite(globals: Globals, wanted: NewInvite, qr: boolean | undefined, output: Output): Promise<void> {
   const created = await withClient(globals, (client) => client.invites.create(wanted))
+  const picture = (qr ?? output.onTerminal) ? await qrPicture(created.link, output.colours) : undefined
+  const fits = picture !== undefined && picture.width <= output.columns
   output.result('invite', created, () => [
     created.link,
     '',
+    ...(picture === undefined ? [] : qr === true || fits ? [...picture.lines, ''] : [`(The terminal is too narrow for its QR code, which takes ${picture.width} columns.)`, '']),
     `Good for ${wanted.uses} ${wanted.uses === 1 ? 'peer' : 'peers'} and ${ago(wanted.expiresS * 1000)}. Send it to them over something private: whoever has the link can use it.`,
     'There: postern join <link>',
   ].join('\n'))

@@ -31,6 +31,11 @@ export class Output {
     return this.onTerminal && process.env['TERM'] !== 'dumb'
   }
 
+  /** Of the terminal; where there is none, nothing is too wide. */
+  get columns(): number {
+    return this.onTerminal ? process.stdout.columns : Infinity
+  }
+
   /** A result of a command: `text` for people (made only when needed), `value` for programs. */
   result<Name extends ResultName>(_name: Name, value: CommandResults[Name], text: () => string): void {
     process.stdout.write(this.json ? `${JSON.stringify(value)}\n` : `${text()}\n`)

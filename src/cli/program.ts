@@ -55,6 +55,8 @@ function addPeerCommands(program: Command, run: Run): void {
     .option('--uses <number>', 'how many nodes may use it', '1')
     .option('--expires <duration>', 'how long it is good: 30min, 12h, 7d', '24h')
     .option('--name <name>', 'what to call who joins')
+    .option('--qr', 'print a QR code of the link, also where nobody looks')
+    .option('--no-qr', 'print no QR code, also on a terminal')
     .option('--list', 'list the open invites')
     .option('--revoke <invite>', 'make an invite useless')
     .action((options: InviteOptions) => run((globals, output) => invite(globals, options, output)))
