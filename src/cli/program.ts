@@ -9,6 +9,7 @@ import type { Globals, Output } from './output.ts'
 import { addPeer, peers, removePeer, renamePeer, type AddOptions } from './peers-commands.ts'
 import { ping, type PingOptions } from './ping.ts'
 import { listen, send } from './text-commands.ts'
+import { watch, type WatchOptions } from './watch.ts'
 
 /** Runs one command: the one place where results go out and failures are told. */
 export type Run = (action: (globals: Globals, output: Output) => Promise<void>) => Promise<void>
@@ -77,6 +78,10 @@ function addPeerCommands(program: Command, run: Run): void {
     .option('-i, --interval <duration>', 'from one to the next: 1, 0.2, 200ms', '1')
     .option('-w, --deadline <duration>', 'end after so long, however many were sent')
     .action((peer: string, options: PingOptions) => run((globals, output) => ping(globals, peer, options, output)))
+  program.command('watch').description('peers and paths, live; q ends it')
+    .option('-i, --interval <duration>', 'from one look to the next: 1, 0.2, 200ms', '1')
+    .option('--once', 'look once and end')
+    .action((options: WatchOptions) => run((globals, output) => watch(globals, options, output)))
 }
 
 function addTextCommands(program: Command, run: Run): void {

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { errorCodes } from '../core/base/errors.ts'
 import { ipcPeerStates } from '../core/wire/ipc-methods.ts'
 import type { ApiKeyInfo, InviteCreateResult, InviteInfo, KeysCreateResult, PeerInfo, StatusResult } from '../client/client.ts'
-import type { CommandResults, ConfigKey, ConfigProblem, ErrorResult, PingResult, PingSummary, ResultName, UpResult } from './results.ts'
+import type { CommandResults, ConfigKey, ConfigProblem, ErrorResult, PingResult, PingSummary, ResultName, UpResult, WatchRates, WatchResult } from './results.ts'
 
 type Optional<T> = { readonly [K in keyof T]-?: Partial<Pick<T, K>> extends Pick<T, K> ? K : never }[keyof T]
 /** A schema for each member, optional where the member is: one that is missing here, or too many, does not compile. */
@@ -38,7 +38,7 @@ const status = object<StatusResult>({
 const peer = object<PeerInfo>({
   id: peerId, handle: count.describe('Number of the peer on this IPC connection; of no use to a script'), name: z.string().optional(), state: z.enum(ipcPeerStates),
   path: z.string().optional().describe('Kind and address of the path in use: "udp 192.0.2.1:7000"'),
-  rttMs: milliseconds.optional(), loss: share.optional().describe('Share of packets lost on the path in use'), since: unixMs.describe('Since when it is in this state, Unix milliseconds'),
+  rttMs: milliseconds.optional(), loss: share.optional().describe('Share of packets lost on the path in use'), channels: count.optional().describe('Open channels'), since: unixMs.describe('Since when it is in this state, Unix milliseconds'),
 })
 
 const inviteInfo = object<InviteInfo>({
@@ -64,6 +64,15 @@ const listen: z.ZodType<CommandResults['listen']> = z.union([
   object<{ readonly peer: string; readonly app: string; readonly base64: string }>({ peer: peerId, app: z.string(), base64: z.base64().describe('A message that is not UTF-8 text') }),
 ])
 
+const perSecond = z.number().min(0)
+const watch = object<WatchResult>({
+  at: unixMs, peerId, version: z.string(), uptimeMs: milliseconds, sessions: count,
+  rates: object<WatchRates>({
+    messagesReceived: perSecond, messagesSent: perSecond, datagramsReceived: perSecond, datagramsSent: perSecond, bytesReceived: perSecond, bytesSent: perSecond, packetsLost: perSecond,
+  }).optional().describe('Per second since the line before; missing in the first'),
+  peers: z.array(peer).describe('The connected first, then by name'),
+})
+
 const configKey = object<ConfigKey>({
   key: z.string().describe('section.key'), value: z.unknown().describe('As it is written in TOML, or would be'),
   from: z.enum(['default', 'file', 'option']), line: count.optional().describe('Line of the file, from 1'), option: z.string().optional().describe('The option that set it'),
@@ -80,7 +89,7 @@ export const resultTitles: Readonly<Record<ResultName, string>> = {
   'up': 'postern up', 'down': 'postern down', 'status': 'postern status', 'id': 'postern id',
   'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join',
   'peers': 'postern peers', 'peers-add': 'postern peers add', 'peers-remove': 'postern peers remove', 'peers-rename': 'postern peers rename',
-  'ping': 'postern ping, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'keys-create': 'postern keys create', 'keys-list': 'postern keys list', 'keys-revoke': 'postern keys revoke',
+  'ping': 'postern ping, each line', 'watch': 'postern watch, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'keys-create': 'postern keys create', 'keys-list': 'postern keys list', 'keys-revoke': 'postern keys revoke',
   'config-check': 'postern config check', 'config-show': 'postern config show', 'error': 'any command that fails',
 }
 
@@ -98,6 +107,7 @@ export const resultSchemas: { readonly [Name in ResultName]: z.ZodType<CommandRe
   'peers-remove': object<CommandResults['peers-remove']>({ removed: peerId }),
   'peers-rename': object<CommandResults['peers-rename']>({ renamed: peerId, name: z.string() }),
   'ping': ping,
+  'watch': watch,
   'send': object<CommandResults['send']>({ peer: peerId, app: z.string(), bytes: count }),
   'listen': listen,
   'keys-create': object<KeysCreateResult>({ id: z.string().describe('The key\'s own name, for revoke'), key: z.string().startsWith('pk_').describe('The key; shown this once') }),

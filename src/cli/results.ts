@@ -34,6 +34,29 @@ export interface PingSummary {
 
 export type ListenResult = { readonly peer: string; readonly app: string; readonly text: string } | { readonly peer: string; readonly app: string; readonly base64: string }
 
+/** Per second, from one look to the next. */
+export interface WatchRates {
+  readonly messagesReceived: number
+  readonly messagesSent: number
+  readonly datagramsReceived: number
+  readonly datagramsSent: number
+  readonly bytesReceived: number
+  readonly bytesSent: number
+  readonly packetsLost: number
+}
+
+export interface WatchResult {
+  /** Unix milliseconds. */
+  readonly at: number
+  readonly peerId: string
+  readonly version: string
+  readonly uptimeMs: number
+  readonly sessions: number
+  /** Missing in the first one. */
+  readonly rates?: WatchRates
+  readonly peers: readonly PeerInfo[]
+}
+
 export interface ConfigKey {
   /** `udp.port` */
   readonly key: string
@@ -75,6 +98,7 @@ export interface CommandResults {
   readonly 'peers-remove': { readonly removed: string }
   readonly 'peers-rename': { readonly renamed: string; readonly name: string }
   readonly 'ping': PingResult
+  readonly 'watch': WatchResult
   readonly 'send': { readonly peer: string; readonly app: string; readonly bytes: number }
   readonly 'listen': ListenResult
   readonly 'keys-create': KeysCreateResult

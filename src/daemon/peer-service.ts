@@ -222,7 +222,7 @@ function peerInfo(client: IpcClient, id: string, stats: PeerStats): PeerInfo {
   const active = stats.paths.find((path) => path.active)
   const path = pathOf(stats)
   return {
-    id, handle: client.peerHandle(id), state: stats.state, since: stats.since,
+    id, handle: client.peerHandle(id), state: stats.state, since: stats.since, channels: stats.channels,
     ...(stats.name === undefined ? {} : { name: stats.name }),
     ...(path === undefined ? {} : { path }),
     ...(active?.rtt === undefined ? {} : { rttMs: active.rtt / millisecond }),

@@ -101,6 +101,8 @@ export interface PeerInfo {
   readonly rttMs?: number
   /** Share of packets lost, 0 … 1. */
   readonly loss?: number
+  /** Open channels. */
+  readonly channels?: number
   /** Unix milliseconds. */
   readonly since: number
 }
