@@ -1,3 +1,4 @@
+import { isatty } from 'node:tty'
 import { PosternError } from '../core/base/errors.ts'
 import type { CommandResults, ConfigProblem, ErrorResult, ResultName } from './results.ts'
 import { safeLine } from './text.ts'
@@ -18,7 +19,7 @@ export class Output {
 
   /** A terminal that a person looks at: what is redrawn in place, or is a picture, goes only there. */
   get onTerminal(): boolean {
-    return !this.json && process.stdout.isTTY
+    return !this.json && isatty(process.stdout.fd)
   }
 
   /** Colours, unless they are not wanted: https://no-color.org. */
