@@ -11,7 +11,7 @@ export interface ConnectionHost {
   wake(connection: IpcConnection): void
   /** The session's next deadline may have changed. */
   rearm(connection: IpcConnection): void
-  /** The connection belongs to another session now; see {@link SessionLink.handOver}. */
+  /** The connection belongs to another session now; see {@link SessionLink<IpcSession>.handOver}. */
   handOver(connection: IpcConnection, to: IpcSession): void
   /** The socket is closed. */
   closed(): void
@@ -27,7 +27,7 @@ export class IpcConnection {
   awake = false
   readonly #socket: Socket
   readonly #host: ConnectionHost
-  readonly #shared: SessionShared
+  readonly #shared: SessionShared<IpcSession>
   readonly #slice = new IpcSlice()
   #writing = false
   /** Callbacks still to come of writes that were seen to be complete at once. */
@@ -37,7 +37,7 @@ export class IpcConnection {
   /** Its session went on with another connection: nothing that happens here is of interest. */
   #released = false
 
-  constructor(slot: number, socket: Socket, shared: SessionShared, host: ConnectionHost) {
+  constructor(slot: number, socket: Socket, shared: SessionShared<IpcSession>, host: ConnectionHost) {
     this.slot = slot
     this.#socket = socket
     this.#host = host

@@ -49,7 +49,7 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
   readonly timers: IpcTimers
   readonly #server: Server
   readonly #socket: OpenSocket
-  readonly #shared: SessionShared
+  readonly #shared: SessionShared<IpcSession>
   readonly #counters = new Counters<IpcCounterName>(ipcCounterNames)
   readonly #tally: MessageTally = { messagesIn: 0, messagesOut: 0, bytesIn: 0, bytesOut: 0 }
   /**

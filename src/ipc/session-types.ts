@@ -7,16 +7,15 @@ import type { MessageTally } from './client-channels.ts'
 import type { IpcCounterName } from './counters.ts'
 import type { ClientEnd, IpcHandler } from './handler.ts'
 import type { ResumeTokens } from './resume-tokens.ts'
-import type { IpcSession } from './session.ts'
 
-/** What all sessions of one server share. */
-export interface SessionShared {
+/** What all sessions of one server share. `Session` is `IpcSession`, which imports this file. */
+export interface SessionShared<Session> {
   readonly handler: IpcHandler
   readonly pool: IpcBatchPool
   readonly throttle: AuthThrottle
   readonly counters: Counters<IpcCounterName>
   readonly tally: MessageTally
-  readonly tokens: ResumeTokens<IpcSession>
+  readonly tokens: ResumeTokens<Session>
   /** How long a client that lost its connection may take to come back. */
   readonly linger: Duration
   /** Largest message, bytes. */
@@ -24,11 +23,11 @@ export interface SessionShared {
 }
 
 /** What a session asks of its connection. */
-export interface SessionLink {
-  /** Call {@link IpcSession.settle} and write, soon. */
+export interface SessionLink<Session> {
+  /** Call `settle` and write, soon. */
   wake(): void
   /** This connection belongs to another session from now on, whose own connection, if it still has one, is over. */
-  handOver(to: IpcSession): void
+  handOver(to: Session): void
 }
 
 /**
@@ -44,7 +43,7 @@ export type SessionState =
   | { readonly kind: 'open' }
   /** Without a connection, its channels kept. */
   | { readonly kind: 'lingering'; readonly deadline: Instant; readonly end: ClientEnd }
-  /** The deadline is set by the next {@link IpcSession.settle}: `close` is called without the time. */
+  /** The deadline is set by the next `settle`: `close` is called without the time. */
   | { readonly kind: 'closing'; readonly deadline: Instant }
   | { readonly kind: 'gone' }
 

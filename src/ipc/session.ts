@@ -29,8 +29,8 @@ export class IpcSession implements IpcClient {
   app: string | undefined
   scopes: readonly IpcScope[] = []
   key: string | undefined
-  readonly #shared: SessionShared
-  #link: SessionLink
+  readonly #shared: SessionShared<IpcSession>
+  #link: SessionLink<IpcSession>
   #outbox: ClientOutbox
   #intake: FrameIntake
   readonly #channels: ClientChannels
@@ -49,7 +49,7 @@ export class IpcSession implements IpcClient {
   /** The token it came back with: good until the next frame. */
   #usedToken: string | undefined
 
-  constructor(id: number, now: Instant, shared: SessionShared, link: SessionLink) {
+  constructor(id: number, now: Instant, shared: SessionShared<IpcSession>, link: SessionLink<IpcSession>) {
     this.id = id
     this.#shared = shared
     this.#link = link
@@ -334,7 +334,7 @@ export class IpcSession implements IpcClient {
     session.#attach({ link, outbox, intake }, id, hello, grant)
   }
 
-  #attach(connection: { readonly link: SessionLink; readonly outbox: ClientOutbox; readonly intake: FrameIntake }, id: JsonRpcId, hello: HelloRequest, grant: Grant): void {
+  #attach(connection: { readonly link: SessionLink<IpcSession>; readonly outbox: ClientOutbox; readonly intake: FrameIntake }, id: JsonRpcId, hello: HelloRequest, grant: Grant): void {
     // Its old connection may not have been seen to end yet.
     if (this.#state.kind === 'open') this.#detach()
     const { link, outbox, intake } = connection
