@@ -11,7 +11,7 @@ export interface ConnectionHost {
   wake(connection: IpcConnection): void
   /** The session's next deadline may have changed. */
   rearm(connection: IpcConnection): void
-  /** The connection belongs to another session now; see {@link SessionLink<IpcSession>.handOver}. */
+  /** The connection belongs to another session now; see {@link SessionLink.handOver}. */
   handOver(connection: IpcConnection, to: IpcSession): void
   /** The socket is closed. */
   closed(): void
