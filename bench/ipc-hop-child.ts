@@ -56,8 +56,8 @@ class HopHandler implements IpcHandler {
       if (app === 'down') setImmediate(() => this.#fill(context))
       return { channel, handle: client.peerHandle(peer), sendCredit: CREDIT, maxMessage: MESSAGE_MAX }
     }
-    // The one method that is called here.
-    const methods: Partial<IpcMethodTable> = { 'channel.open': open }
+    // The methods that are called here.
+    const methods: Partial<IpcMethodTable> = { 'channel.open': open, 'leave': () => ({}) }
     this.methods = methods as IpcMethodTable
   }
 

@@ -16,6 +16,8 @@ export interface HeapUse {
   readonly heapUsed: number
   readonly external: number
   readonly arrayBuffers: number
+  /** Resident bytes of the young generation: its size follows how fast something is allocated, not what is kept. */
+  readonly young: number
 }
 
 /** Arguments of `node` that load the probe into the program after them. */
@@ -44,6 +46,6 @@ export function askProbe(socket: string, request: ProbeRequest): Promise<ProbeRe
 }
 
 export async function heapOf(socket: string, collect: boolean): Promise<HeapUse> {
-  const { heapUsed, external, arrayBuffers } = await askProbe(socket, { kind: 'memory', collect })
-  return { heapUsed: Number(heapUsed), external: Number(external), arrayBuffers: Number(arrayBuffers) }
+  const { heapUsed, external, arrayBuffers, young } = await askProbe(socket, { kind: 'memory', collect })
+  return { heapUsed: Number(heapUsed), external: Number(external), arrayBuffers: Number(arrayBuffers), young: Number(young) }
 }

@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs'
 import { Session } from 'node:inspector'
 import { createServer } from 'node:net'
 import { createInterface } from 'node:readline'
-import { getHeapStatistics, writeHeapSnapshot } from 'node:v8'
+import { getHeapSpaceStatistics, getHeapStatistics, writeHeapSnapshot } from 'node:v8'
 import type { ProbeRequest, ProbeResult } from './probe-client.ts'
 
 const session = new Session()
@@ -26,7 +26,8 @@ async function handle(request: ProbeRequest): Promise<ProbeResult> {
       // Once for what is garbage, once for what was freed by finalizers of the first.
       if (request.collect) for (let i = 0; i < 3; i++) globalThis.gc?.()
       const { heapUsed, heapTotal, external, arrayBuffers } = process.memoryUsage()
-      return { heapUsed, heapTotal, external, arrayBuffers, mallocedMemory: getHeapStatistics().malloced_memory }
+      const young = getHeapSpaceStatistics().filter(({ space_name: name }) => name.startsWith('new_')).reduce((sum, { physical_space_size: size }) => sum + size, 0)
+      return { heapUsed, heapTotal, external, arrayBuffers, young, mallocedMemory: getHeapStatistics().malloced_memory }
     }
     case 'profile-start':
       session.connect()

@@ -17,7 +17,7 @@ describe('npm run bench', { timeout: 120_000 }, () => {
     const directory = mkdtempSync(join(tmpdir(), 'postern-bench-'))
     try {
       const file = join(directory, 'results.json')
-      const { status, stdout, stderr } = bench('--quick', '--case', 'chain-100,aead', '--json', file)
+      const { status, stdout, stderr } = bench('--quick', '--case', 'chain-100,ipc-hop,udp-hop,aead', '--json', file)
       expect(status, stderr).toBe(0)
       for (const column of ['message', 'packets/s', 'cores', 'p99', 'goal']) expect(stdout).toContain(column)
       expect(stdout).toContain('QUICK: not for quoting')
