@@ -81,8 +81,8 @@ export type DialResult = 'dialing' | 'full' | 'closed'
 
 /**
  * A driver whose links are connections. Until its host has confirmed a link (a session was authenticated on it), that link counts
- * among the strangers: few in number, few bytes, little time. None of these calls the host from inside; a link that has
- * ended meanwhile is ignored.
+ * among the strangers: few in number, few bytes, little time. None of these calls the host from inside; a link that the driver
+ * does not have is ignored: one that has ended meanwhile, or whose `opened` has not returned yet.
  */
 export interface ConnectionDriver extends Driver {
   /** Opens a link to `address` (18 bytes). `token` names the dial in its answer: any number no other running dial has. */

@@ -18,6 +18,10 @@ export function channelSlot(channel: ChannelHandle): number {
 }
 
 export type LinkKind = 'udp' | 'tcp' | 'ble' | 'relay' | 'turn'
+/** Links that deliver whole and in order what they take, while they live; each is one connection with one remote address. */
+export function isReliable(kind: LinkKind | undefined): boolean {
+  return kind === 'tcp' || kind === 'ble'
+}
 export type LinkState = 'opened' | 'blocked' | 'writable' | 'failed' | 'closed'
 
 /** Added to a message's length in every credit and flow-control account, so that floods of empty messages are bounded too. */
@@ -41,6 +45,13 @@ export type EndReason =
   | 'downgrade' | 'replaced' | 'key_limit' | 'policy' | 'internal' | 'busy'
   | 'peer_restarted' | 'timeout' | 'refused' | 'no_address' | 'suite' | 'removed'
 
-export type PathRule = 'first' | 'migrated' | 'only' | 'preferred' | 'black_hole' | 'closed'
+/**
+ * Why traffic moved to a path, or left one. Stable words: they reach the log and `peer.why`.
+ * first: the handshake came this way · only: no other worked · migrated: the peer uses it and the old one is silent · preferred: a
+ * better one of its kind · tier: a better kind · policy: the user's wish · black_hole: the old one answered nothing · refused: the
+ * system would not send on the old one · closed: the old one's connection ended
+ */
+export const pathRules = ['first', 'only', 'migrated', 'preferred', 'tier', 'policy', 'black_hole', 'refused', 'closed'] as const
+export type PathRule = (typeof pathRules)[number]
 
 export type DropReason = 'none' | 'deadline' | 'drop-oldest' | 'drop-newest' | 'lane' | 'superseded' | 'peer-gone' | 'channel-closed' | 'too-large-for-path' | 'no-credit'

@@ -1,4 +1,4 @@
-import { toInstant, type Duration, type Now } from '../base/time.ts'
+import { never, toInstant, type Duration, type Now } from '../base/time.ts'
 import type { ByteReader } from '../base/varint.ts'
 import { ACK_RANGES_SENT } from '../flow/ack-ranges.ts'
 import { newAckSample } from '../flow/congestion.ts'
@@ -162,6 +162,7 @@ function pathAcked(state: SessionState, now: Now, path: SessionPath): void {
   const recovery = path.recovery
   const bytes = progress.bytes[path.slot]!
   recovery.onAlive(now.mono)
+  path.refusedAt = never
   sample.now = now.mono
   sample.bytes = bytes
   sample.sentAt = toInstant(progress.newest[path.slot]!)

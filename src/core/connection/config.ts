@@ -1,5 +1,6 @@
 import { hour, millisecond, minute, second, type Duration } from '../base/time.ts'
 import type { CongestionName } from '../flow/controllers.ts'
+import { anyPath, type PathPolicy } from '../path/path-policy.ts'
 
 /** Every number of WIRE.md §6.1 that one node may choose for itself. Durations in microseconds, sizes in bytes. */
 export interface CoreConfig {
@@ -40,6 +41,12 @@ export interface CoreConfig {
 
   /** Plaintext bytes of a datagram on a path whose MTU was not probed. */
   readonly baseSize: number
+  /** The same on a connection, which takes any size: small enough that a critical message waits for no long one. A multiple of 64. */
+  readonly reliableSize: number
+  /** A dial that UDP has not answered for this long tries TCP as well; {@link Infinity}: never. */
+  readonly tcpAfter: Duration
+  /** Which kinds of path may be used, where nothing else is said of a peer. */
+  readonly pathPolicy: PathPolicy
   /** Controller of paths that may lose datagrams. */
   readonly congestion: CongestionName
 }
@@ -69,6 +76,9 @@ export const defaultConfig: CoreConfig = {
   handshakeShare: 0.25,
   admitStrangers: false,
   baseSize: 1152,
+  reliableSize: 4096,
+  tcpAfter: second,
+  pathPolicy: anyPath,
   congestion: 'model',
 }
 

@@ -1,11 +1,13 @@
 import type { EndReason, LinkId, Overflow, SendResult } from '../base/domain.ts'
-import { after, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
+import { after, never, toInstant, type Instant, type Now } from '../base/time.ts'
 import type { AeadBatch } from '../crypto/aead-batch.ts'
+import { allows, type PathPolicy } from '../path/path-policy.ts'
 import { closeCodes, closeReason, type CloseReason } from '../wire/frame.ts'
+import { onCarrierTimer, onLinkDialed, onLinkDialFailed, updateCarriers } from './carriers.ts'
 import { acceptChannel, closeChannel, endAllChannels, endConsumer, onChannelTimer, openChannel, rejectChannel, resumeDelivery, type LocalChannelOptions } from './channels.ts'
 import type { Channel } from './channel.ts'
 import type { PeerLimits } from './config.ts'
-import { beginDial, endDial, onDialTimer } from './dial.ts'
+import { beginDial, dropTarget, endDial, onDialTimer } from './dial.ts'
 import { countDrops } from './drops.ts'
 import { consumedBy } from './flow-control.ts'
 import type { ReadyMember } from './host.ts'
@@ -18,31 +20,18 @@ import { TRANSPORT_OVERHEAD, type BurstSink } from './packet.ts'
 import { confirmNext, forgetExchanges, onRekeyTimer } from './rekey.ts'
 import { READ_ACK_NOW, READ_APP, READ_CLOSED, READ_ELICITING, READ_INCOMPLETE, READ_USES_PATH, readFrames, remoteClose } from './packet-reader.ts'
 import { wantsToSend, writeBurst, writeCloseDatagram } from './packet-writer.ts'
-import { addCandidate, addPath, dropLink, findPath, forgetPath, nextPathTimeout, onPathTimer, onPathUsed, switchTo } from './paths.ts'
+import { addPath, dropLink, findPath, nextPathTimeout, onPathTimer, onPathUsed } from './paths.ts'
+import { onProbeTimer, scheduleProbing } from './probing.ts'
+import { applyPolicy, lostPaths, onRefused, useSource, type HandshakeSource } from './reach.ts'
 import { sendMessage } from './send.ts'
-import { PINGS_MAX, type SessionState } from './state.ts'
+import { PINGS_MAX, QUIET_TIME, type SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
 /** Every second ack-eliciting packet is acknowledged at once (WIRE.md §6). */
 const ACK_EVERY = 2
-/** A session without traffic for this long gives its rings and blocks back. */
-const QUIET_TIME: Duration = 5 * second
 const CLOSING_PTOS = 3
 /** Counters that one burst takes at most, those it leaves out included. */
 const LAST_BURST = 128
-/** Shortest B (suite 1): authenticated bytes that the initiator has received from where B came. */
-const RESPONSE_SIZE_MIN = 276
-
-/** Where a handshake's confirming datagram or its B came from, and what that proves. */
-export interface HandshakeSource {
-  readonly link: LinkId
-  readonly address: Uint8Array
-  /** The handshake used this one address only, or its mac2 verified there. */
-  readonly validated: boolean
-  readonly rtt: Duration | undefined
-  /** Where else this handshake went or came from: used if this address turns out to be nobody's. */
-  readonly others: readonly { readonly link: LinkId; readonly address: Uint8Array }[]
-}
 
 /**
  * One session with one peer: composes keys, paths, flow and channels (`SessionState`) and says in which order they act.
@@ -98,25 +87,12 @@ export class Connection implements ReadyMember {
     }
     forgetExchanges(state, now)
     installKeys(state, now, keys)
-    endDial(state)
-    this.#useSource(now, source, keys.initiator)
+    endDial(state, source.link)
+    useSource(state, now, source, keys.initiator)
     state.lastReceivedAt = now.mono
     if (keys.initiator) state.pingWanted = true
     if (first) state.host.sessionChanged(now, state.peer, reason)
     this.update(now)
-  }
-
-  #useSource(now: Now, source: HandshakeSource, initiator: boolean): void {
-    const state = this.state
-    const path = findPath(state, source.link, source.address, 0) ?? addPath(state, now, source.link, source.address, 0)
-    if (path === undefined) return
-    if (initiator) path.validation.bytesReceived += RESPONSE_SIZE_MIN
-    if (source.rtt !== undefined && !path.recovery.rtt.hasSample) path.recovery.rtt.update(source.rtt, 0)
-    if (source.validated) path.validation.validate()
-    else for (const { link, address } of source.others) addCandidate(state, now, link, address)
-    // Both sides challenge in their first datagram: a raced copy from a false address never answers.
-    if (!path.validation.pending) path.validation.begin()
-    if (state.active === undefined) switchTo(state, now, path, 'first')
   }
 
   // ── datagrams ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -132,7 +108,8 @@ export class Connection implements ReadyMember {
     if (keys === state.next) confirmNext(state, now, keys)
     const path = findPath(state, link, address, addressOffset) ?? addPath(state, now, link, address, addressOffset)
     if (path === undefined) {
-      state.host.counters.add(state.host.link(link) === undefined ? 'drop_link_unknown' : 'drop_path_limit')
+      const facts = state.host.link(link)
+      state.host.counters.add(facts === undefined ? 'drop_link_unknown' : allows(state.policy, facts.kind) ? 'drop_path_limit' : 'drop_path_policy')
       return
     }
     if (!path.validation.validated) path.validation.bytesReceived += end - offset + TRANSPORT_OVERHEAD
@@ -196,12 +173,14 @@ export class Connection implements ReadyMember {
     timers.take(timer.pace, now.mono)
     if (timers.take(timer.keepAlive, now.mono)) onKeepAlive(state, now)
     if (timers.take(timer.path, now.mono)) onPathTimer(state, now)
-    if (timers.take(timer.liveness, now.mono) && checkLiveness(state, now) === 'gone') this.#lostPaths(now)
+    if (timers.take(timer.liveness, now.mono) && checkLiveness(state, now) === 'gone') lostPaths(this.state, now)
     if (timers.take(timer.reassembly, now.mono)) this.#onReassemblyTimer(now.mono)
     if (timers.take(timer.channel, now.mono)) onChannelTimer(state, now)
     if (timers.take(timer.rekey, now.mono)) onRekeyTimer(state, now)
     if (timers.take(timer.wipe, now.mono)) onWipeTimer(state, now)
     if (timers.take(timer.dial, now.mono)) onDialTimer(state, now)
+    if (timers.take(timer.carrier, now.mono)) onCarrierTimer(state, now)
+    if (timers.take(timer.probe, now.mono)) onProbeTimer(state, now)
     if (timers.take(timer.idle, now.mono)) this.#onIdleTimer(now)
     this.update(now)
   }
@@ -216,11 +195,13 @@ export class Connection implements ReadyMember {
     }
     if (state.keysChanged) scheduleKeys(state)
     this.#setLossTimer()
+    updateCarriers(state, now)
     nextPathTimeout(state)
     nextLivenessCheck(state)
     scheduleKeepAlive(state, now)
+    scheduleProbing(state, now)
     // Keys that wore out before a rekey got through are as good as no path, and the clock of the idle keep begins.
-    if ((state.current === undefined || state.active === undefined) && (state.dial === undefined || state.dial.rekey)) this.#lostPaths(now)
+    if ((state.current === undefined || state.active === undefined) && (state.dial === undefined || state.dial.rekey)) lostPaths(this.state, now)
     if (state.timers.get(timer.idle) === never && !state.parked) state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
     state.host.markReady(this)
   }
@@ -282,28 +263,6 @@ export class Connection implements ReadyMember {
     if (state.parked) return
     // Looked at again when it can have become quiet: a whole period from now would be nearly twice the time.
     state.timers.set(timer.idle, toInstant(now.mono < last + QUIET_TIME ? last + QUIET_TIME : now.mono + QUIET_TIME))
-  }
-
-  /** No path is left: the session is kept, its queues too, and the peer is dialed. */
-  #lostPaths(now: Now): void {
-    const state = this.state
-    const before = state.active
-    const addresses: Uint8Array[] = []
-    for (const path of state.paths) {
-      if (path === undefined) continue
-      addresses.push(path.address)
-      forgetPath(state, path)
-    }
-    state.active = undefined
-    state.probes = 0
-    if (state.unreachableSince === never) {
-      state.unreachableSince = now.mono
-      state.parked = false
-      state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
-      if (before !== undefined) state.host.emit({ kind: 'path', peer: state.peer, from: before.address, to: undefined, link: before.kind, rtt: undefined, rule: 'black_hole' })
-      state.host.sessionChanged(now, state.peer, 'timeout')
-    }
-    state.host.redial(now, state.peer, addresses)
   }
 
   // ── channels and messages ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -425,10 +384,34 @@ export class Connection implements ReadyMember {
     this.#ended(now, reason)
   }
 
+  /** A connection that this session asked for is open, or was not to be had. */
+  linkDialed(now: Now, token: number, link: LinkId): void {
+    onLinkDialed(this.state, now, token, link)
+    this.update(now)
+  }
+
+  linkDialFailed(now: Now, token: number): void {
+    onLinkDialFailed(this.state, now, token)
+    this.update(now)
+  }
+
+  /** The system would not send to these addresses: 18 bytes by themselves as a string. Returns whether that concerns this session. */
+  refused(now: Now, link: LinkId, addresses: ReadonlyMap<string, Uint8Array>): boolean {
+    if (!onRefused(this.state, now, link, addresses)) return false
+    this.update(now)
+    return true
+  }
+
+  setPolicy(now: Now, policy: PathPolicy): void {
+    applyPolicy(this.state, now, policy)
+    this.update(now)
+  }
+
   dropLink(now: Now, link: LinkId): void {
     const state = this.state
+    dropTarget(state, link)
     dropLink(state, now, link)
-    if (state.phase === 'open' && state.active === undefined) this.#lostPaths(now)
+    if (state.phase === 'open' && state.active === undefined) lostPaths(this.state, now)
     this.update(now)
   }
 

@@ -6,6 +6,8 @@ export interface DialTarget {
   link: LinkId
   /** 18 bytes. */
   readonly address: Uint8Array
+  /** A connection: it repeats by itself, so each attempt sends one copy (WIRE.md §3.7). */
+  readonly reliable: boolean
   /** Messages A sent there since anything came from there. */
   copies: number
   /** Of this attempt. */
@@ -21,6 +23,8 @@ export interface DialTarget {
  *   loud ──give up──▶ quiet ──new targets, demand──▶ loud        loud ──peer dials too──▶ suspended ──10 s──▶ loud
  */
 export class Dial {
+  /** Where the peer may be, 18 bytes each, at most 16: what was asked for last comes first. TCP is tried at the same addresses as UDP. */
+  addresses: Uint8Array[] = []
   readonly targets: DialTarget[] = []
   readonly cookies: CookieJar = new Map()
   /** Whether it only replaces the keys of a session that is up. */

@@ -1,6 +1,9 @@
 import { ADDRESS_SIZE, equalAddress } from '../base/address.ts'
+import type { LinkId } from '../base/domain.ts'
 import { after, millisecond, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
 import type { Initiation } from '../session/initiation.ts'
+import { allows, tierOf } from '../path/path-policy.ts'
+import { cancelDials, mayDialTcp } from './carrier-dials.ts'
 import { Dial, type DialTarget } from './dial-campaign.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
@@ -30,12 +33,13 @@ export function beginDial(state: SessionState, now: Now, addresses: readonly Uin
     state.dial = dial
   }
   const wanted = addresses.slice(0, TARGETS_MAX)
+  noteAddresses(dial, wanted)
   for (const address of wanted) {
     const target = addTarget(state, dial, address, wanted)
     // An attempt is under way: an address that was learnt just now need not wait for the next copy.
     if (target !== undefined && dial.initiation !== undefined && !dial.suspended) sendTo(state, now, dial.initiation, target)
   }
-  if (dial.targets.length === 0) {
+  if (dial.targets.length === 0 && (rekey || dial.addresses.length === 0 || !mayDialTcp(state))) {
     endDial(state)
     return false
   }
@@ -48,14 +52,41 @@ export function beginDial(state: SessionState, now: Now, addresses: readonly Uin
   return true
 }
 
+/** The newest wishes first; of 16, older ones make room. */
+function noteAddresses(dial: Dial, wanted: readonly Uint8Array[]): void {
+  const older = dial.addresses.filter((known) => !wanted.some((address) => equalAddress(known, 0, address, 0)))
+  dial.addresses = [...wanted.map((address) => address.slice(0, ADDRESS_SIZE)), ...older].slice(0, TARGETS_MAX)
+}
+
+/** A connection that was dialed for this campaign is open: A goes over it. */
+export function addCarrierTarget(state: SessionState, now: Now, link: LinkId, address: Uint8Array): boolean {
+  const { dial } = state
+  if (dial === undefined || dial.rekey) return false
+  const target: DialTarget = { link, address: address.slice(0, ADDRESS_SIZE), reliable: true, copies: 0, copiesNow: 0, resentAt: never }
+  dial.targets.push(target)
+  if (dial.initiation !== undefined && !dial.suspended) sendTo(state, now, dial.initiation, target)
+  return true
+}
+
+/** The connection is gone, and what was sent over it with it. */
+export function dropTarget(state: SessionState, link: LinkId): void {
+  const targets = state.dial?.targets
+  const at = targets?.findIndex((target) => target.reliable && target.link === link) ?? -1
+  if (at >= 0) targets!.splice(at, 1)
+}
+
 /** Adds a target and returns it; of 16, one that is no longer `wanted` makes room. `undefined`: it is one, or cannot be reached. */
 function addTarget(state: SessionState, dial: Dial, address: Uint8Array, wanted: readonly Uint8Array[]): DialTarget | undefined {
   const isTarget = (target: DialTarget, candidate: Uint8Array): boolean => equalAddress(target.address, 0, candidate, 0)
-  if (dial.targets.some((target) => isTarget(target, address))) return undefined
-  const link = state.host.linksTo(address)[0]
+  const sockets = dial.targets.filter((target) => !target.reliable)
+  if (sockets.some((target) => isTarget(target, address))) return undefined
+  const { active } = state
+  // New keys for a session on a connection: nobody listens at the far end's own port.
+  const own = dial.rekey && active?.reliable === true && equalAddress(active.address, 0, address, 0)
+  const link = own ? active.link : allows(state.policy, 'udp') ? state.host.linksTo(address)[0] : undefined
   if (link === undefined) return undefined
-  if (dial.targets.length >= TARGETS_MAX) dial.targets.splice(dial.targets.findIndex((target) => !wanted.some((candidate) => isTarget(target, candidate))), 1)
-  const target = { link, address: address.slice(0, ADDRESS_SIZE), copies: 0, copiesNow: 0, resentAt: never }
+  if (sockets.length >= TARGETS_MAX) dial.targets.splice(dial.targets.findIndex((target) => !target.reliable && !wanted.some((candidate) => isTarget(target, candidate))), 1)
+  const target: DialTarget = { link, address: address.slice(0, ADDRESS_SIZE), reliable: own, copies: 0, copiesNow: 0, resentAt: never }
   dial.targets.push(target)
   return target
 }
@@ -93,11 +124,23 @@ function beginAttempt(state: SessionState, now: Now, dial: Dial): void {
   dial.step = 0
   for (const target of dial.targets) target.copiesNow = 0
   sendCopies(state, now, dial, dial.initiation)
+  if (!dial.rekey && mayDialTcp(state)) state.timers.setEarlier(timer.carrier, after(now.mono, tcpDelay(state)))
+}
+
+/** How long UDP may take to answer. Where it may not be used, or is known not to work, TCP need not wait for it. */
+function tcpDelay(state: SessionState): Duration {
+  const { policy, lastCarrier, host } = state
+  return lastCarrier || tierOf(policy, 'tcp') < tierOf(policy, 'udp') || !allows(policy, 'udp') ? 0 : host.config.tcpAfter
+}
+
+/** UDP to one of the addresses is refused by the system: TCP is tried at once. */
+export function hurryTcp(state: SessionState, now: Now): void {
+  if (state.dial?.rekey === false && state.dial.initiation !== undefined && mayDialTcp(state)) state.timers.setEarlier(timer.carrier, now.mono)
 }
 
 function sendCopies(state: SessionState, now: Now, dial: Dial, initiation: Initiation): void {
   for (const target of dial.targets) {
-    if (target.copies >= COPIES_WITHOUT_ANSWER && target.copiesNow > 0) continue
+    if (target.copiesNow > 0 && (target.reliable || target.copies >= COPIES_WITHOUT_ANSWER)) continue
     sendTo(state, now, initiation, target)
   }
   dial.step++
@@ -114,7 +157,7 @@ function sendCopies(state: SessionState, now: Now, dial: Dial, initiation: Initi
 
 function sendTo(state: SessionState, now: Now, initiation: Initiation, target: DialTarget): void {
   // The socket may have been opened anew since.
-  if (state.host.link(target.link) === undefined) target.link = state.host.linksTo(target.address)[0] ?? target.link
+  if (!target.reliable && state.host.link(target.link) === undefined) target.link = state.host.linksTo(target.address)[0] ?? target.link
   const facts = state.host.link(target.link)
   if (facts === undefined) return
   target.copies++
@@ -125,7 +168,8 @@ function sendTo(state: SessionState, now: Now, initiation: Initiation, target: D
 /** A COOKIE came from `address`: A goes there once more, with it. */
 export function onCookie(state: SessionState, now: Now, address: Uint8Array, bytes: Uint8Array, offset: number): boolean {
   const dial = state.dial
-  const target = dial?.targets.find((candidate) => equalAddress(candidate.address, 0, address, 0))
+  // A connection proves its address by existing: nobody need send a COOKIE over it.
+  const target = dial?.targets.find((candidate) => !candidate.reliable && equalAddress(candidate.address, 0, address, 0))
   if (dial?.initiation === undefined || target === undefined) return false
   if (!dial.initiation.acceptCookie(now.mono, target.address, bytes, offset)) return false
   target.copies = 0
@@ -143,27 +187,32 @@ export function suspendDial(state: SessionState, now: Now): void {
 }
 
 /** Round trip of this attempt, when only one copy went to the address: else it is ambiguous (Karn). */
-export function dialRtt(dial: Dial, now: Instant, address: Uint8Array): Duration | undefined {
-  const target = dial.targets.find((candidate) => equalAddress(candidate.address, 0, address, 0))
-  return target?.copiesNow === 1 ? now - dial.attemptAt : undefined
+export function dialRtt(dial: Dial, now: Instant, link: LinkId, address: Uint8Array): Duration | undefined {
+  const target = dial.targets.find((candidate) => candidate.link === link && equalAddress(candidate.address, 0, address, 0))
+  // A may have gone over a connection long after the attempt began.
+  return target?.copiesNow === 1 && !target.reliable ? now - dial.attemptAt : undefined
 }
 
 /** Whether this attempt was sent to one address only: its answer then validates that address (WIRE.md §6). */
 export function dialedOnly(dial: Dial, address: Uint8Array): boolean {
-  return dial.targets.every((target) => target.copiesNow === 0 || equalAddress(target.address, 0, address, 0))
+  return dial.targets.every((target) => target.reliable || target.copiesNow === 0 || equalAddress(target.address, 0, address, 0))
 }
 
 /** Where else this attempt was sent: one of them may be the peer when `address` is only somebody who copied its answer. */
 export function dialedOthers(dial: Dial, address: Uint8Array): readonly DialTarget[] {
-  return dial.targets.filter((target) => target.copiesNow > 0 && !equalAddress(target.address, 0, address, 0)).slice(0, OTHERS_MAX)
+  return dial.targets.filter((target) => !target.reliable && target.copiesNow > 0 && !equalAddress(target.address, 0, address, 0)).slice(0, OTHERS_MAX)
 }
 
-export function endDial(state: SessionState): void {
+/** @param keep a connection that answered: the others that were dialed for this are closed */
+export function endDial(state: SessionState, keep?: LinkId): void {
   const dial = state.dial
   if (dial === undefined) return
   dropAttempt(state, dial)
   state.dial = undefined
   state.timers.clear(timer.dial)
+  if (dial.rekey) return
+  cancelDials(state)
+  for (const { link, reliable } of dial.targets) if (reliable && link !== keep && !state.paths.some((path) => path?.link === link)) state.host.closeLink(link)
 }
 
 /** The peer refused: loud tries would only annoy it. The next attempt comes after a pause, or on demand. */

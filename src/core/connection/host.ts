@@ -4,6 +4,7 @@ import type { ChannelHandle, EndReason, LinkId, LinkKind, PeerHandle } from '../
 import type { Now } from '../base/time.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import type { CookieJar, Initiation } from '../session/initiation.ts'
+import type { PathDecision } from '../path/path-log.ts'
 import type { RekeyInitiation, RekeyResult } from '../session/rekey.ts'
 import type { Channel, DeliveryQueue } from './channel.ts'
 import type { CoreConfig } from './config.ts'
@@ -20,9 +21,10 @@ export const counterNames = [
   'drop_rate_limited', 'drop_suite', 'drop_replayed_handshake', 'drop_stale_handshake', 'drop_handshake_noise', 'drop_handshake_payload',
   'drop_handshake_queue', 'drop_reassembly', 'drop_not_admitted', 'drop_self', 'drop_cookie', 'drop_hint', 'drop_reset',
   'drop_unknown_index', 'drop_no_keys', 'drop_replay', 'drop_authentication', 'drop_wiped', 'drop_no_room', 'drop_closed',
-  'drop_path_limit', 'drop_link_unknown',
+  'drop_path_limit', 'drop_link_unknown', 'drop_link_taken', 'drop_path_policy',
   // Done
-  'cookies_sent', 'resets_sent', 'sessions_opened', 'sessions_closed', 'sessions_restarted', 'paths_migrated', 'paths_validated', 'paths_failed',
+  'cookies_sent', 'resets_sent', 'sessions_opened', 'sessions_closed', 'sessions_restarted', 'paths_migrated', 'paths_validated', 'paths_failed', 'paths_quarantined', 'sends_refused',
+  'links_dialed', 'links_dial_failed', 'links_confirmed', 'links_closed_faults', 'links_closed_unused',
   'messages_dropped_no_credit', 'messages_dropped_reassembly', 'sends_blocked', 'channels_refused', 'channels_timed_out', 'consumers_gone',
   'raw_queue_full', 'challenges_ignored', 'observations_ignored', 'grease_skipped', 'extensions_skipped',
   'close_protocol', 'close_frame_encoding', 'close_flow_control', 'close_limit',
@@ -40,6 +42,8 @@ export interface ReadyMember {
 
 export interface LinkFacts {
   readonly kind: LinkKind
+  /** A connection that this side dialed. */
+  readonly dialed: boolean
   readonly datagramMax: number
   readonly segmentsMax: number
 }
@@ -74,6 +78,17 @@ export interface ConnectionHost {
   /** Links over which datagrams to this address may be sent, best first. */
   linksTo(address: Uint8Array): readonly LinkId[]
   linkBlocked(link: LinkId): boolean
+  /** Asks for a connection to this address; its answer comes with the token that is returned. */
+  dialLink(slot: number, peer: PeerHandle, address: Uint8Array): number
+  cancelDial(token: number): void
+  /** The peer was authenticated on this connection. */
+  confirmLink(link: LinkId): void
+  /** The connection is of no use any more. */
+  closeLink(link: LinkId): void
+  /** Where else the peer may be, 18 bytes each. */
+  addressesOf(peer: PeerHandle): readonly Uint8Array[]
+  /** What was decided about the peer's paths, for who asks why. */
+  noteDecision(peer: PeerHandle, decision: PathDecision): void
 
   /** A fresh message A for this peer: index, stamp and invite are the endpoint's affair. `undefined` when it may not be dialed. */
   beginInitiation(now: Now, peer: PeerHandle, cookies: CookieJar): Initiation | undefined

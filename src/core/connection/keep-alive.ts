@@ -7,9 +7,16 @@ const JITTER = 0.1
 /** Sessions whose keep-alives fall into the same step ping together: one wake-up of the machine for all of them. */
 const STEP: Duration = 50 * millisecond
 
+/** On a connection no NAT forgets so soon: 60 s by default. */
+const RELIABLE_FACTOR = 3
+
+function period(state: SessionState): Duration {
+  return state.host.config.keepAlive * (state.active?.reliable === true ? RELIABLE_FACTOR : 1)
+}
+
 /** Arms the timer for a path that shall not fall idle, unless it is armed. */
 export function scheduleKeepAlive(state: SessionState, now: Now): void {
-  const { keepAlive } = state.host.config
+  const keepAlive = period(state)
   if (keepAlive === 0 || state.active === undefined) {
     state.timers.clear(timer.keepAlive)
     return
@@ -21,7 +28,7 @@ export function scheduleKeepAlive(state: SessionState, now: Now): void {
 
 /** Armed once per period, not per datagram: a path that was used meanwhile just gets the rest of its own period. */
 export function onKeepAlive(state: SessionState, now: Now): void {
-  const { keepAlive } = state.host.config
+  const keepAlive = period(state)
   const active = state.active
   if (active === undefined) return
   const quiet = now.mono - active.lastSentAt

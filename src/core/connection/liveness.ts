@@ -1,14 +1,12 @@
-import { after, millisecond, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
-import { switchTo } from './paths.ts'
+import { after, millisecond, never, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
+import { mayDialTcp } from './carrier-dials.ts'
+import { reconsider } from './path-switch.ts'
 import type { SessionPath } from './session-path.ts'
+import { doubtTime, leaveAt, silentSince } from './silence.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
-/** Nothing acknowledged on the path in use for max(3 PTO, this): the others are challenged (WIRE.md §6). */
-const DOUBT_TIME: Duration = 500 * millisecond
-/** … and for max(3 PTO, this): a validated other one takes over. */
-const BLACK_HOLE_TIME: Duration = 2 * second
-/** How often it is looked whether one has answered by then. */
+/** How often it is looked whether another path has answered by the time the silent one is to be left. */
 const LOOK_TIME: Duration = 100 * millisecond
 
 /**
@@ -24,7 +22,7 @@ export function nextLivenessCheck(state: SessionState): void {
   }
   const goneAt = after(since, state.host.config.pathGoneAfter)
   let next = goneAt
-  if (hasOthers(state, active)) next = active.doubtedSince === since ? active.lookAt : after(since, doubtTime(state, active))
+  if (hasOthers(state, active) || mayDialTcp(state)) next = active.doubtedSince === since ? active.lookAt : after(since, doubtTime(state, active))
   state.timers.set(timer.liveness, next < goneAt ? next : goneAt)
 }
 
@@ -36,29 +34,17 @@ export function checkLiveness(state: SessionState, now: Now): 'alive' | 'gone' {
   if (since === never) return 'alive'
   if (now.mono >= after(since, state.host.config.pathGoneAfter)) return 'gone'
   if (now.mono < after(since, doubtTime(state, active))) return 'alive'
-  if (active.doubtedSince !== since) {
-    active.doubtedSince = since
-    for (const path of state.paths) if (path !== undefined && path !== active && !path.validation.pending) path.validation.begin()
-  }
-  const leaveAt = after(since, Math.max(BLACK_HOLE_TIME, 3 * active.recovery.rtt.pto(state.limits.maxAckDelay)))
-  if (now.mono >= leaveAt) {
-    const other = state.paths.find((path) => path !== active && path?.validation.sound === true)
-    if (other !== undefined) {
-      switchTo(state, now, other, 'black_hole')
-      return 'alive'
-    }
-  }
-  active.lookAt = toInstant(Math.max(leaveAt, now.mono + LOOK_TIME))
+  if (active.doubtedSince !== since) doubt(state, now.mono, active, since)
+  reconsider(state, now)
+  active.lookAt = toInstant(Math.max(leaveAt(state, active), now.mono + LOOK_TIME))
   return 'alive'
 }
 
-/** Since when nothing shows that the path works. An address that never proved itself is silent from the start. */
-function silentSince(path: SessionPath): Instant {
-  return path.validation.validated ? path.recovery.silentSince : path.openedAt
-}
-
-function doubtTime(state: SessionState, active: SessionPath): Duration {
-  return Math.max(3 * active.recovery.rtt.pto(state.limits.maxAckDelay), DOUBT_TIME)
+/** All paths are asked at once, this one too: who answers from now on counts. Addresses that are no paths now are asked soon, and TCP is dialed. */
+export function doubt(state: SessionState, now: Instant, active: SessionPath, since: Instant): void {
+  active.doubtedSince = since
+  for (const path of state.paths) if (path?.validation.pending === false) path.validation.begin()
+  state.remotes?.hurry(now)
 }
 
 function hasOthers(state: SessionState, active: SessionPath): boolean {

@@ -26,7 +26,8 @@ export function detectLoss(state: SessionState, now: Instant, path: SessionPath)
   recovery.lossAt = never
   if (!recovery.hasAcked || recovery.outstanding === 0) return
   const sent = state.sent
-  const delay = recovery.rtt.lossDelay()
+  const delay = recovery.lossDelay()
+  const threshold = recovery.reliable ? Infinity : PACKET_THRESHOLD
   let bytes = 0
   let newest = 0
   // The longest stretch of time of losses with nothing acknowledged between them.
@@ -39,7 +40,7 @@ export function detectLoss(state: SessionState, now: Instant, path: SessionPath)
     const behind = (recovery.largestAcked - sent.pathSequence(order)) | 0
     if (behind < 0) break
     const sentAt = sent.time(order)
-    if (behind < PACKET_THRESHOLD && sentAt + delay > now) {
+    if (behind < threshold && sentAt + delay > now) {
       recovery.lossAt = toInstant(sentAt + delay)
       break
     }
@@ -85,6 +86,12 @@ export function onProbeTimeout(state: SessionState, now: Instant, path: SessionP
   if (path !== state.active) {
     // An old path gets no probes: what it carried goes out again on the path in use.
     abandonFlight(state, path)
+    return
+  }
+  if (path.reliable) {
+    // Nothing need go again: a bare PING asks for the acknowledgements, which may have taken a path that is dead.
+    state.host.counters.add('probes_sent')
+    state.probes = 1
     return
   }
   state.host.counters.add('probes_sent', PROBES)

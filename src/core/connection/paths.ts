@@ -1,15 +1,14 @@
 import { ADDRESS_SIZE, equalAddress } from '../base/address.ts'
-import type { LinkId, LinkKind, PathRule } from '../base/domain.ts'
-import { after, millisecond, never, second, type Duration, type Now } from '../base/time.ts'
-import type { CongestionController } from '../flow/congestion.ts'
-import { newController } from '../flow/controllers.ts'
-import { betterPath, type PathQuality } from '../path/path-choice.ts'
+import { type LinkId } from '../base/domain.ts'
+import { after, millisecond, never, second, toWallTime, type Duration, type Now } from '../base/time.ts'
+import { betterPath } from '../path/path-choice.ts'
+import { allows } from '../path/path-policy.ts'
 import { CHALLENGES_OPEN } from '../path/path-validation.ts'
-import { endDial } from './dial.ts'
-import { exposeKeys } from './key-slots.ts'
-import { abandonFlight } from './loss.ts'
 import { TRANSPORT_OVERHEAD } from './packet.ts'
+import { closeCarrier, forgetPath, freshController, reconsider, switchTo } from './path-switch.ts'
+import { qualityOf, viewOf, viewsOf } from './selection.ts'
 import { SessionPath } from './session-path.ts'
+import { inDoubt } from './silence.ts'
 import { PATHS_MAX, type SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
@@ -24,6 +23,9 @@ const RESPONSES_OWED_MAX = 4
 const OBSERVATION_PAUSE: Duration = second
 /** PATH_RESPONSEs of one session per second (WIRE.md §5). */
 const RESPONSES_PER_SECOND = 16
+const CARRIERS_MAX = 2
+/** Of two connections the one that neither side uses is kept this long: the other side may not have moved yet. */
+const EXTRA_TIME: Duration = 10 * second
 export function findPath(state: SessionState, link: LinkId, address: Uint8Array, offset: number): SessionPath | undefined {
   const active = state.active
   if (active?.link === link && equalAddress(active.address, 0, address, offset)) return active
@@ -36,14 +38,26 @@ export function findPath(state: SessionState, link: LinkId, address: Uint8Array,
 /** A new, unvalidated path; `undefined` when the table is full of better ones or the link is gone. */
 export function addPath(state: SessionState, now: Now, link: LinkId, address: Uint8Array, offset: number): SessionPath | undefined {
   const facts = state.host.link(link)
-  if (facts === undefined) return undefined
+  if (facts === undefined || !allows(state.policy, facts.kind)) return undefined
   const slot = freeSlot(state)
   if (slot < 0) return undefined
-  const size = Math.min(state.host.config.baseSize, facts.datagramMax - TRANSPORT_OVERHEAD)
+  const { baseSize, reliableSize } = state.host.config
+  const wanted = facts.kind === 'tcp' ? Math.min(reliableSize, (state.limits.maxDatagram - TRANSPORT_OVERHEAD) & ~63) : baseSize
+  const size = Math.min(wanted, facts.datagramMax - TRANSPORT_OVERHEAD)
   const controller = freshController(state, facts.kind, size)
-  const path = new SessionPath(slot, link, facts.kind, address.slice(offset, offset + ADDRESS_SIZE), size, facts.segmentsMax, controller, now.mono)
+  const path = new SessionPath(slot, link, facts, address.slice(offset, offset + ADDRESS_SIZE), size, state.lower, controller, now.mono)
+  if (path.reliable) path.validation.liftBudget()
   state.paths[slot] = path
+  if (path.reliable) limitCarriers(state, now)
   return path
+}
+
+/** WIRE.md §7: two connections per peer; of more, the oldest that carries nothing goes. */
+function limitCarriers(state: SessionState, now: Now): void {
+  const carriers = state.paths.filter((path) => path?.reliable === true)
+  if (carriers.length <= CARRIERS_MAX) return
+  const idle = carriers.filter((path) => path !== state.active).sort((a, b) => a!.openedAt - b!.openedAt)
+  closeCarrier(state, now, idle[0]!, 'extra')
 }
 
 /** An address where the peer may be, though nothing came from there: it may be probed a little (WIRE.md §5, Candidates). */
@@ -97,13 +111,36 @@ export function onPathResponse(state: SessionState, now: Now, path: SessionPath,
   if (data.length !== 8) return
   const before = path.validation.validated
   if (!path.validation.respond(data)) return
-  if (!before) {
-    state.host.counters.add('paths_validated')
-    state.host.pathValidated(state.peer, path.address)
-  }
+  path.refusedAt = never
+  proved(state, now, path, !before)
   if (state.active === undefined) switchTo(state, now, path, 'only')
   else if (!state.active.validation.validated) switchTo(state, now, path, 'preferred')
-  else considerMigration(state, now)
+  else {
+    considerMigration(state, now)
+    reconsider(state, now)
+  }
+}
+
+/** The peer answered on this path, or the handshake proved it. */
+export function proved(state: SessionState, now: Now, path: SessionPath, first: boolean): void {
+  path.provenAt = now.mono
+  if (path.reliable) {
+    state.host.confirmLink(path.link)
+    state.remotes?.trustHost(path.address)
+    retireExtra(state, now)
+  } else {
+    state.remotes?.answered(path.address)
+  }
+  if (!first) return
+  state.host.counters.add('paths_validated')
+  if (path.dialable) state.host.pathValidated(state.peer, path.address)
+}
+
+/** Both sides dialed: of two connections one is enough. */
+function retireExtra(state: SessionState, now: Now): void {
+  const proven = state.paths.filter((path) => path?.reliable === true && path.validation.validated)
+  if (proven.length < 2) return
+  for (const path of proven) if (path!.secondary && path !== state.active) path!.retireAt = after(now.mono, EXTRA_TIME)
 }
 
 export function onObservedAddress(state: SessionState, now: Now, sequence: number, address: Uint8Array): void {
@@ -143,10 +180,11 @@ function considerMigration(state: SessionState, now: Now): void {
   const from = state.active
   if (to === undefined || from === undefined) return
   if (!to.validation.sound) return
+  if (!allows(state.policy, to.kind)) return
   const patience = Math.max(3 * from.recovery.rtt.pto(state.limits.maxAckDelay), MIGRATION_TIME)
   const decideAt = from.validation.pending ? after(from.validation.challengedAt, patience) : never
   const silent = from.validation.unanswered || now.mono >= decideAt
-  if (silent || betterPath(qualityOf(state, to), qualityOf(state, from))) {
+  if (silent || betterPath(qualityOf(state, now.mono, to), qualityOf(state, now.mono, from), state.policy)) {
     switchTo(state, now, to, silent ? 'migrated' : 'preferred')
   } else if (from.validation.pending) {
     state.timers.setEarlier(timer.path, decideAt)
@@ -156,71 +194,35 @@ function considerMigration(state: SessionState, now: Now): void {
   }
 }
 
-function qualityOf(state: SessionState, path: SessionPath): PathQuality {
-  const { rtt, packetsLost, packetsSent } = path.recovery
-  return {
-    kind: path.kind, validated: path.validation.validated, rtt: rtt.hasSample ? rtt.smoothed : undefined,
-    loss: packetsSent === 0 ? 0 : packetsLost / packetsSent, active: path === state.active,
-  }
-}
-
-/** Moves the traffic to a path. What is in flight on the old one is sent again when its own probe time is over. */
-export function switchTo(state: SessionState, now: Now, path: SessionPath, rule: PathRule): void {
-  const from = state.active
-  if (from === path) return
-  state.active = path
-  if (from !== undefined) exposeKeys(state)
-  state.migrateTo = undefined
-  path.retireAt = never
-  if (from !== undefined) {
-    from.retireAt = after(now.mono, 3 * from.recovery.rtt.pto(state.limits.maxAckDelay))
-    state.timers.setEarlier(timer.path, from.retireAt)
-    if (equalHost(from, path)) inherit(from, path, state)
-    state.host.counters.add('paths_migrated')
-  }
-  const rtt = path.recovery.rtt
-  state.host.emit({ kind: 'path', peer: state.peer, from: from?.address, to: path.address, link: path.kind, rtt: rtt.hasSample ? rtt.smoothed : undefined, rule })
-  if (state.unreachableSince === never) return
-  // Back after all paths were gone: nobody need be dialed any more, and a rekey that was put off may go on.
-  state.unreachableSince = never
-  if (state.dial?.rekey === false && state.current !== undefined) endDial(state)
-  state.keysChanged = true
-  state.host.sessionChanged(now, state.peer, undefined)
-}
-
-function freshController(state: SessionState, kind: LinkKind, size: number): CongestionController {
-  return newController(state.host.config.congestion, kind, size + TRANSPORT_OVERHEAD, state.host.randomUnit() * 2 ** 32)
-}
-
-function equalHost(a: SessionPath, b: SessionPath): boolean {
-  for (let i = 0; i < ADDRESS_SIZE - 2; i++) {
-    if (a.address[i] !== b.address[i]) return false
-  }
-  return a.kind === b.kind
-}
-
-/** Only the port changed (a NAT rebinding): the wire is the same, so is what was learnt of it ([Q] §9.4). */
-function inherit(from: SessionPath, to: SessionPath, state: SessionState): void {
-  to.recovery.controller = from.recovery.controller
-  from.recovery.controller = freshController(state, from.kind, from.size)
-  // What is still in flight was counted by it, on either.
-  to.recovery.rate = from.recovery.rate
-  if (!to.recovery.rtt.hasSample) to.recovery.rtt.inherit(from.recovery.rtt)
-}
-
 /** The `path` timer: challenges are repeated or fail, old paths are forgotten, a migration is decided. */
 export function onPathTimer(state: SessionState, now: Now): void {
   for (const path of state.paths) {
     if (path === undefined) continue
-    if (path.validation.timeout() <= now.mono && path.validation.handleTimeout(now.mono)) onPathFailed(state, path)
-    if (path.retireAt <= now.mono && path !== state.active) forgetPath(state, path)
+    if (path.validation.timeout() <= now.mono && path.validation.handleTimeout(now.mono)) onPathFailed(state, now, path)
+    if (path.retireAt <= now.mono && path !== state.active && state.paths[path.slot] === path) retire(state, now, path)
   }
   considerMigration(state, now)
 }
 
-function onPathFailed(state: SessionState, path: SessionPath): void {
+/** Its time as a fallback is over. A connection stays while the path in use is in doubt. */
+function retire(state: SessionState, now: Now, path: SessionPath): void {
+  const { active } = state
+  if (!path.reliable) forgetPath(state, path)
+  else if (active !== undefined && inDoubt(active)) path.retireAt = after(now.mono, EXTRA_TIME)
+  else closeCarrier(state, now, path, active?.reliable === true ? 'extra' : 'unused')
+}
+
+function onPathFailed(state: SessionState, now: Now, path: SessionPath): void {
   state.host.counters.add('paths_failed')
   if (path === state.migrateTo) state.migrateTo = undefined
+  if (path !== state.active && path.probing && !path.validation.validated) {
+    forgetPath(state, path)
+    return
+  }
+  if (path !== state.active && path.reliable) {
+    closeCarrier(state, now, path, 'silent')
+    return
+  }
   if (path !== state.active || path.validation.validated) return
   // Somebody may have copied the handshake from a false address: the others are asked, and this one again, as far as its
   // bytes reach, until liveness gives it up (WIRE.md §6).
@@ -236,21 +238,22 @@ export function nextPathTimeout(state: SessionState): void {
   }
 }
 
-export function forgetPath(state: SessionState, path: SessionPath): void {
-  abandonFlight(state, path)
-  state.paths[path.slot] = undefined
-  if (state.migrateTo === path) state.migrateTo = undefined
-}
-
 /** The link is closed or failed: its paths go with it. */
 export function dropLink(state: SessionState, now: Now, link: LinkId): void {
   for (const path of state.paths) {
     if (path?.link !== link) continue
     forgetPath(state, path)
-    if (state.active !== path) continue
-    state.active = undefined
-    state.host.emit({ kind: 'path', peer: state.peer, from: path.address, to: undefined, link: path.kind, rtt: undefined, rule: 'closed' })
-    const next = state.paths.find((candidate) => candidate?.validation.validated === true)
-    if (next !== undefined) switchTo(state, now, next, 'only')
+    if (state.active === path) losePath(state, now, path)
   }
+}
+
+function losePath(state: SessionState, now: Now, path: SessionPath): void {
+  const from = viewOf(state, now.mono, path)
+  state.active = undefined
+  state.host.emit({ kind: 'path', peer: state.peer, from: path.address, to: undefined, link: path.kind, rtt: undefined, rule: 'closed' })
+  state.host.noteDecision(state.peer, { kind: 'path', at: toWallTime(now.wall), rule: 'closed', from, to: undefined, candidates: viewsOf(state, now.mono) })
+  if (reconsider(state, now)) return
+  // One that was not asked lately is better than none: liveness judges it.
+  const next = state.paths.find((candidate) => candidate?.validation.validated === true && candidate.refusedAt === never && allows(state.policy, candidate.kind))
+  if (next !== undefined) switchTo(state, now, next, 'only')
 }

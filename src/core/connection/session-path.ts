@@ -1,8 +1,9 @@
-import type { LinkId, LinkKind } from '../base/domain.ts'
+import { isReliable, type LinkId, type LinkKind } from '../base/domain.ts'
 import { never, type Instant } from '../base/time.ts'
 import { PathRecovery } from '../flow/path-recovery.ts'
 import type { CongestionController } from '../flow/congestion.ts'
 import { PathValidation } from '../path/path-validation.ts'
+import type { LinkFacts } from './host.ts'
 
 /** One (link, remote address) that datagrams of a session take or may take. */
 export class SessionPath {
@@ -12,6 +13,12 @@ export class SessionPath {
   readonly kind: LinkKind
   /** 18 bytes, own copy. */
   readonly address: Uint8Array
+  /** A connection, which delivers everything in order while it lives: nothing on it is lost but with it (DESIGN §5). */
+  readonly reliable: boolean
+  /** The peer can be reached at this address again: it is not the far end of a connection that the peer dialed. */
+  readonly dialable: boolean
+  /** Of two connections with the peer, the one that the lower id dialed is used. */
+  readonly secondary: boolean
   readonly validation: PathValidation = new PathValidation()
   readonly recovery: PathRecovery
   /** Plaintext bytes of a full datagram on this path. */
@@ -20,7 +27,7 @@ export class SessionPath {
   /** PATH_RESPONSE data owed on this path, at most 4; more are dropped. */
   readonly responses: Uint8Array[] = []
   /** The peer's source address on this path is to be told. */
-  observedWanted = true
+  observedWanted: boolean
   readonly openedAt: Instant
   lastSentAt: Instant
   /** The silence in which the other paths were challenged, and when it is looked at again. */
@@ -28,15 +35,25 @@ export class SessionPath {
   lookAt: Instant = never
   /** An old path is kept until then as a fallback. */
   retireAt: Instant = never
+  /** When the system last refused to send on it; {@link never} once something came back. */
+  refusedAt: Instant = never
+  /** When the peer last answered a challenge here, or the handshake proved it. */
+  provenAt: Instant = never
+  /** It is only asked whether it works again: forgotten when it does not answer. */
+  probing = false
 
-  constructor(slot: number, link: LinkId, kind: LinkKind, address: Uint8Array, size: number, segmentsMax: number, controller: CongestionController, now: Instant) {
+  constructor(slot: number, link: LinkId, facts: LinkFacts, address: Uint8Array, size: number, lower: boolean, controller: CongestionController, now: Instant) {
     this.slot = slot
     this.link = link
-    this.kind = kind
+    this.kind = facts.kind
+    this.reliable = isReliable(facts.kind)
+    this.dialable = !this.reliable || facts.dialed
+    this.secondary = this.reliable && facts.dialed !== lower
     this.address = address
     this.size = size
-    this.segmentsMax = segmentsMax
-    this.recovery = new PathRecovery(controller)
+    this.segmentsMax = facts.segmentsMax
+    this.recovery = new PathRecovery(controller, this.reliable)
+    this.observedWanted = !this.reliable
     this.openedAt = now
     this.lastSentAt = now
   }

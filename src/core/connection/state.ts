@@ -1,15 +1,18 @@
 import { CHANNEL_SLOT_BITS, type PeerHandle } from '../base/domain.ts'
 import { MemoryAccount } from '../base/memory-account.ts'
 import { BoundedQueue } from '../base/queue.ts'
-import { never, type Duration, type Instant } from '../base/time.ts'
+import { never, second, type Duration, type Instant } from '../base/time.ts'
 import { LaneScheduler } from '../flow/lanes.ts'
 import { RangeSet } from '../flow/range-set.ts'
 import { SentPackets } from '../flow/sent-packets.ts'
+import type { PathPolicy } from '../path/path-policy.ts'
+import type { Remotes } from '../path/remotes.ts'
 import { ConsumerShare, type Channel } from './channel.ts'
 import type { PeerLimits } from './config.ts'
 import type { Dial } from './dial-campaign.ts'
 import type { ConnectionHost } from './host.ts'
 import type { Keys } from './keys.ts'
+import type { CarrierDials } from './pending-dials.ts'
 import type { Rekeying } from './rekeying.ts'
 import type { SessionPath } from './session-path.ts'
 import { TimerTable } from './timers.ts'
@@ -23,6 +26,9 @@ export interface Failure {
 
 /** Paths one session may know at once; a datagram from one more source is answered over the known ones only. */
 export const PATHS_MAX = 8
+
+/** A session without traffic for this long gives its rings and blocks back. */
+export const QUIET_TIME: Duration = 5 * second
 
 /** Pings that may wait for their answer at once. */
 export const PINGS_MAX = 16
@@ -80,6 +86,15 @@ export class SessionState {
 
   readonly paths: (SessionPath | undefined)[] = []
   active: SessionPath | undefined
+  /** Where the peer's UDP sockets were or may be; made when a session first needs to know. */
+  remotes: Remotes | undefined
+  /** Whether traffic was on the way when UDP was last asked. */
+  probedBusy = false
+  /** The last path that carried traffic was a connection: UDP was known not to work. */
+  lastCarrier = false
+  /** Connections that were asked for; made with the first one. */
+  carriers: CarrierDials | undefined
+  policy: PathPolicy
   /** The path the peer seems to have moved to, while both are challenged. */
   migrateTo: SessionPath | undefined
   /** When the peer's use of another path was last looked into: not again for a while, or two good paths would be challenged for ever. */
@@ -131,6 +146,7 @@ export class SessionState {
     this.nextLocalChannel = lower ? 0 : 1
     const config = host.config
     this.receiveLimit = config.maxData
+    this.policy = config.pathPolicy
     this.limits = { maxData: config.maxData, maxChannelData: config.maxChannelData, maxMessage: config.maxMessage, maxChannels: config.maxChannels, maxAckDelay: config.maxAckDelay, maxDatagram: 65507 }
     this.sendLimit = 0
   }

@@ -28,10 +28,14 @@ export const timer = {
   closing: 11,
   /** Storage of a quiet session is given back; an unreachable one ends. */
   idle: 12,
+  /** Addresses of a better kind of path are asked whether they answer. */
+  probe: 13,
+  /** Connections are dialed, or a dial of one has had its time. */
+  carrier: 14,
 } as const
 
 export type TimerKind = (typeof timer)[keyof typeof timer]
-const TIMER_COUNT = 13
+const TIMER_COUNT = 15
 
 /** The deadlines of one session as a table. */
 export class TimerTable {

@@ -1,5 +1,5 @@
 import { ADDRESS_SIZE } from '../base/address.ts'
-import type { LinkId, LinkKind } from '../base/domain.ts'
+import type { LinkId } from '../base/domain.ts'
 import type { Now } from '../base/time.ts'
 import { AeadBatch } from '../crypto/aead-batch.ts'
 import type { Connection } from '../connection/connection.ts'
@@ -9,6 +9,7 @@ import { classify, datagramKind, readTransportCounter, readTransportIndex, TRANS
 import { decodeHandshakeFragment, MESSAGE_A } from '../wire/handshake-fragment.ts'
 import type { ReceiveBatch } from './contract.ts'
 import type { Handshakes } from './handshakes.ts'
+import type { Link } from './links.ts'
 import type { Node } from './node.ts'
 import type { IndexEntry } from './receiver-index.ts'
 import type { Responder } from './responder.ts'
@@ -76,16 +77,17 @@ export class BatchReader {
     this.#flush(now, batch)
     this.#lastEntry = undefined
     const link = batch.link[row]! as LinkId
-    const facts = node.link(link)
+    const facts = node.links.get(link)
     if (facts === undefined) {
       node.counters.add('drop_link_unknown')
       return
     }
     switch (kind) {
       case datagramKind.handshake:
-        this.#handshake(now, link, facts.kind, batch.address, row * ADDRESS_SIZE, offset, length)
+        this.#handshake(now, facts, batch.address, row * ADDRESS_SIZE, offset, length)
         return
       case datagramKind.cookie:
+        node.links.fault(facts)
         this.#handshakes.onCookie(now, addressOf(batch, row), bytes, offset)
         return
       case datagramKind.reset:
@@ -101,26 +103,32 @@ export class BatchReader {
         node.counters.add('drop_turn')
         return
       case datagramKind.dropSize:
+        node.links.fault(facts)
         node.counters.add('drop_bad_size')
         return
       case datagramKind.dropVersion:
+        node.links.fault(facts)
         node.counters.add('drop_version')
         return
       default:
+        node.links.fault(facts)
         node.counters.add('drop_unknown_type')
     }
   }
 
-  #handshake(now: Now, link: LinkId, kind: LinkKind, address: Uint8Array, addressOffset: number, offset: number, length: number): void {
-    const bytes = this.#node.arena.bytes
+  #handshake(now: Now, link: Link, address: Uint8Array, addressOffset: number, offset: number, length: number): void {
+    const node = this.#node
+    const bytes = node.arena.bytes
     const fragment = decodeHandshakeFragment(bytes, offset, length)
     if (fragment.kind === 'malformed') {
-      this.#node.counters.add('drop_malformed_handshake')
-    } else if (fragment.message === MESSAGE_A) {
-      this.#responder.onInitiation(now, fragment, { link, kind, address: address.slice(addressOffset, addressOffset + ADDRESS_SIZE) }, bytes, offset, length)
-    } else {
-      this.#handshakes.onAnswer(now, fragment, link, address.slice(addressOffset, addressOffset + ADDRESS_SIZE), bytes, offset, length)
+      node.links.fault(link)
+      node.counters.add('drop_malformed_handshake')
+      return
     }
+    const from = address.slice(addressOffset, addressOffset + ADDRESS_SIZE)
+    if (fragment.message !== MESSAGE_A) this.#handshakes.onAnswer(now, fragment, link.id, from, bytes, offset, length)
+    else if (node.links.mayInitiate(link)) this.#responder.onInitiation(now, fragment, { link: link.id, kind: link.kind, address: from }, bytes, offset, length)
+    else node.counters.add('drop_rate_limited')
   }
 
   /** Looks the keys up and filters replays; the tag is verified with the others of the batch. */
@@ -133,6 +141,7 @@ export class BatchReader {
       const found = node.index.get(index)
       if (found === undefined || found.kind === 'initiation' || found.kind === 'rekey') {
         node.counters.add(found === undefined ? 'drop_unknown_index' : 'drop_no_keys')
+        node.links.fault(node.links.get(batch.link[row]! as LinkId))
         return
       }
       entry = found
@@ -171,6 +180,7 @@ export class BatchReader {
     const length = this.#opens.length[i]!
     if (length < 0) {
       node.counters.add('drop_authentication')
+      node.links.fault(node.links.get(batch.link[this.#rows[i]!]! as LinkId))
       if (entry.kind === 'keys') entry.connection.onFailedOpen(now, keys)
       return
     }
@@ -189,6 +199,11 @@ export class BatchReader {
     const link = batch.link[row]! as LinkId
     const connection = entry.kind === 'keys' ? entry.connection : this.#confirm(now, entry, batch, row, link)
     if (connection === undefined) return
+    const from = node.links.get(link)
+    if (from?.reliable === true && !node.links.claim(from, connection)) {
+      node.counters.add('drop_link_taken')
+      return
+    }
     if (!connection.touched) {
       connection.touched = true
       this.#touched.push(connection)

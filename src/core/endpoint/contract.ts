@@ -15,6 +15,8 @@ import { ADDRESS_SIZE } from '../base/address.ts'
 import type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
 import type { Duration, Instant, Now, WallTime } from '../base/time.ts'
 import type { SessionEvent } from '../connection/events.ts'
+import type { PathDecision, PathView } from '../path/path-log.ts'
+import type { PathPolicy } from '../path/path-policy.ts'
 
 export type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathId, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
 export { CHANNEL_SLOT_BITS, channelSlot, deliveryModes, lanes, MESSAGE_COST } from '../base/domain.ts'
@@ -28,8 +30,9 @@ export interface LinkInfo {
   readonly dualStack?: boolean
   /** For connected links (tcp, ble): the one remote address. */
   readonly remote?: Uint8Array
-  /** Whether this side dialed it (tcp, ble). */
+  /** Whether this side dialed it (tcp, ble), and the token of the `dial` that it answers. */
   readonly dialed?: boolean
+  readonly token?: number
   /** Largest datagram the link can carry, bytes. */
   readonly datagramMax: number
   /** Datagrams the driver takes as one burst of equal segments (GSO); 1 where each is sent alone. */
@@ -212,9 +215,14 @@ export type EndpointEvent =
   | { readonly kind: 'persist'; readonly key: string; readonly sequence: number; readonly value: PersistValue | undefined; readonly barrier: boolean }
   | { readonly kind: 'drained' }
 
-/** What only a driver can do. Drivers of later issues add members; a host that cannot do one says `handleLink(…, 'failed')`. */
+/** What only a driver can do. A host that cannot dial says `handleDialFailed` at once. */
 export type EndpointAction =
-  | { readonly kind: 'dial'; readonly transport: 'tcp' | 'ble'; readonly address: Uint8Array; readonly peer: PeerHandle }
+  /** Answered by `handleLink(…, 'opened', { token, … })` or by `handleDialFailed`; after `cancel-dial` nobody waits for the answer. */
+  | { readonly kind: 'dial'; readonly transport: 'tcp' | 'ble'; readonly token: number; readonly address: Uint8Array; readonly peer: PeerHandle }
+  | { readonly kind: 'cancel-dial'; readonly token: number }
+  /** A session was authenticated on this connection: the driver's limits for strangers no longer hold for it. */
+  | { readonly kind: 'confirm-link'; readonly link: LinkId }
+  /** The connection is of no use any more. What was given to its driver before is still delivered. */
   | { readonly kind: 'close-link'; readonly link: LinkId }
 
 export interface ConnectOptions {
@@ -222,6 +230,8 @@ export interface ConnectOptions {
   readonly addresses: readonly Uint8Array[]
   /** Dial even if a quiet backoff is running. */
   readonly now: boolean
+  /** Which kinds of path this peer's sessions may take from now on, until the process ends; absent leaves it as it is. */
+  readonly policy?: PathPolicy
 }
 
 export interface PathStats {
@@ -251,6 +261,17 @@ export interface PeerStats {
   readonly binding: Uint8Array | undefined
 }
 
+/** What is known of the ways to a peer, as data. */
+export interface PeerWhy {
+  readonly state: PeerState
+  readonly policy: PathPolicy
+  readonly paths: readonly (PathView & { readonly active: boolean })[]
+  /** Addresses that rest, because they answered probes but carried no data, and for how much longer. */
+  readonly resting: readonly { readonly address: Uint8Array; readonly left: Duration }[]
+  /** What was decided about its paths lately, oldest first. */
+  readonly decisions: readonly PathDecision[]
+}
+
 export interface ChannelStats {
   readonly sent: number
   readonly received: number
@@ -269,6 +290,13 @@ export interface EndpointContract {
 
   handleDatagrams(now: Now, batch: ReceiveBatch): void
   handleLink(now: Now, link: LinkId, state: LinkState, info?: LinkInfo): void
+  /** A `dial` led to no link. */
+  handleDialFailed(now: Now, token: number): void
+  /**
+   * The operating system refused to send to these addresses (18 bytes each) over this link: no route, a packet filter, nobody there.
+   * It ends nothing, since such a word may be forged or soon be over: the sessions concerned look for another path at once.
+   */
+  handleRefused(now: Now, link: LinkId, addresses: readonly Uint8Array[]): void
   handleTimeout(now: Now): void
 
   /** `undefined` for an id that is not valid or is our own. */
@@ -293,6 +321,8 @@ export interface EndpointContract {
   peers(): readonly PeerHandle[]
   findPeer(id: Uint8Array): PeerHandle | undefined
   peerStats(peer: PeerHandle): PeerStats | undefined
+  /** Why the traffic with this peer goes where it goes. */
+  peerWhy(now: Now, peer: PeerHandle): PeerWhy | undefined
   channelStats(channel: ChannelHandle): ChannelStats | undefined
   counters(): Readonly<Record<string, number>>
   /** Closes all channels and sessions; `drained` when nothing is left, at the latest at `deadline`. */

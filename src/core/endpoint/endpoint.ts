@@ -7,17 +7,20 @@ import { AeadBatch } from '../crypto/aead-batch.ts'
 import type { Channel } from '../connection/channel.ts'
 import type { Connection } from '../connection/connection.ts'
 import { counter } from '../connection/host.ts'
+import type { PathPolicy } from '../path/path-policy.ts'
 import { META_MAX, channelCodes, isAppName } from '../wire/frame.ts'
 import { BatchReader } from './batch-reader.ts'
 import type {
   ChannelOptions, ChannelStats, ConnectOptions, EndpointAction, EndpointContract, EndpointEvent, InviteRecord, LinkInfo, MessageBatch, OutgoingMessage,
-  PeerRecord, PeerStats, ReceiveBatch, ReleaseBatch, TransmitBatch,
+  PeerRecord, PeerStats, PeerWhy, ReceiveBatch, ReleaseBatch, TransmitBatch,
 } from './contract.ts'
 import { Handshakes } from './handshakes.ts'
+import type { Link } from './links.ts'
 import { earliest, Node, type EndpointOptions } from './node.ts'
 import { Rekeys } from './rekeys.ts'
 import { Responder } from './responder.ts'
-import { channelStats, peerStats } from './stats.ts'
+import type { PeerEntry } from './roster.ts'
+import { channelStats, peerStats, peerWhy } from './stats.ts'
 
 /** Slot of the endpoint's own deadlines in the heap. */
 const HOUSEKEEPING = 0
@@ -26,7 +29,7 @@ const SEALS_MAX = 256
 /** Datagrams of one burst at most. */
 const BURST_MAX = 64
 /** With less of the slab left than this, a session that wrote nothing may only have lacked the room. */
-const SLAB_ROOM_MIN = 1500
+const SLAB_ROOM_MIN = 17_000
 /** How often a shutdown looks whether channels have drained. */
 const DRAIN_CHECK = 0.02 * second
 /** One call looks at a session that is due at most about this often: should one be due for ever, the loop around it still turns. */
@@ -78,23 +81,60 @@ export class Endpoint implements EndpointContract {
     const node = this.#node
     switch (state) {
       case 'opened':
-        if (info !== undefined) node.openLink(link, info)
+        if (info !== undefined) this.#linkOpened(now, link, info)
         return
       case 'blocked':
-        node.setBlocked(link, true)
+      case 'writable': {
+        const found = node.links.get(link)
+        if (found !== undefined) found.blocked = state === 'blocked'
+        if (state === 'blocked') return
+        for (const connection of this.#sessionsOn(found)) if (connection.state.paths.some((path) => path?.link === link)) node.markReady(connection)
         return
-      case 'writable':
-        node.setBlocked(link, false)
-        for (const connection of node.sessions) if (connection?.state.paths.some((path) => path?.link === link) === true) node.markReady(connection)
-        return
+      }
       case 'failed':
       case 'closed':
-        node.closeLink(link)
-        for (const connection of node.sessions) {
-          if (connection === undefined) continue
+        for (const connection of this.#sessionsOn(node.links.delete(link))) {
           connection.dropLink(now, link)
           node.reschedule(connection)
         }
+    }
+  }
+
+  #linkOpened(now: Now, id: LinkId, info: LinkInfo): void {
+    const { links } = this.#node
+    const link = links.open(id, info)
+    if (!link.reliable || info.token === undefined) return
+    link.dialer = links.answered(info.token)
+    if (link.dialer === undefined) {
+      links.end(id)
+      return
+    }
+    link.dialer.linkDialed(now, info.token, id)
+    this.#node.reschedule(link.dialer)
+  }
+
+  /** Sessions that a link may concern: all of them, when it is a socket. */
+  #sessionsOn(link: Link | undefined): Connection[] {
+    if (link === undefined) return []
+    const candidates = link.reliable ? new Set([link.owner, link.dialer]) : this.#node.sessions
+    return [...candidates].filter((connection) => connection !== undefined)
+  }
+
+  handleDialFailed(now: Now, token: number): void {
+    const connection = this.#node.links.answered(token)
+    if (connection === undefined) return
+    connection.linkDialFailed(now, token)
+    this.#node.reschedule(connection)
+  }
+
+  handleRefused(now: Now, link: LinkId, addresses: readonly Uint8Array[]): void {
+    const node = this.#node
+    node.counters.add('sends_refused', addresses.length)
+    // Without a network every session hears of it at once: one walk over all of them, whatever their number.
+    const keys = new Map(addresses.map((address) => [String.fromCharCode(...address), address]))
+    for (const connection of node.sessions) {
+      if (connection === undefined || !connection.refused(now, link, keys)) continue
+      node.reschedule(connection)
     }
   }
 
@@ -132,6 +172,7 @@ export class Endpoint implements EndpointContract {
     const node = this.#node
     const peer = node.shuttingDown ? undefined : node.roster.ensure(id, now.wall)
     if (peer === undefined) return undefined
+    if (options.policy !== undefined) this.#setPolicy(now, peer, options.policy)
     if (peer.connection?.reachable === true) return peer.handle
     const connection = peer.connection ?? node.createSession(now, peer)
     const dialing = connection.dial(now, [...options.addresses, ...peer.record.addresses])
@@ -146,6 +187,13 @@ export class Endpoint implements EndpointContract {
     }
     node.reschedule(connection)
     return peer.handle
+  }
+
+  #setPolicy(now: Now, peer: PeerEntry, policy: PathPolicy): void {
+    peer.policy = policy
+    if (peer.connection === undefined) return
+    peer.connection.setPolicy(now, policy)
+    this.#node.reschedule(peer.connection)
   }
 
   disconnect(now: Now, peer: PeerHandle): void {
@@ -212,6 +260,11 @@ export class Endpoint implements EndpointContract {
   peerStats(peer: PeerHandle): PeerStats | undefined {
     const entry = this.#node.roster.get(peer)
     return entry === undefined ? undefined : peerStats(this.#node, entry)
+  }
+
+  peerWhy(now: Now, peer: PeerHandle): PeerWhy | undefined {
+    const entry = this.#node.roster.get(peer)
+    return entry === undefined ? undefined : peerWhy(this.#node, entry, now.mono)
   }
 
   counters(): Readonly<Record<string, number>> {
@@ -377,7 +430,7 @@ export class Endpoint implements EndpointContract {
   }
 
   pollAction(): EndpointAction | undefined {
-    return undefined
+    return this.#node.links.pollAction()
   }
 
   // ── the endpoint's own affairs ──────────────────────────────────────────────────────────────────────────────────────────

@@ -1,11 +1,13 @@
 import { equalBytes, readU32, toHex } from '../base/bytes.ts'
 import { ADDRESS_SIZE } from '../base/address.ts'
-import type { EndReason, LinkId } from '../base/domain.ts'
+import { isReliable, type EndReason, type LinkId } from '../base/domain.ts'
 import { millisecond, type Instant, type Now } from '../base/time.ts'
 import type { PeerLimits } from '../connection/config.ts'
-import type { Connection, HandshakeSource } from '../connection/connection.ts'
+import type { Connection } from '../connection/connection.ts'
 import { dialedOnly, dialedOthers, dialRtt, onCookie, quietDial } from '../connection/dial.ts'
+import type { LinkFacts } from '../connection/host.ts'
 import { Keys } from '../connection/keys.ts'
+import type { HandshakeSource } from '../connection/reach.ts'
 import { Initiation, type CookieJar } from '../session/initiation.ts'
 import { inviteProof, inviteTokenId, resetToken } from '../session/macs.ts'
 import type { SplitKeys } from '../session/noise.ts'
@@ -148,7 +150,7 @@ export class Handshakes implements HandshakeService {
       this.#onRefused(now, dialing, 3)
       return
     }
-    const source: HandshakeSource = { link, address, validated: dialedOnly(dial, address), rtt: dialRtt(dial, now.mono, address), others: dialedOthers(dial, address) }
+    const source: HandshakeSource = { link, address, validated: isReliable(node.link(link)?.kind) || dialedOnly(dial, address), rtt: dialRtt(dial, now.mono, link, address), others: dialedOthers(dial, address) }
     const keys = this.makeKeys(now, initiation.localIndex, remoteIndex, split, true, peer.lower, payload.resetToken)
     const same = dialing.state.sidPeer === undefined || equalBytes(dialing.state.sidPeer, payload.sidSelf)
     const connection = same ? dialing : this.#succeed(now, peer, dialing, dialing.state.sidSelf)
@@ -210,10 +212,10 @@ export class Handshakes implements HandshakeService {
     const from = address.slice(addressOffset, addressOffset + ADDRESS_SIZE)
     const sameSource = half.link === link && equalBytes(half.address, from)
     return {
-      link, address: from, validated: sameSource && (half.single || half.validated),
+      link, address: from, validated: isReliable(this.#node.link(link)?.kind) || (sameSource && (half.single || half.validated)),
       // With B sent more than once it is unknown which copy was answered (Karn).
       rtt: half.answers <= half.datagrams.length ? now.mono - half.createdAt : undefined,
-      others: sameSource ? [] : [{ link: half.link, address: half.address }],
+      others: sameSource || isReliable(this.#node.link(half.link)?.kind) ? [] : [{ link: half.link, address: half.address }],
     }
   }
 
@@ -238,7 +240,7 @@ export class Handshakes implements HandshakeService {
       if (peer.inRoster) node.roster.note(peer, { connectedAt: now.wall, hadSession: true })
     }
     // An address that proved nothing may be a racer's: it is remembered when it is validated.
-    if (source.validated) node.roster.noteAddress(peer, source.address)
+    if (source.validated && isDialable(node.link(source.link))) node.roster.noteAddress(peer, source.address)
     connection.install(now, keys, payload.sidSelf, peerLimits(payload.limits), source, reason)
     node.reschedule(connection)
     this.responder?.established(peer)
@@ -247,4 +249,9 @@ export class Handshakes implements HandshakeService {
 
 export function sourceKeyOf(kind: string, address: Uint8Array, offset: number): string {
   return `${kind}/${toHex(address.subarray(offset, offset + ADDRESS_SIZE))}`
+}
+
+/** Whether the peer can be reached again at the far end of this link. */
+function isDialable(link: LinkFacts | undefined): boolean {
+  return link !== undefined && (link.dialed || !isReliable(link.kind))
 }

@@ -1,4 +1,3 @@
-import { isIPv4 } from '../base/address.ts'
 import type { Arena } from '../base/arena.ts'
 import { assert } from '../base/assert.ts'
 import { Counters } from '../base/counters.ts'
@@ -20,8 +19,10 @@ import { Identity, IdValidator } from '../session/identity.ts'
 import type { CookieJar, Initiation } from '../session/initiation.ts'
 import { channelCodes } from '../wire/frame.ts'
 import { ChannelTable } from './channel-table.ts'
-import type { EndpointEvent, InviteRecord, LinkInfo, PeerRecord } from './contract.ts'
+import { PathLog, type PathDecision } from '../path/path-log.ts'
+import type { EndpointEvent, InviteRecord, PeerRecord } from './contract.ts'
 import { Deliveries } from './deliveries.ts'
+import { Links } from './links.ts'
 import { MemoryWatch } from './memory-watch.ts'
 import { ReceiverIndex } from './receiver-index.ts'
 import { Roster, type PeerEntry } from './roster.ts'
@@ -51,12 +52,6 @@ export interface RawDatagram {
   readonly link: LinkId
   readonly address: Uint8Array
   readonly datagram: Uint8Array
-}
-
-interface Link extends LinkFacts {
-  readonly id: LinkId
-  readonly info: LinkInfo
-  blocked: boolean
 }
 
 /** What the handshakes of an endpoint do for its sessions; set once they exist. */
@@ -90,6 +85,7 @@ export class Node implements ConnectionHost {
   readonly ready: BoundedQueue<Connection> = new BoundedQueue(1 << 24)
   readonly released: Channel[] = []
   readonly memory: MemoryWatch
+  readonly links: Links = new Links(this.counters)
   /** Sessions in the table. */
   sessionCount = 0
   /** Channels that outlived their sessions, oldest first; when there are too many, the oldest loses its messages and is told `limit`. */
@@ -97,7 +93,6 @@ export class Node implements ConnectionHost {
   handshakes: HandshakeService | undefined
   rekeyService: RekeyService | undefined
   shuttingDown = false
-  readonly #links = new Map<LinkId, Link>()
   readonly #freeSlots: number[] = []
   readonly #pool = new Uint8Array(RANDOM_POOL)
   #poolAt = RANDOM_POOL
@@ -145,37 +140,41 @@ export class Node implements ConnectionHost {
 
   // ── links ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  openLink(id: LinkId, info: LinkInfo): void {
-    this.#links.set(id, { id, info, kind: info.kind, datagramMax: info.datagramMax, segmentsMax: info.segmentsMax, blocked: false })
-  }
-
-  closeLink(id: LinkId): void {
-    this.#links.delete(id)
-  }
-
-  setBlocked(id: LinkId, blocked: boolean): void {
-    const link = this.#links.get(id)
-    if (link !== undefined) link.blocked = blocked
-  }
-
   link(id: LinkId): LinkFacts | undefined {
-    return this.#links.get(id)
+    return this.links.get(id)
   }
 
   linkBlocked(id: LinkId): boolean {
-    return this.#links.get(id)?.blocked === true
+    return this.links.get(id)?.blocked === true
   }
 
   linksTo(address: Uint8Array): readonly LinkId[] {
-    const found: LinkId[] = []
-    const four = isIPv4(address)
-    for (const link of this.#links.values()) {
-      if (link.kind !== 'udp') continue
-      // A socket bound to the v6 wildcard is dual stack unless its driver says it is v4 only, by a v4 local address.
-      const localFour = isIPv4(link.info.local)
-      if (localFour ? four : !four || link.info.dualStack === true) found.push(link.id)
-    }
-    return found
+    return this.links.to(address)
+  }
+
+  dialLink(slot: number, peer: PeerHandle, address: Uint8Array): number {
+    return this.links.dial(this.sessions[slot]!, peer, address)
+  }
+
+  cancelDial(token: number): void {
+    this.links.cancel(token)
+  }
+
+  confirmLink(link: LinkId): void {
+    this.links.confirm(link)
+  }
+
+  closeLink(link: LinkId): void {
+    this.links.end(link)
+  }
+
+  addressesOf(peer: PeerHandle): readonly Uint8Array[] {
+    return this.roster.get(peer)?.record.addresses ?? []
+  }
+
+  noteDecision(peer: PeerHandle, decision: PathDecision): void {
+    const entry = this.roster.get(peer)
+    if (entry !== undefined) (entry.pathLog ??= new PathLog()).add(decision)
   }
 
   // ── sessions ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -184,6 +183,7 @@ export class Node implements ConnectionHost {
     const slot = this.#freeSlots.pop() ?? this.sessions.length
     peer.sidSelf ??= this.sidFor(peer.id)
     const connection = new Connection(new SessionState(this, slot, peer.handle, peer.lower, peer.sidSelf, now.mono))
+    connection.state.policy = peer.policy ?? this.config.pathPolicy
     this.sessions[slot] = connection
     this.sessionCount++
     peer.connection = connection
@@ -244,6 +244,8 @@ export class Node implements ConnectionHost {
   }
 
   sessionGone(slot: number): void {
+    const connection = this.sessions[slot]
+    if (connection !== undefined) this.links.release(connection)
     this.sessions[slot] = undefined
     this.sessionCount--
     this.deadlines.clear(slot)

@@ -3,6 +3,8 @@ import type { PeerHandle } from '../base/domain.ts'
 import type { Now, WallTime } from '../base/time.ts'
 import type { CryptoProvider, X25519PublicKey } from '../crypto/provider.ts'
 import type { Connection } from '../connection/connection.ts'
+import type { PathLog } from '../path/path-log.ts'
+import type { PathPolicy } from '../path/path-policy.ts'
 import type { Identity, IdValidator } from '../session/identity.ts'
 import { inviteTokenId, verifyInviteProof } from '../session/macs.ts'
 import { compareStamps, nextStamp } from '../session/tai64n.ts'
@@ -33,6 +35,10 @@ export class PeerEntry {
   /** Our session id towards this peer, drawn when it is first needed, redrawn after a session ended. */
   sidSelf: Uint8Array | undefined
   stateSince: WallTime
+  /** The user's wish about paths to this peer; absent: what the configuration says. */
+  policy: PathPolicy | undefined
+  /** What was decided about them, made with the first decision. */
+  pathLog: PathLog | undefined
 
   constructor(handle: PeerHandle, id: Uint8Array, staticKey: Uint8Array, lower: boolean, record: PeerRecord, inRoster: boolean, now: WallTime) {
     this.handle = handle

@@ -8,6 +8,8 @@ import { RttEstimator } from './rtt.ts'
 export const PACKET_THRESHOLD = 3
 /** WIRE.md §6: a probe timeout never backs off beyond this, so that a dead path is left in time. */
 const PTO_MAX: Duration = 5 * second
+/** WIRE.md §6: a connection repeats by itself; a probe there only asks whether it lives. */
+const PTO_MIN_RELIABLE: Duration = second
 
 /** Loss recovery and congestion state of one path (RFC 9002): everything that must not be mixed between paths. */
 export class PathRecovery {
@@ -31,9 +33,12 @@ export class PathRecovery {
   windowLimited = false
   packetsSent = 0
   packetsLost = 0
+  /** The path delivers by itself: nothing counts as lost by being overtaken. */
+  readonly reliable: boolean
 
-  constructor(controller: CongestionController) {
+  constructor(controller: CongestionController, reliable = false) {
     this.controller = controller
+    this.reliable = reliable
   }
 
   /** Records one ack-eliciting packet and returns its send order on this path. */
@@ -65,7 +70,19 @@ export class PathRecovery {
   }
 
   pto(maxAckDelay: Duration): Duration {
-    return Math.min(this.rtt.pto(maxAckDelay) * 2 ** Math.min(this.ptoCount, 10), PTO_MAX)
+    return Math.min(this.basePto(maxAckDelay) * 2 ** Math.min(this.ptoCount, 10), PTO_MAX)
+  }
+
+  /** The probe timeout without backoff. */
+  basePto(maxAckDelay: Duration): Duration {
+    const pto = this.rtt.pto(maxAckDelay)
+    return this.reliable ? Math.max(pto, PTO_MIN_RELIABLE) : pto
+  }
+
+  /** Age at which a packet that later ones overtook is lost. On a connection only the peer can have left it out, for want of memory (decision 012): it is asked again without haste. */
+  lossDelay(): Duration {
+    const delay = this.rtt.lossDelay()
+    return this.reliable ? Math.max(2 * delay, PTO_MIN_RELIABLE) : delay
   }
 
   /** When loss detection or a probe is due. */

@@ -22,6 +22,7 @@ export class PathValidation {
   bytesReceived = 0
   bytesSent = 0
   #granted = 0
+  #once = false
   #open: Uint8Array[] = []
   #retryAt: Instant = never
   #failAt: Instant = never
@@ -46,9 +47,20 @@ export class PathValidation {
     this.#granted = PROBES_MAX * PROBE_SIZE_MAX
   }
 
-  /** Begins a round of validation; a validated path stays so until the round fails. */
-  begin(): void {
+  /** One more small probe may go there. */
+  grantProbe(): void {
+    this.#granted += PROBE_SIZE_MAX
+  }
+
+  /** Somebody answers at this address, as a connection with it shows: nothing that is sent there goes to a third party. */
+  liftBudget(): void {
+    this.#granted = Infinity
+  }
+
+  /** Begins a round of validation; a validated path stays so until the round fails. `once`: the challenge is not repeated within it. */
+  begin(once = false): void {
     this.wanted = true
+    this.#once = once
   }
 
   /** The challenge to send now. `data` is 8 fresh random bytes, which this object keeps. */
@@ -61,7 +73,7 @@ export class PathValidation {
       this.challengedAt = now
       this.#failAt = after(now, Math.max(VALIDATION_TIME, 3 * pto))
     }
-    this.#retryAt = after(now, Math.min(pto, VALIDATION_TIME / 3))
+    this.#retryAt = this.#once ? never : after(now, Math.min(pto, VALIDATION_TIME / 3))
     if (this.state !== 'validated') this.state = 'challenged'
   }
 

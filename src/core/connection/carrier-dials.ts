@@ -1,0 +1,65 @@
+import { equalAddress } from '../base/address.ts'
+import { after, never, second, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
+import type { DialCause, DialDecision, DialOutcome } from '../path/path-log.ts'
+import { allows } from '../path/path-policy.ts'
+import { CARRIER_DIALS_MAX, CarrierDials } from './pending-dials.ts'
+import type { SessionState } from './state.ts'
+import { timer } from './timers.ts'
+
+/** A dial that its driver did not answer by then is called off. */
+const DIAL_TIME: Duration = 6 * second
+const PAUSE_MAX: Duration = 60 * second
+
+/** Whether this session may use TCP at all. */
+export function mayDialTcp(state: SessionState): boolean {
+  return state.host.config.tcpAfter < never && allows(state.policy, 'tcp')
+}
+
+/** Dials TCP to some of the addresses; those that a connection leads to already, or soon, are left out. */
+export function dialTcp(state: SessionState, now: Now, cause: DialCause, addresses: readonly Uint8Array[]): void {
+  const dials = state.carriers ??= new CarrierDials()
+  const wanted = addresses.filter((address) => !hasCarrier(state, address))
+  for (let i = 0; i < wanted.length && dials.pending.length < CARRIER_DIALS_MAX; i++) {
+    const address = wanted[(dials.turn + i) % wanted.length]!
+    if (dials.pending.some(({ decision }) => equalAddress(decision.address, 0, address, 0))) continue
+    const decision: DialDecision = { kind: 'dial', at: toWallTime(now.wall), transport: 'tcp', address: address.slice(), cause, outcome: undefined }
+    dials.pending.push({ token: state.host.dialLink(state.slot, state.peer, decision.address), decision, until: after(now.mono, DIAL_TIME) })
+    state.host.noteDecision(state.peer, decision)
+  }
+  dials.turn += CARRIER_DIALS_MAX
+  state.timers.setEarlier(timer.carrier, after(now.mono, DIAL_TIME))
+}
+
+function hasCarrier(state: SessionState, address: Uint8Array): boolean {
+  const leadsThere = (to: { readonly reliable: boolean; readonly address: Uint8Array } | undefined): boolean => to?.reliable === true && equalAddress(to.address, 0, address, 0)
+  return state.paths.some(leadsThere) || state.dial?.targets.some(leadsThere) === true
+}
+
+/** The dial was answered: takes it off the list. `undefined`: nobody waited for it any more. */
+export function takeDial(state: SessionState, token: number, outcome: DialOutcome): Uint8Array | undefined {
+  const dials = state.carriers
+  const at = dials?.pending.findIndex((pending) => pending.token === token) ?? -1
+  if (dials === undefined || at < 0) return undefined
+  const [taken] = dials.pending.splice(at, 1)
+  taken!.decision.outcome = outcome
+  return taken!.decision.address
+}
+
+/** Dials of a live session rest for a while after they led nowhere. */
+export function restDials(state: SessionState, now: Instant): void {
+  const dials = state.carriers
+  if (dials === undefined) return
+  dials.nextAt = after(now, dials.pause)
+  dials.pause = Math.min(2 * dials.pause, PAUSE_MAX)
+}
+
+/** Calls off what runs: all of it, or what has had its time by `now`. */
+export function cancelDials(state: SessionState, now: Instant = never): void {
+  const dials = state.carriers
+  if (dials === undefined) return
+  for (const pending of [...dials.pending]) {
+    if (pending.until > now) continue
+    state.host.cancelDial(pending.token)
+    takeDial(state, pending.token, 'late')
+  }
+}

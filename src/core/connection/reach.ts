@@ -1,0 +1,104 @@
+import { ADDRESS_SIZE } from '../base/address.ts'
+import type { LinkId } from '../base/domain.ts'
+import { after, never, toWallTime, type Duration, type Now } from '../base/time.ts'
+import { allows, type PathPolicy } from '../path/path-policy.ts'
+import { hurryTcp } from './dial.ts'
+import { doubt } from './liveness.ts'
+import { forgetPath, reconsider, remotesOf, switchTo } from './path-switch.ts'
+import { addCandidate, addPath, findPath, proved } from './paths.ts'
+import { viewOf, viewsOf } from './selection.ts'
+import { QUIET_TIME, type SessionState } from './state.ts'
+import { timer } from './timers.ts'
+
+/** Shortest B (suite 1): authenticated bytes that the initiator has received from where B came. */
+const RESPONSE_SIZE_MIN = 276
+
+/** Where a handshake's confirming datagram or its B came from, and what that proves. */
+export interface HandshakeSource {
+  readonly link: LinkId
+  readonly address: Uint8Array
+  /** The handshake used this one address only, or its mac2 verified there, or it came over a connection. */
+  readonly validated: boolean
+  readonly rtt: Duration | undefined
+  /** Where else this handshake went or came from: used if this address turns out to be nobody's. */
+  readonly others: readonly { readonly link: LinkId; readonly address: Uint8Array }[]
+}
+
+/** The handshake came this way: a path, and the one in use if there is none. */
+export function useSource(state: SessionState, now: Now, source: HandshakeSource, initiator: boolean): void {
+  const path = findPath(state, source.link, source.address, 0) ?? addPath(state, now, source.link, source.address, 0)
+  if (path === undefined) return
+  if (initiator) path.validation.bytesReceived += RESPONSE_SIZE_MIN
+  if (source.rtt !== undefined && !path.recovery.rtt.hasSample) path.recovery.rtt.update(source.rtt, 0)
+  if (source.validated) {
+    path.validation.validate()
+    proved(state, now, path, false)
+  } else {
+    for (const { link, address } of source.others) addCandidate(state, now, link, address)
+  }
+  // Both sides challenge in their first datagram: a raced copy from a false address never answers.
+  if (!path.validation.pending) path.validation.begin()
+  if (state.active === undefined) switchTo(state, now, path, 'first')
+  if (path.reliable) for (const { address } of source.others) remotesOf(state).add(address, false)
+}
+
+/** No path is left: the session is kept, its queues too, and the peer is dialed. */
+export function lostPaths(state: SessionState, now: Now): void {
+  const before = state.active
+  const from = before === undefined ? undefined : viewOf(state, now.mono, before)
+  const candidates = viewsOf(state, now.mono)
+  const addresses: Uint8Array[] = []
+  for (const path of state.paths) {
+    if (path === undefined) continue
+    if (path.dialable) addresses.push(path.address)
+    forgetPath(state, path)
+  }
+  for (const { address, proven } of state.remotes?.all ?? []) if (proven) addresses.push(address)
+  state.active = undefined
+  state.probes = 0
+  if (state.unreachableSince === never) {
+    state.unreachableSince = now.mono
+    state.parked = false
+    state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
+    if (before !== undefined) {
+      state.host.emit({ kind: 'path', peer: state.peer, from: before.address, to: undefined, link: before.kind, rtt: undefined, rule: 'black_hole' })
+      state.host.noteDecision(state.peer, { kind: 'path', at: toWallTime(now.wall), rule: 'black_hole', from, to: undefined, candidates })
+    }
+    state.host.sessionChanged(now, state.peer, 'timeout')
+  }
+  state.host.redial(now, state.peer, addresses)
+}
+
+/**
+ * The system would not send to this address. That ends nothing (anybody may have forged what it heard), but a path in use is doubted
+ * at once, and a dial tries TCP without waiting.
+ */
+export function onRefused(state: SessionState, now: Now, link: LinkId, addresses: ReadonlyMap<string, Uint8Array>): boolean {
+  const concerns = (to: { readonly link: LinkId; readonly address: Uint8Array }): boolean => to.link === link && addresses.has(String.fromCharCode(...to.address))
+  let concerned = false
+  for (const path of state.paths) {
+    if (path === undefined || !concerns(path)) continue
+    concerned = true
+    const first = path.refusedAt === never
+    path.refusedAt = now.mono
+    if (!first || path !== state.active) continue
+    doubt(state, now.mono, path, now.mono)
+    reconsider(state, now)
+  }
+  if (state.dial?.targets.some(concerns) !== true) return concerned
+  hurryTcp(state, now)
+  return true
+}
+
+/** The user's wish changed. A path that may not be used any more is left as soon as another one is there. */
+export function applyPolicy(state: SessionState, now: Now, policy: PathPolicy): void {
+  state.policy = policy
+  if (state.carriers !== undefined) state.carriers.nextAt = now.mono
+  const { active } = state
+  if (active?.reliable === true && allows(policy, 'udp')) {
+    const remotes = remotesOf(state)
+    for (const known of state.host.addressesOf(state.peer)) remotes.add(known.slice(0, ADDRESS_SIZE), false)
+    remotes.hurry(now.mono)
+  }
+  reconsider(state, now)
+}

@@ -1,0 +1,169 @@
+import { isIPv4 } from '../base/address.ts'
+import type { Counters } from '../base/counters.ts'
+import { isReliable, type LinkId, type LinkKind, type PeerHandle } from '../base/domain.ts'
+import { BoundedQueue } from '../base/queue.ts'
+import type { Connection } from '../connection/connection.ts'
+import type { CounterName, LinkFacts } from '../connection/host.ts'
+import type { EndpointAction, LinkInfo } from './contract.ts'
+
+/** Actions that wait to be polled. The pump drains them after every call, so this many in one call is a bug elsewhere. */
+const ACTIONS_MAX = 1 << 16
+/** WIRE.md §7: messages A on a connection before a session is authenticated on it. */
+const INITIATIONS_MAX = 4
+/** Datagrams that authenticate nothing, in a row: of a connection that no session has used, and of one that a session uses (keys wear out). */
+const FAULTS_MAX_STRANGER = 4
+const FAULTS_MAX = 64
+
+export class Link implements LinkFacts {
+  readonly id: LinkId
+  readonly info: LinkInfo
+  readonly kind: LinkKind
+  readonly reliable: boolean
+  readonly dialed: boolean
+  readonly datagramMax: number
+  readonly segmentsMax: number
+  blocked = false
+  /** The session that this connection is a path of. One connection carries one session (WIRE.md §7). */
+  owner: Connection | undefined
+  /** Whose dial it answers. */
+  dialer: Connection | undefined
+  initiations = 0
+  faults = 0
+  confirmed = false
+  closing = false
+
+  constructor(id: LinkId, info: LinkInfo) {
+    this.id = id
+    this.info = info
+    this.kind = info.kind
+    this.reliable = isReliable(info.kind)
+    this.dialed = info.dialed === true
+    this.datagramMax = info.datagramMax
+    this.segmentsMax = info.segmentsMax
+  }
+}
+
+/** The open links of a node: sockets and connections, whose connections they are, and what their drivers are to do. */
+export class Links {
+  readonly #links = new Map<LinkId, Link>()
+  readonly #actions = new BoundedQueue<EndpointAction>(ACTIONS_MAX)
+  /** Sessions whose dials were not answered, by token. Bounded by what each session may dial at once. */
+  readonly #dials = new Map<number, Connection>()
+  /** Connections whose session ended: closed, unless the peer's next session came over them. */
+  readonly #orphans: Link[] = []
+  readonly #counters: Counters<CounterName>
+  #token = 0
+
+  constructor(counters: Counters<CounterName>) {
+    this.#counters = counters
+  }
+
+  get(id: LinkId): Link | undefined {
+    return this.#links.get(id)
+  }
+
+  open(id: LinkId, info: LinkInfo): Link {
+    const link = new Link(id, info)
+    this.#links.set(id, link)
+    return link
+  }
+
+  delete(id: LinkId): Link | undefined {
+    const link = this.#links.get(id)
+    this.#links.delete(id)
+    return link
+  }
+
+  /** Sockets that reach this address. */
+  to(address: Uint8Array): readonly LinkId[] {
+    const found: LinkId[] = []
+    const four = isIPv4(address)
+    for (const link of this.#links.values()) {
+      if (link.kind !== 'udp') continue
+      // A socket bound to the v6 wildcard is dual stack unless its driver says it is v4 only, by a v4 local address.
+      const localFour = isIPv4(link.info.local)
+      if (localFour ? four : !four || link.info.dualStack === true) found.push(link.id)
+    }
+    return found
+  }
+
+  // ── dials ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  dial(connection: Connection, peer: PeerHandle, address: Uint8Array): number {
+    const token = ++this.#token
+    this.#dials.set(token, connection)
+    this.#counters.add('links_dialed')
+    this.#actions.push({ kind: 'dial', transport: 'tcp', token, address: address.slice(), peer })
+    return token
+  }
+
+  cancel(token: number): void {
+    if (this.#dials.delete(token)) this.#actions.push({ kind: 'cancel-dial', token })
+  }
+
+  /** The session that waits for this dial; from now on nobody does. */
+  answered(token: number): Connection | undefined {
+    const connection = this.#dials.get(token)
+    this.#dials.delete(token)
+    return connection
+  }
+
+  // ── connections ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A datagram of this session authenticated on the link: whether it may be there. */
+  claim(link: Link, connection: Connection): boolean {
+    link.faults = 0
+    if (link.owner === undefined) link.owner = connection
+    return link.owner === connection
+  }
+
+  confirm(id: LinkId): void {
+    const link = this.#links.get(id)
+    if (link?.reliable !== true || link.confirmed || link.closing) return
+    link.confirmed = true
+    this.#counters.add('links_confirmed')
+    this.#actions.push({ kind: 'confirm-link', link: id })
+  }
+
+  end(id: LinkId): void {
+    const link = this.#links.get(id)
+    if (link?.reliable !== true || link.closing) return
+    link.closing = true
+    this.#actions.push({ kind: 'close-link', link: id })
+  }
+
+  /** Whether one more A may be read from this connection; it is closed after too many. */
+  mayInitiate(link: Link): boolean {
+    if (!link.reliable || link.confirmed || ++link.initiations <= INITIATIONS_MAX) return true
+    this.#drop(link)
+    return false
+  }
+
+  /** A datagram from this link authenticated nothing. */
+  fault(link: Link | undefined): void {
+    if (link?.reliable === true && ++link.faults >= (link.confirmed ? FAULTS_MAX : FAULTS_MAX_STRANGER)) this.#drop(link)
+  }
+
+  #drop(link: Link): void {
+    if (link.closing) return
+    this.#counters.add('links_closed_faults')
+    this.end(link.id)
+  }
+
+  /** The session is over. */
+  release(connection: Connection): void {
+    for (const link of this.#links.values()) {
+      if (link.dialer === connection) link.dialer = undefined
+      if (link.owner !== connection) continue
+      link.owner = undefined
+      this.#orphans.push(link)
+    }
+    for (const [token, dialer] of this.#dials) if (dialer === connection) this.cancel(token)
+  }
+
+  /** Everything that came of a call is decided when actions are polled: so are the connections that nobody took over. */
+  pollAction(): EndpointAction | undefined {
+    for (let link = this.#orphans.pop(); link !== undefined; link = this.#orphans.pop()) if (link.owner === undefined) this.end(link.id)
+    return this.#actions.shift()
+  }
+}
