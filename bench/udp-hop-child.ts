@@ -44,6 +44,7 @@ async function openDriver({ size, segments }: UdpEnd): Promise<number> {
     arena,
     opened: () => LINK,
     changed: () => undefined,
+    refused: () => undefined,
     received: (batch: ReceiveBatch) => {
       received += batch.count
       batches++

@@ -1,9 +1,10 @@
+import { never } from '../core/base/time.ts'
 import { defaultConfig, type CoreConfig } from '../core/connection/config.ts'
 import type { Config } from './config-schema.ts'
 
 /** What the core is told of the configuration. What is not in the file (the base datagram size) stays the core's own. */
 export function coreConfigOf(config: Config): CoreConfig {
-  const { access, limits, session, transport } = config
+  const { access, limits, path, session, tcp, transport } = config
   return {
     ...defaultConfig,
     maxData: limits.sessionWindow,
@@ -30,5 +31,7 @@ export function coreConfigOf(config: Config): CoreConfig {
     handshakeShare: limits.handshakeCpuShare,
     admitStrangers: access.strangers,
     congestion: transport.congestion,
+    tcpAfter: tcp.enabled ? tcp.after : never,
+    pathPolicy: path,
   }
 }

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { HostPort } from '../core/base/address.ts'
 import { millisecond, second, type Duration } from '../core/base/time.ts'
 import { congestionNames, type CongestionName } from '../core/flow/controllers.ts'
+import { builtPathKinds, type PathKind, type PathPolicy } from '../core/path/path-policy.ts'
 import { advertised, duration, formatDuration, formatSize, ipLiteral, list, matching, oneOf, path, share, size, wholeNumber, yesNo, type Parser } from './config-values.ts'
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error'] as const
@@ -22,6 +23,15 @@ export interface Config {
   readonly transport: {
     readonly congestion: CongestionName
   }
+  readonly tcp: {
+    /** Off: neither listened on nor dialed. */
+    readonly enabled: boolean
+    readonly listen: boolean
+    /** 0: the number of the UDP port. */
+    readonly port: number
+    readonly after: Duration
+  }
+  readonly path: PathPolicy
   readonly store: {
     readonly key: 'file' | 'passphrase'
     readonly passphraseFile: string | undefined
@@ -98,6 +108,26 @@ const udp = z.strictObject({
 
 const transport = z.strictObject({
   congestion: key(oneOf(congestionNames), 'model'),
+})
+
+const tcp = z.strictObject({
+  enabled: key(yesNo, true),
+  listen: key(yesNo, true),
+  port: key(wholeNumber(0, 65_535), 0),
+  after: key(duration({ min: '0s', max: '1min' }), '1s'),
+})
+
+const pathKind = oneOf(builtPathKinds)
+const noPathKind: Parser<PathKind | undefined> = (input) => (input === '' ? { value: undefined } : pathKind(input))
+
+const pathPolicy = z.strictObject({
+  prefer: key(noPathKind, ''),
+  only: key(noPathKind, ''),
+  never: key(list(pathKind, { min: 0, max: builtPathKinds.length, of: 'kinds of path' }), []),
+}).superRefine((raw, context) => {
+  const refuse = (name: 'prefer' | 'only' | 'never', against: string, message: string): void => context.addIssue({ code: 'custom', path: [name], params: { against }, message })
+  if (raw.only !== undefined && raw.never.includes(raw.only)) refuse('only', 'never', `must not be a kind that never lists, but is "${raw.only}"`)
+  if (raw.never.length === builtPathKinds.length) refuse('never', 'never', 'must leave at least one kind of path')
 })
 
 const store = z.strictObject({
@@ -185,7 +215,7 @@ const shutdown = z.strictObject({
   drain: key(duration({ min: '0s', max: '10min' }), '5s'),
 })
 
-const sections = { udp, transport, store, ipc, access, limits, session, log, shutdown }
+const sections = { udp, transport, tcp, path: pathPolicy, store, ipc, access, limits, session, log, shutdown }
 
 /** A section that is not written is one whose keys all have their defaults. */
 function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
@@ -194,7 +224,8 @@ function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
 
 /** Reads a parsed TOML document. */
 export const configSchema: z.ZodType<Config> = z.strictObject({
-  udp: section(udp), transport: section(transport), store: section(store), ipc: section(ipc), access: section(access),
+  udp: section(udp), transport: section(transport), tcp: section(tcp), path: section(pathPolicy), store: section(store), ipc: section(ipc),
+  access: section(access),
   limits: section(limits), session: section(session), log: section(log), shutdown: section(shutdown),
 })
 

@@ -3,16 +3,17 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { formatAddress } from '../core/base/address.ts'
 import { Arena } from '../core/base/arena.ts'
 import { toHex, wipe } from '../core/base/bytes.ts'
-import type { LinkState } from '../core/base/domain.ts'
+import type { LinkKind, LinkState } from '../core/base/domain.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { after, millisecond, type Instant } from '../core/base/time.ts'
-import type { EndpointEvent, LinkId, MessageBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
+import type { EndpointEvent, MessageBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
 import { Endpoint } from '../core/endpoint/endpoint.ts'
 import type { HelloRequest, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
 import { checkSocketPath } from '../core/wire/ipc-path.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
 import type { ClientEnd, Grant, IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../ipc/handler.ts'
 import { startIpcServer, type IpcServer } from '../ipc/server.ts'
+import type { TcpDriver } from '../net/tcp.ts'
 import { UdpDriver } from '../net/udp.ts'
 import { Clock } from '../platform/clock.ts'
 import { NodeCryptoProvider } from '../platform/node-crypto-provider.ts'
@@ -29,6 +30,7 @@ import type { Paths } from './paths.ts'
 import { PeerService } from './peer-service.ts'
 import { Persister } from './persister.ts'
 import { Router } from './router.ts'
+import { startTcp } from './tcp-transport.ts'
 import { version } from '../platform/version.ts'
 
 /** Pause before a failed link is opened again, doubling. */
@@ -37,6 +39,8 @@ const REOPEN_MAX_MS = 15_000
 /** Clients that wrote nothing for so long have nothing more in their sockets; those that never pause are waited for this long. */
 const QUIET_MS = 10
 const QUIET_MAX = 250 * millisecond
+/** What an invite holds. */
+const ADDRESSES_MAX = 16
 /** Peers that had a session when the daemon ended are dialed at this rate (WIRE.md §3.9). */
 const DIALS_PER_SECOND = 50
 
@@ -61,6 +65,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   readonly #state: StateDirectory
   readonly #runtime: NodeRuntime
   readonly #udp: UdpDriver
+  #tcp: TcpDriver | undefined
   readonly #router: Router
   readonly #peers: PeerService
   readonly #persister: Persister
@@ -125,6 +130,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
 
   async #open(node: NodeState): Promise<void> {
     await this.#udp.start()
+    this.#tcp = await startTcp(this.#runtime, this.#config, this.#udp.port, this.#log)
     if (this.#config.udp.port === 0 && this.#udp.port !== node.udpPort) await storeUdpPort(this.#state.store, this.#udp.port)
     this.#ipc = await startIpcServer({ handler: this, paths: this.#options.paths.sockets, messageMax: this.#config.limits.message, linger: this.#config.ipc.linger })
     // Also who never came, or came so lately that a crash was quicker than the disk: the session is repaired by our dial alone.
@@ -150,7 +156,12 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   }
 
   #addresses(): Uint8Array[] {
-    return localAddresses(this.#udp.port, this.#config.udp.advertise, this.#config.udp.bind)
+    const { advertise, bind } = this.#config.udp
+    const addresses = localAddresses(this.#udp.port, advertise, bind)
+    const { listen, port } = this.#config.tcp
+    if (this.#tcp === undefined || !listen || port === 0 || port === this.#udp.port) return addresses
+    // Peers try both at each address: a TCP port of its own is one more.
+    return [...addresses.slice(0, ADDRESSES_MAX / 2), ...localAddresses(port, advertise.filter((own) => own.port === 0), bind)].slice(0, ADDRESSES_MAX)
   }
 
   // ── stopping ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -293,7 +304,15 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#ipc?.flush()
   }
 
-  onLink(_link: LinkId, state: LinkState, cause: PosternError | undefined): void {
+  onDialFailed(cause: PosternError): void {
+    this.#log.debug('a TCP dial led nowhere', { code: cause.code, error: cause.message })
+  }
+
+  onLink(kind: LinkKind, state: LinkState, cause: PosternError | undefined): void {
+    if (kind !== 'udp') {
+      if (state === 'failed' || state === 'closed') this.#log.debug('a connection ended', { kind, state, error: cause?.message ?? '' })
+      return
+    }
     if (state !== 'failed' || this.#stopping !== undefined) return
     this.#log.warn('the UDP socket failed; opening it again', { code: cause?.code ?? 'unknown', error: cause?.message ?? '' })
     setTimeout(() => void this.#reopen(), this.#reopenMs)

@@ -3,8 +3,8 @@ import type { Endpoint } from '../core/endpoint/endpoint.ts'
 import { Pump, type PumpHost } from '../core/endpoint/pump.ts'
 import { never, toInstant, type Instant, type Now } from '../core/base/time.ts'
 import type { PosternError } from '../core/base/errors.ts'
-import type { LinkState } from '../core/base/domain.ts'
-import type { Driver, DriverHost } from '../net/driver.ts'
+import type { LinkKind, LinkState } from '../core/base/domain.ts'
+import type { ConnectionDriver, ConnectionHost, Driver } from '../net/driver.ts'
 import type { Clock } from '../platform/clock.ts'
 import { Timer } from '../platform/timer.ts'
 
@@ -18,17 +18,22 @@ export interface RuntimeSink {
   onEvent(event: EndpointEvent): void
   /** The turn is over: write what was gathered. */
   flush(): void
-  onLink(link: LinkId, state: LinkState, cause: PosternError | undefined): void
+  onLink(kind: LinkKind, state: LinkState, cause: PosternError | undefined): void
+  /** A connection that the endpoint asked for was not to be had. */
+  onDialFailed(cause: PosternError): void
 }
 
 /** The endpoint on real time and real drivers: one clock, one timer, one pump, and the drivers as its links. */
-export class NodeRuntime implements PumpHost, DriverHost {
+export class NodeRuntime implements PumpHost, ConnectionHost {
   readonly endpoint: Endpoint
   readonly pump: Pump
   readonly clock: Clock
   readonly #timer: Timer
   readonly #sink: RuntimeSink
   readonly #drivers: Driver[] = []
+  readonly #dialers: ConnectionDriver[] = []
+  /** Of the open links. */
+  readonly #kinds = new Map<LinkId, LinkKind>()
   #nextLink = 1
   #scheduled = false
   #turnTime: Now
@@ -67,6 +72,12 @@ export class NodeRuntime implements PumpHost, DriverHost {
     return this.#turnTime
   }
 
+  /** A driver of connections: it dials what the endpoint asks for. */
+  addDialer(driver: ConnectionDriver): void {
+    this.#drivers.push(driver)
+    this.#dialers.push(driver)
+  }
+
   /** Drains the endpoint at the end of this turn: many calls of one turn cost one drain. */
   schedule(): void {
     if (this.#scheduled || this.#closed) return
@@ -80,17 +91,32 @@ export class NodeRuntime implements PumpHost, DriverHost {
 
   // ── driver host ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  opened(info: LinkInfo): LinkId {
+  opened(info: LinkInfo, token?: number): LinkId {
     const link = this.#nextLink++ as LinkId
-    this.endpoint.handleLink(this.now(), link, 'opened', info)
+    this.#kinds.set(link, info.kind)
+    this.endpoint.handleLink(this.now(), link, 'opened', token === undefined ? info : { ...info, token })
     this.schedule()
     return link
+  }
+
+  dialFailed(token: number, cause: PosternError): void {
+    if (this.#closed) return
+    this.#sink.onDialFailed(cause)
+    this.endpoint.handleDialFailed(this.now(), token)
+    this.pump.run()
+  }
+
+  refused(link: LinkId, addresses: readonly Uint8Array[]): void {
+    if (this.#closed) return
+    this.endpoint.handleRefused(this.now(), link, addresses)
+    this.pump.run()
   }
 
   changed(link: LinkId, state: Exclude<LinkState, 'opened'>, cause: PosternError | undefined): void {
     if (this.#closed) return
     this.endpoint.handleLink(this.now(), link, state)
-    this.#sink.onLink(link, state, cause)
+    this.#sink.onLink(this.#kinds.get(link) ?? 'udp', state, cause)
+    if (state === 'closed' || state === 'failed') this.#kinds.delete(link)
     this.pump.run()
   }
 
@@ -118,8 +144,25 @@ export class NodeRuntime implements PumpHost, DriverHost {
     this.#sink.onEvent(event)
   }
 
-  onAction(_action: EndpointAction): void {
-    // The drivers that are built have nothing to dial; TCP and Bluetooth bring actions with them.
+  onAction(action: EndpointAction): void {
+    switch (action.kind) {
+      case 'dial': {
+        const dialer = this.#dialers.find(({ kind }) => kind === action.transport)
+        if (dialer?.dial(action.address, action.token) !== 'dialing') this.endpoint.handleDialFailed(this.now(), action.token)
+        return
+      }
+      case 'cancel-dial':
+        for (const dialer of this.#dialers) dialer.cancelDial(action.token)
+        return
+      case 'confirm-link':
+        for (const dialer of this.#dialers) dialer.confirm(action.link)
+        return
+      case 'close-link':
+        for (const dialer of this.#dialers) dialer.closeLink(action.link)
+        return
+      default:
+        action satisfies never
+    }
   }
 
   /** Every driver takes the rows of its own links; the slab is free when the last one is done with it. */

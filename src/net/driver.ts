@@ -21,6 +21,11 @@ export interface DriverHost {
    * closed on purpose: by this side, unless the cause says that the other did or that something was not delivered.
    */
   changed(link: LinkId, state: Exclude<LinkState, 'opened'>, cause: PosternError | undefined): void
+  /**
+   * The system refused to send to these addresses (18 bytes each), each at least once since the last word about it. Said of links
+   * that are sockets; what a connection cannot send ends it.
+   */
+  refused(link: LinkId, addresses: readonly Uint8Array[]): void
   /** Datagrams that arrived. Bytes and rows are the driver's again when this returns. */
   received(batch: ReceiveBatch): void
 }

@@ -7,6 +7,7 @@ import type { Driver, DriverHost, DriverLink } from './driver.ts'
 import { Flights, type Flight } from './udp-flight.ts'
 import { newUdpCounters, sendErrorCounter } from './udp-counters.ts'
 import { codeOf, openSockets, type OpenedSocket, type UdpBinding } from './udp-open.ts'
+import { Refusals } from './udp-refusals.ts'
 import { UDP_PAYLOAD_MAX, type UdpSocket } from './udp-socket.ts'
 import { udpSystem, type UdpSystem } from './udp-system.ts'
 
@@ -67,6 +68,7 @@ export class UdpDriver implements Driver {
   readonly #source = new Uint8Array(ADDRESS_SIZE)
   readonly #unsentMax: number
   readonly #flights: Flights
+  readonly #refusals = new Refusals()
   /** Offset of the receive slab in the arena, −1 while there is none. Held for the driver's life: acknowledgements that free memory must get in when memory is short. */
   #slab = -1
   #slabSize = 0
@@ -88,7 +90,7 @@ export class UdpDriver implements Driver {
     this.#bytes = Buffer.from(buffer, byteOffset, length)
     this.#batch = new ReceiveBatch(options.batchCapacity ?? BATCH_CAPACITY)
     this.#flights = new Flights({
-      failed: (error) => this.#counters.add(sendErrorCounter(codeOf(error))),
+      failed: (error) => this.#onSendError(error),
       wake: () => this.#wake(),
       count: (datagrams, bytes) => {
         this.#counters.add('udp_sent_datagrams', datagrams)
@@ -242,6 +244,17 @@ export class UdpDriver implements Driver {
     this.#wake()
   }
 
+  #onSendError(error: Error): void {
+    this.#counters.add(sendErrorCounter(codeOf(error)))
+    if (this.#state.kind !== 'open') return
+    const encoders = this.#state.links.map(({ id, socket }) => ({ id, encode: (host: string, port: number, into: Uint8Array): boolean => socket.addresses.encode(host, port, into) }))
+    if (this.#refusals.add(error, encoders)) this.#wake()
+  }
+
+  #tellRefusals(): void {
+    for (const [link, addresses] of this.#refusals.take()) if (this.#state.kind === 'open') this.#host.refused(link, addresses)
+  }
+
   #onError(link: OpenLink, error: NodeJS.ErrnoException): void {
     this.#counters.add('udp_receive_errors')
     if (passingErrors.has(codeOf(error)) && ++link.errorsInRow < PASSING_ERRORS_MAX) return
@@ -263,6 +276,7 @@ export class UdpDriver implements Driver {
     if (this.#state.kind === 'open') this.#tellWritability(this.#state.links)
     this.#flights.tell()
     this.#flush()
+    this.#tellRefusals()
   }
 
   #tellWritability(links: readonly OpenLink[]): void {

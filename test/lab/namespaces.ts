@@ -38,8 +38,8 @@ export class Namespace {
 
   /** Replaces the machine's packet filter: lines of nftables for its input and output hooks; none lets everything pass. */
   filter(...rules: readonly string[]): void {
-    const chain = (hook: string): string => `chain ${hook} { type filter hook ${hook} priority 0; policy accept; ${rules.join('; ')}; }`
-    const table = rules.length === 0 ? '' : `table inet lab { ${chain('input')} ${chain('output')} }`
+    const chain = (hook: string): string => `chain ${hook} {\ntype filter hook ${hook} priority 0; policy accept;\n${rules.join('\n')}\n}`
+    const table = rules.length === 0 ? '' : `table inet lab {\n${chain('input')}\n${chain('output')}\n}`
     execFileSync('ip', ['netns', 'exec', this.name, 'nft', '-f', '-'], { input: `table inet lab\ndelete table inet lab\n${table}\n` })
   }
 

@@ -23,6 +23,7 @@ export class TestHost implements DriverHost {
   readonly opens: LinkInfo[] = []
   readonly changes: { link: number; state: LinkState; cause: PosternError | undefined }[] = []
   readonly received_: Received[] = []
+  readonly refusals: { link: number; to: string }[] = []
   readonly batchCounts: number[] = []
   bytesReceived = 0
   keep = true
@@ -37,6 +38,11 @@ export class TestHost implements DriverHost {
   changed(link: LinkId, state: Exclude<LinkState, 'opened'>, cause: PosternError | undefined): void {
     if (this.inCall) throw new Error('changed was called from inside a call into the driver')
     this.changes.push({ link, state, cause })
+  }
+
+  refused(link: LinkId, addresses: readonly Uint8Array[]): void {
+    if (this.inCall) throw new Error('refused was called from inside a call into the driver')
+    for (const address of addresses) this.refusals.push({ link, to: formatAddress(address) })
   }
 
   received(batch: ReceiveBatch): void {

@@ -10,6 +10,10 @@ export interface PathPolicy {
   readonly never: readonly LinkKind[]
 }
 
+/** Kinds of path that this version has. */
+export const builtPathKinds = ['udp', 'tcp'] as const
+export type PathKind = (typeof builtPathKinds)[number]
+
 export const anyPath: PathPolicy = { prefer: undefined, only: undefined, never: [] }
 
 /** Whether paths of this kind may be used. */

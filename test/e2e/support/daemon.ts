@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type Client, type ConnectOptions } from '../../../src/client/client.ts'
+import type { Namespace } from '../../lab/namespaces.ts'
 import { Program, type Outcome } from './program.ts'
 
 export interface DaemonSettings {
@@ -9,6 +10,8 @@ export interface DaemonSettings {
   readonly toml?: string
   readonly args?: readonly string[]
   readonly env?: Readonly<Record<string, string>>
+  /** On another machine of a lab, whose every address it listens on. */
+  readonly machine?: Namespace
 }
 
 interface Ready {
@@ -35,7 +38,7 @@ export class TestDaemon implements AsyncDisposable {
   static async start(dir: string, settings: DaemonSettings = {}): Promise<TestDaemon> {
     mkdirSync(dir, { recursive: true, mode: 0o700 })
     const file = join(dir, 'postern.toml')
-    if (!existsSync(file)) writeFileSync(file, `[udp]\nbind = ["127.0.0.1"]\n[log]\nlevel = "debug"\n${settings.toml ?? ''}`, { mode: 0o600 })
+    if (!existsSync(file)) writeFileSync(file, `[udp]\nbind = ["${settings.machine === undefined ? '127.0.0.1' : '::'}"]\n[log]\nlevel = "debug"\n${settings.toml ?? ''}`, { mode: 0o600 })
     const daemon = new TestDaemon(dir, settings)
     await daemon.again()
     return daemon
@@ -44,7 +47,7 @@ export class TestDaemon implements AsyncDisposable {
   /** Starts it once more, after it ended. */
   async again(): Promise<void> {
     if (this.#program?.running === true) throw new Error('it runs already')
-    const program = Program.start('posternd', ['--dir', this.dir, ...(this.#settings.args ?? [])], { env: this.#settings.env ?? {}, ipc: true })
+    const program = Program.start('posternd', ['--dir', this.dir, ...(this.#settings.args ?? [])], { env: this.#settings.env ?? {}, ipc: true, prefix: this.#settings.machine?.prefix ?? [] })
     this.#program = program
     const ready = await Promise.race([
       new Promise<Ready>((resolve) => program.child.once('message', (message) => resolve(message as Ready))),
