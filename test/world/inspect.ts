@@ -1,18 +1,9 @@
-import type { Arena } from '../../src/core/base/arena.ts'
+import { Endpoint } from '../../src/core/endpoint/endpoint.ts'
 import type { EndpointContract } from '../../src/core/endpoint/contract.ts'
-import { Node } from '../../src/core/endpoint/node.ts'
+import type { Node } from '../../src/core/endpoint/node.ts'
 
-/**
- * An endpoint keeps its tables to itself. A world must see them to judge every step, so it notes each node by its arena when
- * the first link is opened, which happens before anything else.
- */
-const cores = new WeakMap<Arena, Node>()
-const openLink = Reflect.get(Node.prototype, 'openLink')
-Node.prototype.openLink = function (this: Node, ...args) {
-  cores.set(this.arena, this)
-  openLink.apply(this, args)
-}
-
+/** The tables behind a contract: a world must see them to judge every step. */
 export function coreOf(endpoint: EndpointContract): Node {
-  return cores.get(endpoint.arena)!
+  if (!(endpoint instanceof Endpoint)) throw new Error('a world runs the endpoint that ships')
+  return endpoint.node
 }

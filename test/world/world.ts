@@ -34,7 +34,7 @@ export type Totals = Record<PathRule | 'said' | 'heard' | 'blocked' | 'events' |
 
 export function noTotals(): Totals {
   return {
-    first: 0, migrated: 0, only: 0, preferred: 0, black_hole: 0, closed: 0, said: 0, heard: 0, blocked: 0, events: 0, reopened: 0, steps: 0, datagrams: 0, lost: 0,
+    first: 0, migrated: 0, only: 0, preferred: 0, tier: 0, policy: 0, black_hole: 0, refused: 0, closed: 0, said: 0, heard: 0, blocked: 0, events: 0, reopened: 0, steps: 0, datagrams: 0, lost: 0,
     retransmitted: 0, sealed: 0, handshakes: 0, restarts: 0, noRoom: 0, consumersGone: 0,
   }
 }
