@@ -7,7 +7,7 @@ import { onCarrierTimer, onLinkDialed, onLinkDialFailed, updateCarriers } from '
 import { acceptChannel, closeChannel, endAllChannels, endConsumer, onChannelTimer, openChannel, rejectChannel, resumeDelivery, type LocalChannelOptions } from './channels.ts'
 import type { Channel } from './channel.ts'
 import type { PeerLimits } from './config.ts'
-import { beginDial, dropTarget, endDial, onDialTimer } from './dial.ts'
+import { beginDial, dropTarget, endDial, onDialTimer, onSocketOpened } from './dial.ts'
 import { countDrops } from './drops.ts'
 import { consumedBy } from './flow-control.ts'
 import type { ReadyMember } from './host.ts'
@@ -382,6 +382,11 @@ export class Connection implements ReadyMember {
   /** Ends without a word: the peer is another session already. */
   replace(now: Now, reason: EndReason): void {
     this.#ended(now, reason)
+  }
+
+  socketOpened(now: Now): void {
+    onSocketOpened(this.state, now)
+    this.update(now)
   }
 
   /** A connection that this session asked for is open, or was not to be had. */

@@ -34,11 +34,7 @@ export function beginDial(state: SessionState, now: Now, addresses: readonly Uin
   }
   const wanted = addresses.slice(0, TARGETS_MAX)
   noteAddresses(dial, wanted)
-  for (const address of wanted) {
-    const target = addTarget(state, dial, address, wanted)
-    // An attempt is under way: an address that was learnt just now need not wait for the next copy.
-    if (target !== undefined && dial.initiation !== undefined && !dial.suspended) sendTo(state, now, dial.initiation, target)
-  }
+  addTargets(state, now, dial, wanted)
   if (dial.targets.length === 0 && (rekey || dial.addresses.length === 0 || !mayDialTcp(state))) {
     endDial(state)
     return false
@@ -50,6 +46,20 @@ export function beginDial(state: SessionState, now: Now, addresses: readonly Uin
   }
   if (dial.initiation === undefined && !dial.suspended) state.timers.set(timer.dial, now.mono)
   return true
+}
+
+function addTargets(state: SessionState, now: Now, dial: Dial, wanted: readonly Uint8Array[]): void {
+  for (const address of wanted) {
+    const target = addTarget(state, dial, address, wanted)
+    // An attempt is under way: an address that was learnt just now need not wait for the next copy.
+    if (target !== undefined && dial.initiation !== undefined && !dial.suspended) sendTo(state, now, dial.initiation, target)
+  }
+}
+
+/** A socket was opened: addresses that could not be reached before may be now. */
+export function onSocketOpened(state: SessionState, now: Now): void {
+  if (state.dial !== undefined) addTargets(state, now, state.dial, state.dial.addresses)
+  state.remotes?.hurry(now.mono)
 }
 
 /** The newest wishes first; of 16, older ones make room. */

@@ -103,7 +103,15 @@ export class Endpoint implements EndpointContract {
   #linkOpened(now: Now, id: LinkId, info: LinkInfo): void {
     const { links } = this.#node
     const link = links.open(id, info)
-    if (!link.reliable || info.token === undefined) return
+    if (!link.reliable) {
+      for (const connection of this.#sessionsOn(link)) {
+        if (connection.state.phase === 'closing') continue
+        connection.socketOpened(now)
+        this.#node.reschedule(connection)
+      }
+      return
+    }
+    if (info.token === undefined) return
     link.dialer = links.answered(info.token)
     if (link.dialer === undefined) {
       links.end(id)
