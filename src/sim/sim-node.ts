@@ -30,6 +30,8 @@ export interface SimNodeOptions {
   readonly memory?: number
   readonly peers?: readonly PeerRecord[]
   readonly invites?: readonly InviteRecord[]
+  /** Drawn when absent; a node that restarts keeps it. */
+  readonly resetKey?: Uint8Array
   /** Datagrams of one burst; 1 is a driver without GSO. */
   readonly segmentsMax?: number
   /** Microseconds until the driver gives a transmit slab back; 0 or absent = at once. */
@@ -85,7 +87,7 @@ export class SimNode implements PumpHost {
     const arena = new Arena(options.memory ?? 8 << 20)
     this.endpoint = new Endpoint({
       provider: options.provider, seed: options.seed, arena, config: { ...defaultConfig, ...options.config }, peers: options.peers ?? [],
-      invites: options.invites ?? [], resetKey: options.provider.random(new Uint8Array(32)), now: options.scheduler.clock(),
+      invites: options.invites ?? [], resetKey: options.resetKey ?? options.provider.random(new Uint8Array(32)), now: options.scheduler.clock(),
     })
     this.pump = new Pump(this.endpoint, this, TRANSMIT_SLAB)
     this.#slab = arena.allocate(RECEIVE_SLAB)

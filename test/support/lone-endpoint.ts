@@ -35,6 +35,8 @@ export interface LoneOptions {
   readonly peers?: readonly PeerRecord[]
   readonly invites?: readonly InviteRecord[]
   readonly memory?: number
+  /** Since when it runs. By default long enough to be silent about indexes it does not know. */
+  readonly age?: number
 }
 
 /** An endpoint without a world: the test is its drivers, its clock and its peers, one datagram at a time. */
@@ -57,7 +59,8 @@ export class LoneEndpoint {
     const arena = new Arena(options.memory ?? 4 << 20)
     this.endpoint = new Endpoint({
       provider: options.provider, seed: options.seed, arena, config: { ...defaultConfig, ...options.config }, peers: options.peers ?? [],
-      invites: options.invites ?? [], resetKey: new Uint8Array(32).fill(0x77), now: this.now,
+      invites: options.invites ?? [], resetKey: new Uint8Array(32).fill(0x77),
+      now: { mono: toInstant(this.mono - (options.age ?? 960 * second)), wall: toWallTime(this.wall) },
     })
     this.#receiveSlab = arena.allocate(RECEIVE_SLAB)
     this.#transmitSlab = arena.allocate(TRANSMIT_SLAB)

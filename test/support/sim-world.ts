@@ -56,6 +56,8 @@ export class Player implements SimApp {
   readonly #world: SimWorld
   readonly #seed: Uint8Array
   readonly #config: Partial<CoreConfig>
+  /** As in the store: the same after a restart. */
+  readonly #resetKey: Uint8Array
 
   constructor(world: SimWorld, name: string, seed: number, host: string, config: Partial<CoreConfig>) {
     this.name = name
@@ -63,6 +65,7 @@ export class Player implements SimApp {
     this.#seed = new Uint8Array(32).fill(seed)
     this.#config = config
     this.provider = new WatchedProvider(world.random.fork())
+    this.#resetKey = this.provider.random(new Uint8Array(32))
     this.node = this.#start(encodeAddress(host, 7000)!)
   }
 
@@ -80,7 +83,7 @@ export class Player implements SimApp {
     const invites: InviteRecord[] = values.flatMap((value) => value.kind === 'invite' ? [value.record] : [])
     const node = new SimNode({
       scheduler: this.#world.scheduler, network: this.#world.network, provider: this.provider, seed: this.#seed, address, config: this.#config,
-      memory: 2 << 20, peers, invites,
+      memory: 2 << 20, peers, invites, resetKey: this.#resetKey,
     })
     node.app = this
     return node

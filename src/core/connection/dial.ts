@@ -5,6 +5,7 @@ import type { Initiation } from '../session/initiation.ts'
 import { allows, tierOf } from '../path/path-policy.ts'
 import { cancelDials, mayDialTcp } from './carrier-dials.ts'
 import { Dial, type DialTarget } from './dial-campaign.ts'
+import type { Keys } from './keys.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
@@ -19,6 +20,8 @@ export const TARGETS_MAX = 16
 const COPIES_WITHOUT_ANSWER = 5
 /** After a COOKIE the same A goes again at once, at most this often per address. */
 const COOKIE_RESEND: Duration = second
+/** WIRE.md §3.10: handshakes because of a RESET are at least this far apart. */
+const RESET_PAUSE: Duration = 5 * second
 /** Other addresses of a handshake that are kept as paths to try. */
 const OTHERS_MAX = 4
 /** A dial that gave way to the peer's own waits this long for it (WIRE.md §3.9). */
@@ -187,6 +190,18 @@ export function onCookie(state: SessionState, now: Now, address: Uint8Array, byt
   target.resentAt = now.mono
   sendTo(state, now, dial.initiation, target)
   return true
+}
+
+/**
+ * The peer says that it does not know these keys. Nothing ends: a handshake shows whether it still has the session. False when
+ * they are not those we seal with (previous ones may be forgotten over there a moment earlier), when a handshake is under way,
+ * or when one was begun for the same reason less than 5 s ago.
+ */
+export function onReset(state: SessionState, now: Now, keys: Keys): boolean {
+  if (state.phase !== 'open' || keys !== state.current || state.active === undefined || state.dial !== undefined) return false
+  if (state.resetAt !== never && now.mono < after(state.resetAt, RESET_PAUSE)) return false
+  state.resetAt = now.mono
+  return beginDial(state, now, [state.active.address], true)
 }
 
 /** The peer dials us at the same moment and its dial goes first: ours is silent, but a B to it is still good. */

@@ -128,6 +128,8 @@ export class SessionState {
   closeWantedAt: Instant = never
   closeSentAt: Instant = never
   unreachableSince: Instant = never
+  /** When a RESET last made us begin a handshake. */
+  resetAt: Instant = never
   lastReceivedAt: Instant = never
   lastSentAt: Instant = never
   /** Keys became dirty or changed: their timers are to be set anew. */

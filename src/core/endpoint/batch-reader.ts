@@ -12,6 +12,7 @@ import type { Handshakes } from './handshakes.ts'
 import type { Link } from './links.ts'
 import type { Node } from './node.ts'
 import type { IndexEntry } from './receiver-index.ts'
+import type { Resets } from './resets.ts'
 import type { Responder } from './responder.ts'
 
 /** Datagrams opened by one call into the provider. */
@@ -27,6 +28,7 @@ export class BatchReader {
   readonly #node: Node
   readonly #handshakes: Handshakes
   readonly #responder: Responder
+  readonly #resets: Resets
   readonly #opens = new AeadBatch(OPENS_MAX)
   readonly #entries: Openable[] = []
   readonly #rows = new Int32Array(OPENS_MAX)
@@ -34,10 +36,11 @@ export class BatchReader {
   #lastIndex = 0
   #lastEntry: Openable | undefined
 
-  constructor(node: Node, handshakes: Handshakes, responder: Responder) {
+  constructor(node: Node, handshakes: Handshakes, responder: Responder, resets: Resets) {
     this.#node = node
     this.#handshakes = handshakes
     this.#responder = responder
+    this.#resets = resets
   }
 
   read(now: Now, batch: ReceiveBatch): void {
@@ -91,7 +94,7 @@ export class BatchReader {
         this.#handshakes.onCookie(now, addressOf(batch, row), bytes, offset)
         return
       case datagramKind.reset:
-        node.counters.add('drop_reset')
+        this.#resets.onReset(now, bytes, offset)
         return
       case datagramKind.hint:
         node.counters.add('drop_hint')
@@ -141,6 +144,7 @@ export class BatchReader {
       const found = node.index.get(index)
       if (found === undefined || found.kind === 'initiation' || found.kind === 'rekey') {
         node.counters.add(found === undefined ? 'drop_unknown_index' : 'drop_no_keys')
+        if (found === undefined) this.#resets.answer(now, index, batch.link[row]! as LinkId, batch.address, row * ADDRESS_SIZE)
         node.links.fault(node.links.get(batch.link[row]! as LinkId))
         return
       }

@@ -18,6 +18,7 @@ import { Handshakes } from './handshakes.ts'
 import type { Link } from './links.ts'
 import { earliest, Node, type EndpointOptions } from './node.ts'
 import { Rekeys } from './rekeys.ts'
+import { Resets } from './resets.ts'
 import { Responder } from './responder.ts'
 import type { PeerEntry } from './roster.ts'
 import { channelStats, peerStats, peerWhy } from './stats.ts'
@@ -64,7 +65,7 @@ export class Endpoint implements EndpointContract {
     this.#node.handshakes = this.#handshakes
     this.#node.rekeyService = new Rekeys(this.#node, this.#handshakes)
     this.#responder = new Responder(this.#node, this.#handshakes, options.now)
-    this.#reader = new BatchReader(this.#node, this.#handshakes, this.#responder)
+    this.#reader = new BatchReader(this.#node, this.#handshakes, this.#responder, new Resets(this.#node, options.now))
     this.#inviteCheckAt = toInstant(options.now.mono + INVITE_CHECK)
     this.#scheduleHousekeeping(options.now)
   }

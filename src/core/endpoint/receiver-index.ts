@@ -5,9 +5,15 @@ import type { Initiation } from '../session/initiation.ts'
 import type { RekeyInitiation } from '../session/rekey.ts'
 import type { HalfOpen } from './half-open.ts'
 
+export interface KeysEntry {
+  readonly kind: 'keys'
+  readonly keys: Keys
+  readonly connection: Connection
+}
+
 /** What a receiver index names. */
 export type IndexEntry =
-  | { readonly kind: 'keys'; readonly keys: Keys; readonly connection: Connection }
+  | KeysEntry
   | { readonly kind: 'initiation'; readonly initiation: Initiation; readonly connection: Connection }
   /** A rekey of ours that is under way: nothing may come under it yet. */
   | { readonly kind: 'rekey'; readonly initiation: RekeyInitiation }
@@ -22,6 +28,8 @@ export class ReceiverIndex {
   readonly #entries = new Map<number, IndexEntry>()
   /** Index → when it died, oldest first. BOUNDED: the oldest goes. */
   readonly #tombstones = new Map<number, Instant>()
+  /** Live keys by the peer's index, to find who a RESET speaks of. Of two peers with one index the later stays: a RESET is a hint. */
+  readonly #byRemote = new Map<number, KeysEntry>()
   readonly #random: () => number
 
   /** @param random a uniform u32 from the CSPRNG */
@@ -52,11 +60,27 @@ export class ReceiverIndex {
 
   set(index: number, entry: IndexEntry): void {
     this.#entries.set(index, entry)
+    if (entry.kind === 'keys') this.#byRemote.set(entry.keys.remoteIndex, entry)
+  }
+
+  /** The live keys under which the peer receives at this index of its own. */
+  findByRemote(remoteIndex: number): KeysEntry | undefined {
+    return this.#byRemote.get(remoteIndex)
+  }
+
+  /** Whether the index was in use until a short while ago. */
+  isBuried(now: Instant, index: number): boolean {
+    const at = this.#tombstones.get(index)
+    return at !== undefined && now - at < TOMBSTONE_TIME
   }
 
   /** Forgets an index. `buried`: it was in use, so it stays taken for a while. */
   remove(now: Instant, index: number, buried: boolean): void {
-    if (!this.#entries.delete(index) || !buried) return
+    const entry = this.#entries.get(index)
+    if (entry === undefined) return
+    this.#entries.delete(index)
+    if (entry.kind === 'keys' && this.#byRemote.get(entry.keys.remoteIndex) === entry) this.#byRemote.delete(entry.keys.remoteIndex)
+    if (!buried) return
     this.#tombstones.set(index, now)
     for (const [oldest, at] of this.#tombstones) {
       if (this.#tombstones.size <= TOMBSTONES_MAX && now - at < TOMBSTONE_TIME) break

@@ -1,6 +1,6 @@
 /** Datagrams of every other kind: nothing is thrown, answered or kept, and each is counted under exactly one reason. */
 import { describe, expect, it } from 'vitest'
-import { concat, writeU32, writeU64 } from '../../../src/core/base/bytes.ts'
+import { concat, readU32, writeU32, writeU64 } from '../../../src/core/base/bytes.ts'
 import type { LinkId } from '../../../src/core/base/domain.ts'
 import { SeededRandom } from '../../../src/sim/random.ts'
 import { SimProvider } from '../../../src/sim/sim-provider.ts'
@@ -154,7 +154,7 @@ describe('the replay window', () => {
 })
 
 describe('indexes', () => {
-  it('an unknown, pending, half-open or buried one is not answered', () => {
+  it('an unknown, pending or half-open one is not answered, a buried one with a RESET of half the size', () => {
     const scene = setUp(7)
     const { lone, peer } = scene
     const other = address('192.0.2.9')
@@ -168,7 +168,9 @@ describe('indexes', () => {
     confirm[20]! ^= 1
     expect(reasonOf(lone, confirm)).toBe('drop_authentication')
     lone.receive({ from: PEER, bytes: session.seal(close(0)) })
-    expect([reasonOf(lone, session.seal(ping)), lone.endpoint.tables()['sessions']]).toEqual(['drop_unknown_index', 0])
+    const reset = lone.receive({ from: PEER, bytes: session.seal(ping) })
+    expect([reset.map(({ bytes }) => [bytes[0], bytes.length, readU32(bytes, 4)]), lone.endpoint.tables()['sessions']]).toEqual([[[0x63, 24, session.remoteIndex]], 0])
+    expect(reasonOf(lone, session.seal(ping))).toBe('drop_unknown_index')
     lone.act((endpoint, now) => endpoint.connect(now, peer.id, { addresses: [other], now: true }))
     const [a] = lone.advance(0)
     const pending = session.seal(ping)
