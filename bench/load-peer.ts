@@ -136,6 +136,10 @@ export class LoadPeer implements PumpHost {
     // These peers open no channels.
   }
 
+  onNotices(): void {
+    // Nothing here is to be confirmed, and nothing is dropped.
+  }
+
   onReleases(): void {
     // … and send nothing.
   }

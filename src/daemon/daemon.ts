@@ -6,7 +6,7 @@ import { toHex, wipe } from '../core/base/bytes.ts'
 import type { LinkKind, LinkState } from '../core/base/domain.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { after, millisecond, type Instant } from '../core/base/time.ts'
-import type { EndpointEvent, MessageBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
+import type { EndpointEvent, MessageBatch, NoticeBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
 import { Endpoint } from '../core/endpoint/endpoint.ts'
 import type { HelloRequest, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
 import { checkSocketPath } from '../core/wire/ipc-path.ts'
@@ -239,6 +239,10 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#router.onReleases(batch)
   }
 
+  onNotices(batch: NoticeBatch): void {
+    this.#router.onNotices(batch)
+  }
+
   onEvent(event: EndpointEvent): void {
     if (this.#barriers > 0 && event.kind !== 'persist' && event.kind !== 'drained') {
       this.#held.push(event)
@@ -273,9 +277,6 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       case 'channel-closed':
       case 'writable':
         this.#router.onEvent(event)
-        return
-      case 'delivered':
-      case 'dropped':
         return
       case 'drained':
         this.#onDrained?.()

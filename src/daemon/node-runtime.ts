@@ -1,4 +1,4 @@
-import type { LinkId, LinkInfo, ReceiveBatch, TransmitBatch, EndpointAction, EndpointEvent, MessageBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
+import type { LinkId, LinkInfo, ReceiveBatch, TransmitBatch, EndpointAction, EndpointEvent, MessageBatch, NoticeBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
 import type { Endpoint } from '../core/endpoint/endpoint.ts'
 import { Pump, type PumpHost } from '../core/endpoint/pump.ts'
 import { never, toInstant, type Instant, type Now } from '../core/base/time.ts'
@@ -15,6 +15,7 @@ const FAR: Instant = toInstant(1e300)
 export interface RuntimeSink {
   onMessages(batch: MessageBatch): void
   onReleases(batch: ReleaseBatch): void
+  onNotices(batch: NoticeBatch): void
   onEvent(event: EndpointEvent): void
   /** The turn is over: write what was gathered. */
   flush(): void
@@ -138,6 +139,10 @@ export class NodeRuntime implements PumpHost, ConnectionHost {
 
   onReleases(batch: ReleaseBatch): void {
     this.#sink.onReleases(batch)
+  }
+
+  onNotices(batch: NoticeBatch): void {
+    this.#sink.onNotices(batch)
   }
 
   onEvent(event: EndpointEvent): void {

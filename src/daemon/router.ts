@@ -1,6 +1,6 @@
 import { PosternError } from '../core/base/errors.ts'
 import { after, millisecond, never } from '../core/base/time.ts'
-import { MESSAGE_COST, MESSAGE_GAP_BEFORE, type ChannelHandle, type EndpointEvent, type MessageBatch, type OutgoingMessage, type PeerHandle, type ReleaseBatch, type SendResult } from '../core/endpoint/contract.ts'
+import { MESSAGE_COST, MESSAGE_GAP_BEFORE, type ChannelHandle, type EndpointEvent, type MessageBatch, type NoticeBatch, type OutgoingMessage, type PeerHandle, type ReleaseBatch, type SendResult } from '../core/endpoint/contract.ts'
 import { MESSAGE_GAP, LANE_OF_CHANNEL } from '../core/wire/ipc.ts'
 import {
   channelEndCode, type ChannelAcceptRequest, type ChannelAcceptResult, type ChannelCloseRequest, type ChannelEnd, type ChannelOpenRequest, type ChannelOpenResult,
@@ -241,6 +241,13 @@ export class Router {
       if (route === undefined) continue
       route.owed += batch.cost[i]!
       this.#giveCredit(route)
+    }
+  }
+
+  onNotices(batch: NoticeBatch): void {
+    for (let i = 0; i < batch.count; i++) {
+      const route = this.#routes.get(batch.channel[i]! as ChannelHandle)
+      route?.owner.client.sendNotice(route.number, batch.what[i]!, batch.reason[i]!, batch.firstTag[i]!, batch.lastTag[i]!)
     }
   }
 

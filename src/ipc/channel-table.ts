@@ -10,6 +10,13 @@ import type { NewChannel } from './handler.ts'
  */
 export type ChannelState = 'opening' | 'offered' | 'accepting' | 'open'
 
+export interface KeptNotice {
+  readonly what: number
+  readonly reason: number
+  readonly firstTag: number
+  readonly lastTag: number
+}
+
 /** One channel of one client, with both credit accounts of WIRE.md §8.3, in cost. */
 export interface ChannelRow {
   readonly number: number
@@ -37,6 +44,8 @@ export interface ChannelRow {
   repeatedTag: number
   /** Messages of an unreliable channel went with a connection: the next one says so. */
   gap: boolean
+  /** What became of its messages, while it cannot be told. */
+  readonly notices: KeptNotice[]
   /** It ended, and the client is told behind the messages that wait. */
   end: ChannelEnd | undefined
 }
@@ -60,7 +69,7 @@ export class ChannelTable {
     const row: ChannelRow = {
       number: this.#next++, context: channel.context, mode: channel.mode, handle, deadlineMs: channel.deadlineMs, state,
       sendBalance: 0, maxMessage: 0, window: channel.credit, deliveryBalance: channel.credit, nextDelivery: 0, held: [],
-      retained: channel.mode.startsWith('reliable') ? new RetainedMessages() : undefined, acceptedTag: 0, repeatedTag: 0, gap: false, end: undefined,
+      retained: channel.mode.startsWith('reliable') ? new RetainedMessages() : undefined, acceptedTag: 0, repeatedTag: 0, gap: false, notices: [], end: undefined,
     }
     this.#rows.set(row.number, row)
     return row

@@ -36,6 +36,9 @@ export interface ClientChannelsOptions {
   readonly counters: Counters<IpcCounterName>
 }
 
+/** Runs of notices of one channel that are kept while its client is away; more are lost, and counted. */
+const NOTICES_KEPT_MAX = 1024
+
 class MessageView implements IncomingMessage {
   channel = 0
   context = 0
@@ -91,6 +94,7 @@ export class ClientChannels {
   announce(row: ChannelRow): void {
     for (const frame of row.held) this.#outbox().frames.appendFrame(frame)
     row.held = []
+    if (row.notices.length > 0) this.#tellNotices(row)
     if (row.retained !== undefined && row.retained.unsent > 0) this.#backlog.add(row)
     this.#queued()
   }
@@ -156,6 +160,7 @@ export class ClientChannels {
     const view = this.#view
     for (const row of this.#backlog) {
       const { retained } = row
+      if (row.notices.length > 0) this.#tellNotices(row)
       while (retained !== undefined && retained.unsent > 0) {
         if (outbox.congested) {
           outbox.wantRoom()
@@ -200,7 +205,7 @@ export class ClientChannels {
       this.#restart(row, received.get(row.number))
       row.repeatedTag = row.acceptedTag
       channels.push({ channel: row.number, acceptedTag: row.acceptedTag, sendCredit: row.sendBalance })
-      if ((row.retained?.unsent ?? 0) > 0 || row.end !== undefined) this.#backlog.add(row)
+      if ((row.retained?.unsent ?? 0) > 0 || row.end !== undefined || row.notices.length > 0) this.#backlog.add(row)
     }
     return channels
   }
@@ -229,6 +234,21 @@ export class ClientChannels {
     if (row.end === undefined) this.#handler.onCredit(this.#client, row.number, row.context, taken)
   }
 
+  /** The client cannot be told now: it is when it has come back, or has the answer to open. */
+  #keepNotice(row: ChannelRow, what: number, reason: number, firstTag: number, lastTag: number): void {
+    if (row.notices.length === NOTICES_KEPT_MAX) {
+      this.#counters.add('ipc_notices_lost')
+      return
+    }
+    row.notices.push({ what, reason, firstTag, lastTag })
+    if (this.#detached) this.#backlog.add(row)
+  }
+
+  #tellNotices(row: ChannelRow): void {
+    for (const { what, reason, firstTag, lastTag } of row.notices.splice(0)) this.#outbox().frames.appendNotice(row.number, what, reason, firstTag, lastTag)
+    this.#queued()
+  }
+
   #tellEnd(row: ChannelRow, end: ChannelEnd): void {
     this.table.remove(row.number)
     this.#ended.add(row)
@@ -237,6 +257,18 @@ export class ClientChannels {
 
   #write(row: ChannelRow, flags: number, lane: number, id: number, bytes: Uint8Array, offset: number, length: number): void {
     this.#outbox().frames.appendMessage(row.number, flags, lane, row.handle, id, bytes, offset, length)
+    this.#queued()
+  }
+
+  /** What became of messages of the client. */
+  notice(channel: number, what: number, reason: number, firstTag: number, lastTag: number): void {
+    const row = this.table.get(channel)
+    if (row === undefined || row.end !== undefined) return
+    if (this.#detached || row.state === 'opening') {
+      this.#keepNotice(row, what, reason, firstTag, lastTag)
+      return
+    }
+    this.#outbox().frames.appendNotice(channel, what, reason, firstTag, lastTag)
     this.#queued()
   }
 

@@ -115,6 +115,8 @@ export interface IpcClient {
   deliveryCredit(channel: number): number
   /** The client may write `add` more on a channel, in cost. The first credit is `sendCredit` in the answer to open or accept. */
   sendCredit(channel: number, add: number): void
+  /** What became of the client's messages with tags `firstTag` … `lastTag`; `what` and `reason` are the numbers of WIRE.md §8.3. */
+  sendNotice(channel: number, what: number, reason: number, firstTag: number, lastTag: number): void
   notify<N extends Exclude<IpcEventName, 'event.channel.incoming' | 'event.channel.closed' | 'event.bye'>>(name: N, params: IpcEvents[N]): void
   /** Takes nothing more from the client until {@link resume}; not even that it left is noticed, nor the credit it gives. */
   pause(): void

@@ -117,6 +117,10 @@ export class IpcSession implements IpcClient {
     return this.#channels.table.get(channel)?.deliveryBalance ?? 0
   }
 
+  sendNotice(channel: number, what: number, reason: number, firstTag: number, lastTag: number): void {
+    if (this.#lives) this.#channels.notice(channel, what, reason, firstTag, lastTag)
+  }
+
   sendCredit(channel: number, add: number): void {
     if (this.#lives) this.#channels.grant(channel, add)
   }

@@ -4,7 +4,7 @@ import type { LinkId } from '../core/base/domain.ts'
 import { never, toWallTime, type Instant, type Now } from '../core/base/time.ts'
 import { defaultConfig, type CoreConfig } from '../core/connection/config.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
-import { ReceiveBatch, type EndpointEvent, type InviteRecord, type MessageBatch, type PeerRecord, type ReleaseBatch, type TransmitBatch } from '../core/endpoint/contract.ts'
+import { ReceiveBatch, type EndpointEvent, type InviteRecord, type MessageBatch, type NoticeBatch, type PeerRecord, type ReleaseBatch, type TransmitBatch } from '../core/endpoint/contract.ts'
 import { Endpoint } from '../core/endpoint/endpoint.ts'
 import { Pump, type PumpHost } from '../core/endpoint/pump.ts'
 import type { SimNetwork } from './network.ts'
@@ -44,6 +44,7 @@ export interface SimNodeOptions {
 export interface SimApp {
   onMessages(node: SimNode, batch: MessageBatch): void
   onReleases(node: SimNode, batch: ReleaseBatch): void
+  onNotices?(node: SimNode, batch: NoticeBatch): void
   onEvent(node: SimNode, event: EndpointEvent): void
   /** Everything that came of this turn was handed out. */
   onTurn?(node: SimNode): void
@@ -169,6 +170,10 @@ export class SimNode implements PumpHost {
 
   onReleases(batch: ReleaseBatch): void {
     this.app?.onReleases(this, batch)
+  }
+
+  onNotices(batch: NoticeBatch): void {
+    this.app?.onNotices?.(this, batch)
   }
 
   onEvent(event: EndpointEvent): void {

@@ -69,11 +69,11 @@ function checkSession(name: string, state: SessionState, machine: Machine): void
 
 function checkChannel(name: string, state: SessionState, channel: Channel, machine: Machine): void {
   const say = (what: string): string => `${name}, channel ${channel.id}: ${what}`
-  hold(!channel.reliable || channel.queue.charged <= channel.sendLimit, () => say(`charged ${channel.queue.charged} of a window of ${channel.sendLimit}`))
+  hold(!channel.reliable || channel.count.charged <= channel.sendLimit, () => say(`charged ${channel.count.charged} of a window of ${channel.sendLimit}`))
   hold(channel.counted <= channel.receiveLimit && channel.consumed <= channel.counted, () => say(`consumed ${channel.consumed}, counted ${channel.counted}, limit ${channel.receiveLimit}`))
   hold(channel.receiveLimit <= channel.consumed + state.host.config.maxChannelData, () => say(`a window of ${channel.receiveLimit - channel.consumed} is open`))
   // New data may wait for credit or for ACCEPT; lost data waits for nothing.
-  hold(!channel.queue.hasLost || channel.scheduled || channel.state === 'closed', () => say('has something to send again and does not stand in its lane'))
+  hold(channel.state === 'closed' || channel.streams.every(({ queue, scheduled }) => !queue.hasLost || scheduled), () => say('has something to send again and does not stand in its lane'))
   const side = machine.sides.get(channel.handle)
   if (side !== undefined) checkSide(side, channel, say)
 }
@@ -120,7 +120,7 @@ export function checkPair(a: SessionState, b: SessionState): void {
   for (const channel of a.channels.values()) {
     const peer = b.channels.get(channel.id)
     if (peer === undefined || !channel.reliable) continue
-    hold(peer.counted <= channel.queue.charged, () => `channel ${channel.id}: ${peer.counted} counted, ${channel.queue.charged} charged`)
+    hold(peer.counted <= channel.count.charged, () => `channel ${channel.id}: ${peer.counted} counted, ${channel.count.charged} charged`)
   }
 }
 

@@ -55,8 +55,8 @@ describe('planted bugs', () => {
 
   it('a flow-control window that is off by one', () => {
     const packNew = original(SendQueue.prototype, 'packNew')
-    vi.spyOn(SendQueue.prototype, 'packNew').mockImplementation(function (this: SendQueue, bytes, at, end, capacity, allowance, limit, log) {
-      return packNew.call(this, bytes, at, end, capacity, allowance + 1, limit, log)
+    vi.spyOn(SendQueue.prototype, 'packNew').mockImplementation(function (this: SendQueue, bytes, at, end, capacity, allowance, limit, log, now) {
+      return packNew.call(this, bytes, at, end, capacity, allowance + 1, limit, log, now)
     })
     expect(firstFailure()).toMatch(/charged \d+ of a (session )?window of \d+/)
   })

@@ -35,7 +35,8 @@ export const lanes = ['critical', 'high', 'normal', 'low'] as const
 export type Lane = (typeof lanes)[number]
 export type Overflow = 'block' | 'drop-oldest' | 'drop-newest' | 'drop-lowest-lane'
 
-export type SendResult = 'queued' | 'blocked' | 'closed' | 'too-large'
+/** `dropped`: taken, and dropped at once by the channel's policy or because it was late; counted, and told to who asked. */
+export type SendResult = 'queued' | 'dropped' | 'blocked' | 'closed' | 'too-large'
 
 export type PeerState = 'connected' | 'dialing' | 'unreachable' | 'offline'
 
@@ -54,4 +55,8 @@ export type EndReason =
 export const pathRules = ['first', 'only', 'migrated', 'preferred', 'tier', 'policy', 'black_hole', 'refused', 'closed'] as const
 export type PathRule = (typeof pathRules)[number]
 
-export type DropReason = 'none' | 'deadline' | 'drop-oldest' | 'drop-newest' | 'lane' | 'superseded' | 'peer-gone' | 'channel-closed' | 'too-large-for-path' | 'no-credit'
+/** Why a message was not delivered. Index is the number in a NOTICE (WIRE.md §8.3); `none`: it was lost on its way, or came in part only. */
+export const dropReasons = ['none', 'deadline', 'drop-oldest', 'drop-newest', 'lane', 'superseded', 'peer-gone', 'channel-closed', 'too-large-for-path', 'no-credit'] as const
+export type DropReason = (typeof dropReasons)[number]
+/** Name → number. */
+export const dropReason: Readonly<Record<DropReason, number>> = Object.fromEntries(dropReasons.map((name, i) => [name, i])) as Record<DropReason, number>

@@ -3,11 +3,13 @@ import type { ByteReader } from '../base/varint.ts'
 import { ACK_RANGES_SENT } from '../flow/ack-ranges.ts'
 import { newAckSample } from '../flow/congestion.ts'
 import {
-  PACKET_ACKED, PACKET_LOST, PACKET_NONE, PACKET_PROBED, PACKET_SENT, PACKET_SKIPPED, RECORD_CLOSE, RECORD_FRAGMENT, RECORD_HANDSHAKE, RECORD_OPEN, RECORD_RUN,
+  PACKET_ACKED, PACKET_LOST, PACKET_NONE, PACKET_PROBED, PACKET_SENT, PACKET_SKIPPED, RECORD_CLOSE, RECORD_FRAGMENT, RECORD_HANDSHAKE, RECORD_KIND_MASK,
+  RECORD_OPEN, RECORD_RUN, RECORD_SKIP,
 } from '../flow/sent-packets.ts'
 import { closeCodes } from '../wire/frame.ts'
 import { tryFinish } from './channels.ts'
-import type { Channel } from './channel.ts'
+import { MODE_RELIABLE_UNORDERED, type Channel } from './channel.ts'
+import { wantData } from './control.ts'
 import type { Keys } from './keys.ts'
 import { detectLoss } from './loss.ts'
 import { settleQueue } from './send.ts'
@@ -197,13 +199,18 @@ function framesAcked(state: SessionState, order: number): void {
     if (frames[at] === RECORD_HANDSHAKE) continue
     const channel = state.channelById(frames[at + 1]!)
     if (channel === undefined) continue
-    switch (frames[at]) {
+    const kind = frames[at]!
+    switch (kind & RECORD_KIND_MASK) {
       case RECORD_RUN:
-        channel.queue.onAckedRun(frames[at + 2]!, frames[at + 3]!)
+        channel.queueOf(kind).onAckedRun(frames[at + 2]!, frames[at + 3]!)
         noteRoom(state, channel)
         break
       case RECORD_FRAGMENT:
-        channel.queue.onAckedFragment(frames[at + 2]!, frames[at + 3]!, frames[at + 4]!)
+        channel.queueOf(kind).onAckedFragment(frames[at + 2]!, frames[at + 3]!, frames[at + 4]!)
+        noteRoom(state, channel)
+        break
+      case RECORD_SKIP:
+        channel.queueOf(kind).onAckedSkip(frames[at + 2]!)
         noteRoom(state, channel)
         break
       case RECORD_OPEN:
@@ -225,5 +232,7 @@ function framesAcked(state: SessionState, order: number): void {
 
 function noteRoom(state: SessionState, channel: Channel): void {
   settleQueue(state, channel)
-  if (channel.state === 'closing' && channel.queue.messages === 0) tryFinish(state, channel)
+  // The window of ids may have moved.
+  if (channel.mode === MODE_RELIABLE_UNORDERED) wantData(state, channel)
+  if (channel.state === 'closing' && channel.queuedMessages === 0) tryFinish(state, channel)
 }

@@ -1,7 +1,7 @@
 import { deliveryModes, lanes, type ChannelHandle, type Overflow } from '../base/domain.ts'
 import { after, never, type Now } from '../base/time.ts'
 import { channelCodes, closeCodes, type ChannelCloseFrame, type ChannelOpenFrame } from '../wire/frame.ts'
-import { Channel, isBuiltMode, type ChannelIdentity } from './channel.ts'
+import { Channel, type ChannelIdentity } from './channel.ts'
 import { wantControl, wantData } from './control.ts'
 import { consumedPassed, leaveShare, moveShare, settleClosed, settleRest } from './flow-control.ts'
 import type { ConnectionHost } from './host.ts'
@@ -30,7 +30,7 @@ function create(state: SessionState, now: Now, identity: Omit<ChannelIdentity, '
   const { host, limits } = state
   const share = state.share(consumer, now.mono)
   const channel = host.allocateChannel(state.slot, (handle: ChannelHandle) =>
-    new Channel({ ...identity, handle }, credit, share, { send: limits.maxChannelData, receive: host.config.maxChannelData }, state.memory, host.deliveries))
+    new Channel({ ...identity, handle }, credit, share, { send: limits.maxChannelData, receive: host.config.maxChannelData }, state))
   if (channel === undefined) {
     if (share.channels === 0) state.shares.delete(consumer)
     return undefined
@@ -78,10 +78,6 @@ export function onOpenFrame(state: SessionState, now: Now, frame: ChannelOpenFra
   channel.sendLimit += frame.credit
   channel.openAcked = true
   channel.state = 'incoming'
-  if (!isBuiltMode(frame.mode)) {
-    refuse(state, now, channel, channelCodes.refused, 'delivery mode not supported')
-    return
-  }
   if (state.channels.size > state.host.config.maxChannels) {
     refuse(state, now, channel, channelCodes.limit, 'too many channels')
     return
@@ -160,7 +156,7 @@ function beginClosing(state: SessionState, now: Now, channel: Channel): void {
 
 /** CHANNEL_CLOSE says the number of messages sent, so it waits until all of them were sent once. */
 export function tryCloseFrame(state: SessionState, channel: Channel): void {
-  if (channel.state !== 'closing' || channel.closeVersion > 0 || channel.queue.hasNew) return
+  if (channel.state !== 'closing' || channel.closeVersion > 0 || channel.hasNew) return
   channel.closeVersion = CLOSE_AFTER_QUEUE
   channel.closeWanted = true
   wantControl(state, channel)
@@ -187,8 +183,8 @@ export function onCloseFrame(state: SessionState, now: Now, frame: ChannelCloseF
 /** Ends both directions now: queues go, the peer is told, and with `tell` the owner is. */
 function abortChannel(state: SessionState, now: Now, channel: Channel, code: number, reason: string, by: 'peer' | 'local' | 'session', tell: boolean): void {
   channel.closeLocal = { abort: true, code: by === 'peer' ? channelCodes.done : code, reason: by === 'peer' ? '' : reason }
-  state.lanes.remove(channel)
-  channel.queue.clear()
+  leaveLanes(state, channel)
+  channel.clearQueues('channel-closed')
   forgetQueue(state, channel)
   channel.receiver.clear()
   channel.acceptWanted = false
@@ -214,7 +210,7 @@ export function tryFinish(state: SessionState, channel: Channel): void {
     return
   }
   if (channel.state !== 'closing' || !channel.closeAcked || channel.closeRemote === undefined) return
-  if (channel.queue.messages > 0 || !channel.receiver.finished(channel.closeRemote.final)) return
+  if (channel.queuedMessages > 0 || !channel.receiver.finished(channel.closeRemote.final)) return
   channel.state = 'closed'
   const byPeer = channel.closeLocal === undefined
   const { code, reason } = channel.closeLocal ?? channel.closeRemote
@@ -235,12 +231,17 @@ function remove(state: SessionState, channel: Channel): void {
   state.host.releaseChannel(channel)
 }
 
+function leaveLanes(state: SessionState, channel: Channel): void {
+  for (const stream of channel.streams) state.lanes.remove(stream)
+}
+
 /** The session is done with it. */
 function leave(state: SessionState, channel: Channel): void {
   settleRest(state, channel)
-  channel.queue.clear()
+  // A channel that closed has nothing queued any more: if there is, its session ends.
+  channel.clearQueues('peer-gone')
   forgetQueue(state, channel)
-  state.lanes.remove(channel)
+  leaveLanes(state, channel)
   leaveShare(state, channel.share)
   state.channels.delete(channel.id)
   if (state.lastChannel === channel) state.lastChannel = undefined
@@ -261,7 +262,7 @@ function expire(state: SessionState, now: Now, channel: Channel): void {
   if (channel.state === 'incoming') {
     state.host.counters.add('channels_timed_out')
     abortChannel(state, now, channel, channelCodes.timeout, 'nobody decided', 'local', true)
-  } else if (channel.state === 'closing' && (channel.queue.messages > 0 || !channel.closeAcked || channel.closeRemote === undefined)) {
+  } else if (channel.state === 'closing' && (channel.queuedMessages > 0 || !channel.closeAcked || channel.closeRemote === undefined)) {
     // Not the code it was closed with: that would say that all of it arrived.
     abortChannel(state, now, channel, channelCodes.timeout, 'did not drain', 'local', true)
   } else if (channel.state === 'closed') {
@@ -306,7 +307,7 @@ export function endAllChannels(state: SessionState, code: number, reason: string
 function lastWord(channel: Channel): { readonly code: number; readonly reason: string; readonly by: 'peer' | 'local' } | undefined {
   const whole = channel.receiver.seal()
   const { closeLocal, closeRemote } = channel
-  if (channel.state !== 'closing' || closeRemote === undefined || closeRemote.final > whole || channel.queue.messages > 0) return undefined
+  if (channel.state !== 'closing' || closeRemote === undefined || closeRemote.final > whole || channel.queuedMessages > 0) return undefined
   const { code, reason } = closeLocal ?? closeRemote
   return { code, reason, by: closeLocal === undefined ? 'peer' : 'local' }
 }

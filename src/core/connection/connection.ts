@@ -8,6 +8,7 @@ import { acceptChannel, closeChannel, endAllChannels, endConsumer, onChannelTime
 import type { Channel } from './channel.ts'
 import type { PeerLimits } from './config.ts'
 import { beginDial, dropTarget, endDial, onDialTimer, onSocketOpened } from './dial.ts'
+import { onDeadlineTimer } from './deadlines.ts'
 import { countDrops } from './drops.ts'
 import { consumedBy } from './flow-control.ts'
 import type { ReadyMember } from './host.ts'
@@ -23,7 +24,7 @@ import { wantsToSend, writeBurst, writeCloseDatagram } from './packet-writer.ts'
 import { addPath, dropLink, findPath, nextPathTimeout, onPathTimer, onPathUsed } from './paths.ts'
 import { onProbeTimer, scheduleProbing } from './probing.ts'
 import { applyPolicy, lostPaths, onRefused, useSource, type HandshakeSource } from './reach.ts'
-import { sendMessage } from './send.ts'
+import { sendMessage, type OutgoingMessage } from './send.ts'
 import { PINGS_MAX, QUIET_TIME, type SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
@@ -182,6 +183,7 @@ export class Connection implements ReadyMember {
     if (timers.take(timer.carrier, now.mono)) onCarrierTimer(state, now)
     if (timers.take(timer.probe, now.mono)) onProbeTimer(state, now)
     if (timers.take(timer.idle, now.mono)) this.#onIdleTimer(now)
+    if (timers.take(timer.deadline, now.mono)) onDeadlineTimer(state, now)
     this.update(now)
   }
 
@@ -252,8 +254,7 @@ export class Connection implements ReadyMember {
     const quiet = now.mono >= last + QUIET_TIME && state.queuedMessages === 0
     if (quiet) {
       for (const channel of state.channels.values()) {
-        channel.queue.trim()
-        channel.receiver.trim()
+        channel.trim()
       }
       state.sent.advanceBase(now.mono)
       state.sent.shrink()
@@ -296,8 +297,8 @@ export class Connection implements ReadyMember {
     this.update(now)
   }
 
-  send(channel: Channel, bytes: Uint8Array, offset: number, length: number): SendResult {
-    const result = sendMessage(this.state, channel, bytes, offset, length)
+  send(now: Now, channel: Channel, message: OutgoingMessage): SendResult {
+    const result = sendMessage(this.state, now.mono, channel, message)
     if (!this.ready) this.state.host.markReady(this)
     return result
   }

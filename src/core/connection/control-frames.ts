@@ -159,7 +159,7 @@ function writeNumbers(state: SessionState, channel: Channel, type: number, value
 }
 
 function openFrameOf(channel: Channel): ChannelOpenFrame {
-  return { channel: channel.id, mode: channel.mode, lane: channel.lane, weight: channel.weight, credit: 0, app: channel.app, meta: channel.meta }
+  return { channel: channel.id, mode: channel.mode, lane: channel.laneDefault, weight: channel.weight, credit: 0, app: channel.app, meta: channel.meta }
 }
 
 /** Bytes that OPEN takes in every datagram of a channel that is not known to the peer yet. */
@@ -184,7 +184,7 @@ export function writeOpen(state: SessionState, keys: Keys, channel: Channel): bo
 
 function writeCloseFrame(state: SessionState, channel: Channel): boolean {
   const { abort, code, reason } = channel.closeLocal ?? { abort: false, code: 0, reason: '' }
-  const frame: ChannelCloseFrame = { channel: channel.id, abort, code, final: channel.queue.nextId, cost: channel.queue.charged, reason }
+  const frame: ChannelCloseFrame = { channel: channel.id, abort, code, final: channel.count.nextId, cost: channel.count.charged, reason }
   if (packetRoom() < channelCloseSize(frame)) return false
   packet.position = writeChannelClose(state.host.arena.bytes, packet.position, frame)
   state.sent.addFrame(RECORD_CLOSE, channel.id, 0, channel.closeVersion, 0)

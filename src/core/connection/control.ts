@@ -1,5 +1,8 @@
+import { toInstant, type Instant } from '../base/time.ts'
+import type { SendQueue } from '../flow/send-queue.ts'
 import type { Channel } from './channel.ts'
 import type { SessionState } from './state.ts'
+import { timer } from './timers.ts'
 
 /** Puts a channel with a control frame to send into the session's list. */
 export function wantControl(state: SessionState, channel: Channel): void {
@@ -8,7 +11,18 @@ export function wantControl(state: SessionState, channel: Channel): void {
   state.control.push(channel)
 }
 
-/** Puts a channel with messages to send into its lane. */
+/** Puts what a channel has to send into its lanes. */
 export function wantData(state: SessionState, channel: Channel): void {
-  if (channel.hasData && channel.state !== 'closed') state.lanes.add(channel)
+  if (channel.state === 'closed') return
+  for (const stream of channel.streams) if (stream.queue.hasLost || stream.queue.hasNew) state.lanes.add(stream)
+}
+
+/** Something with a deadline waits to be sent: its sender is to hear in time when it is late. */
+export function noteDeadline(state: SessionState, deadline: Instant): void {
+  state.timers.setEarlier(timer.deadline, deadline)
+}
+
+/** A message of this queue waits to be sent again, and may have a deadline: it is looked up at once. */
+export function noteTimed(state: SessionState, queue: SendQueue): void {
+  if (queue.hasTimed) state.timers.setEarlier(timer.deadline, toInstant(0))
 }

@@ -1,4 +1,4 @@
-import type { ChannelHandle, DeliveryMode, DropReason, Lane, LinkKind, PathRule, PeerHandle } from '../base/domain.ts'
+import type { ChannelHandle, DeliveryMode, Lane, LinkKind, PathRule, PeerHandle } from '../base/domain.ts'
 import type { Duration } from '../base/time.ts'
 
 /** What a session tells: part of the endpoint's events (contract.ts). */
@@ -9,5 +9,4 @@ export type SessionEvent =
   | { readonly kind: 'channel-open'; readonly channel: ChannelHandle; readonly maxMessage: number }
   | { readonly kind: 'channel-closed'; readonly channel: ChannelHandle; readonly code: number; readonly reason: string; readonly by: 'peer' | 'local' | 'session' }
   | { readonly kind: 'writable'; readonly channel: ChannelHandle }
-  | { readonly kind: 'delivered' | 'dropped'; readonly channel: ChannelHandle; readonly firstTag: number; readonly lastTag: number; readonly reason: DropReason }
   | { readonly kind: 'pong'; readonly token: number; readonly peer: PeerHandle; readonly rtt: Duration | undefined }

@@ -1,7 +1,7 @@
 import { MESSAGE_COST } from '../base/domain.ts'
 import type { Instant } from '../base/time.ts'
 import { wantControl, wantData } from './control.ts'
-import type { Channel, ConsumerShare } from './channel.ts'
+import type { Channel, ConsumerShare, SendStream } from './channel.ts'
 import type { SessionState } from './state.ts'
 
 /** A consumer's unread cost up to this share of the session window holds the window; what is beyond it does not (WIRE.md §5). */
@@ -130,11 +130,11 @@ export function raiseSessionLimit(state: SessionState, forced: boolean): void {
 }
 
 /** Cost of new messages that this channel may begin now; 0 or less: blocked. Infinity outside flow control. */
-export function sendAllowance(state: SessionState, channel: Channel): number {
+export function sendAllowance(state: SessionState, { channel, lane }: SendStream): number {
   if (!channel.reliable) return Infinity
   let session = state.sendLimit - state.charged
-  if (channel.lane >= 2 && (state.active?.recovery.outstanding ?? 0) > 0) session -= state.limits.maxData * RESERVED_SHARE
-  return Math.min(channel.sendLimit - channel.queue.charged, session)
+  if (lane >= 2 && (state.active?.recovery.outstanding ?? 0) > 0) session -= state.limits.maxData * RESERVED_SHARE
+  return Math.min(channel.sendLimit - channel.count.charged, session)
 }
 
 /** Nothing is outstanding any more: the last quarter is free for the channels that were held back from it. */
@@ -143,17 +143,19 @@ export function releaseHeldBack(state: SessionState): void {
   for (const channel of state.channels.values()) wantData(state, channel)
 }
 
-/** Whether the channel's next new message fits its allowance. */
-export function maySendNew(state: SessionState, channel: Channel): boolean {
-  const queue = channel.queue
-  return queue.hasNew && (queue.nextOffset > 0 || queue.nextLength + MESSAGE_COST <= sendAllowance(state, channel))
+/** Whether the stream's next new message fits its allowance and the window of ids. */
+export function maySendNew(state: SessionState, stream: SendStream): boolean {
+  const queue = stream.queue
+  if (!queue.hasNew) return false
+  if (queue.nextOffset > 0) return true
+  return queue.nextLength + MESSAGE_COST <= sendAllowance(state, stream) && queue.count.nextId < queue.count.idLimit
 }
 
 /** Tells the peer, once per limit, why nothing comes. */
-export function noteBlocked(state: SessionState, channel: Channel): void {
+export function noteBlocked(state: SessionState, { channel, queue }: SendStream): void {
   if (!channel.reliable) return
-  const cost = channel.queue.nextLength + MESSAGE_COST
-  if (channel.queue.charged + cost > channel.sendLimit && channel.blockedAt !== channel.sendLimit) {
+  const cost = queue.nextLength + MESSAGE_COST
+  if (channel.count.charged + cost > channel.sendLimit && channel.blockedAt !== channel.sendLimit) {
     channel.blockedAt = channel.sendLimit
     channel.blockedWanted = true
     wantControl(state, channel)

@@ -6,7 +6,8 @@ import type { CryptoProvider } from '../crypto/provider.ts'
 import type { CookieJar, Initiation } from '../session/initiation.ts'
 import type { PathDecision } from '../path/path-log.ts'
 import type { RekeyInitiation, RekeyResult } from '../session/rekey.ts'
-import type { Channel, DeliveryQueue } from './channel.ts'
+import type { LaneTally } from '../flow/lane-tally.ts'
+import type { Channel, DeliveryQueue, NoticeSink } from './channel.ts'
 import type { CoreConfig } from './config.ts'
 import type { SessionEvent } from './events.ts'
 import type { Keys } from './keys.ts'
@@ -25,7 +26,9 @@ export const counterNames = [
   // Done
   'cookies_sent', 'resets_sent', 'resets_received', 'sessions_opened', 'sessions_closed', 'sessions_restarted', 'paths_migrated', 'paths_validated', 'paths_failed', 'paths_quarantined', 'sends_refused',
   'links_dialed', 'links_dial_failed', 'links_confirmed', 'links_closed_faults', 'links_closed_unused',
-  'messages_dropped_no_credit', 'messages_dropped_reassembly', 'sends_blocked', 'channels_refused', 'channels_timed_out', 'consumers_gone',
+  'messages_dropped_no_credit', 'messages_dropped_reassembly', 'messages_dropped_deadline', 'messages_dropped_oldest', 'messages_dropped_newest',
+  'messages_dropped_lane', 'messages_dropped_superseded', 'messages_dropped_peer_gone', 'messages_dropped_channel_closed', 'messages_lost',
+  'notices_lost', 'sends_blocked', 'channels_refused', 'channels_timed_out', 'consumers_gone',
   'raw_queue_full', 'challenges_ignored', 'observations_ignored', 'grease_skipped', 'extensions_skipped',
   'close_protocol', 'close_frame_encoding', 'close_flow_control', 'close_limit',
 ] as const
@@ -68,6 +71,11 @@ export interface ConnectionHost {
   readonly counters: Counters<CounterName>
   readonly deliveries: DeliveryQueue
   readonly rekeys: RekeyService
+  readonly notices: NoticeSink
+  /** A message was dropped by its sender's side; `reason` is an index of `dropReasons`. */
+  countDropped(reason: number): void
+  /** Messages of all sessions by lane. */
+  readonly tally: LaneTally
 
   /** `length` random bytes in a new array. */
   randomBytes(length: number): Uint8Array

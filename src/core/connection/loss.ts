@@ -3,12 +3,15 @@ import type { LossSample } from '../flow/congestion.ts'
 import { PACKET_THRESHOLD } from '../flow/path-recovery.ts'
 import {
   PACKET_ACKED, PACKET_LOST, PACKET_PROBED, PACKET_SENT,
-  RECORD_ACCEPT, RECORD_BLOCKED, RECORD_CHANNEL_BLOCKED, RECORD_CLOSE, RECORD_FRAGMENT, RECORD_HANDSHAKE, RECORD_MAX_CHANNEL_DATA, RECORD_MAX_DATA,
-  RECORD_OBSERVED, RECORD_OPEN, RECORD_RUN,
+  RECORD_ACCEPT, RECORD_BLOCKED, RECORD_CHANNEL_BLOCKED, RECORD_CLOSE, RECORD_FRAGMENT, RECORD_HANDSHAKE, RECORD_KIND_MASK, RECORD_MAX_CHANNEL_DATA,
+  RECORD_MAX_DATA, RECORD_OBSERVED, RECORD_OPEN, RECORD_RUN, RECORD_SKIP,
 } from '../flow/sent-packets.ts'
-import { wantControl, wantData } from './control.ts'
+import { MODE_UNRELIABLE } from './channel.ts'
+import { tryFinish } from './channels.ts'
+import { noteTimed, wantControl, wantData } from './control.ts'
 import { counter } from './host.ts'
 import type { Keys } from './keys.ts'
+import { settleQueue } from './send.ts'
 import type { SessionPath } from './session-path.ts'
 import type { SessionState } from './state.ts'
 
@@ -19,6 +22,12 @@ const PROBES = 2
 
 /** What one lost packet tells; reused. */
 const loss: LossSample = { now: toInstant(0), bytes: 0, txInFlight: 0, lost: 0 }
+
+/** Why the frames of a packet are looked at: it is lost; it may be, and is repeated as a probe; it was a probe's pattern before and is lost now. */
+const LOST = 0
+const PROBED = 1
+const LOST_AFTER_PROBE = 2
+type Loss = typeof LOST | typeof PROBED | typeof LOST_AFTER_PROBE
 
 /** Packets of this path that later ones overtook count as lost: by number, or by time ([QR] §6.1). */
 export function detectLoss(state: SessionState, now: Instant, path: SessionPath): void {
@@ -72,7 +81,7 @@ function declareLost(state: SessionState, order: number, path: SessionPath | und
     path.recovery.rate.onLost(sent.size(order))
   }
   state.host.counters.add(counter.packets_lost)
-  if (!probed) framesLost(state, order)
+  framesLost(state, order, probed ? LOST_AFTER_PROBE : LOST)
 }
 
 /**
@@ -101,7 +110,7 @@ export function onProbeTimeout(state: SessionState, now: Instant, path: SessionP
   for (let order = sent.firstSent; order < sent.next && left > 0; order++) {
     if (sent.state(order) !== PACKET_SENT || sent.path(order) !== path.slot) continue
     sent.setState(order, PACKET_PROBED)
-    framesLost(state, order)
+    framesLost(state, order, PROBED)
     left--
   }
 }
@@ -145,14 +154,16 @@ export function makeSlot(state: SessionState): void {
   }
 }
 
-function framesLost(state: SessionState, order: number): void {
+function framesLost(state: SessionState, order: number, loss: Loss): void {
   const sent = state.sent
   const count = sent.frameCount(order)
   for (let k = 0; k < count; k++) {
     const at = sent.frameAt(order, k)
     const frames = sent.frames
-    const kind = frames[at]!
-    if (kind === RECORD_MAX_DATA) state.maxDataWanted = true
+    const kind = frames[at]! & RECORD_KIND_MASK
+    if (kind === RECORD_RUN || kind === RECORD_FRAGMENT || kind === RECORD_SKIP) messageLost(state, frames[at]!, at, loss)
+    else if (loss === LOST_AFTER_PROBE) continue
+    else if (kind === RECORD_MAX_DATA) state.maxDataWanted = true
     else if (kind === RECORD_BLOCKED) state.blockedWanted = state.blockedAt === state.sendLimit
     else if (kind === RECORD_OBSERVED) {
       const path = state.paths[frames[at + 1]!]
@@ -162,23 +173,29 @@ function framesLost(state: SessionState, order: number): void {
   }
 }
 
+/** What is repeated goes out again, at a probe already; what is not was lost only when its packet is. */
+function messageLost(state: SessionState, kind: number, at: number, loss: Loss): void {
+  const frames = state.sent.frames
+  const channel = state.channelById(frames[at + 1]!)
+  if (channel === undefined || channel.state === 'closed' || loss === (channel.mode === MODE_UNRELIABLE ? PROBED : LOST_AFTER_PROBE)) return
+  const queue = channel.queueOf(kind)
+  const record = kind & RECORD_KIND_MASK
+  if (record === RECORD_RUN) queue.onLostRun(frames[at + 2]!, frames[at + 3]!)
+  else if (record === RECORD_FRAGMENT) queue.onLostFragment(frames[at + 2]!, frames[at + 3]!, frames[at + 4]!)
+  else queue.onLostSkip(frames[at + 2]!)
+  if (channel.mode !== MODE_UNRELIABLE) state.host.counters.add(counter.frames_retransmitted, record === RECORD_RUN ? frames[at + 3] : 1)
+  noteTimed(state, queue)
+  wantData(state, channel)
+  if (queue.released === 0) return
+  settleQueue(state, channel)
+  if (channel.state === 'closing' && channel.queuedMessages === 0) tryFinish(state, channel)
+}
+
 function channelFrameLost(state: SessionState, kind: number, at: number): void {
   const frames = state.sent.frames
   const channel = state.channelById(frames[at + 1]!)
   if (channel === undefined) return
   switch (kind) {
-    case RECORD_RUN:
-      if (channel.state === 'closed') return
-      channel.queue.onLostRun(frames[at + 2]!, frames[at + 3]!)
-      state.host.counters.add(counter.frames_retransmitted, frames[at + 3])
-      wantData(state, channel)
-      return
-    case RECORD_FRAGMENT:
-      if (channel.state === 'closed') return
-      channel.queue.onLostFragment(frames[at + 2]!, frames[at + 3]!, frames[at + 4]!)
-      state.host.counters.add(counter.frames_retransmitted)
-      wantData(state, channel)
-      return
     case RECORD_OPEN:
       channel.openWanted = !channel.openAcked
       break

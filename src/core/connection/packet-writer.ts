@@ -113,7 +113,7 @@ function writeTraffic(state: SessionState, now: Now, keys: Keys, path: SessionPa
   if (state.probes !== 1) {
     writeRekey(state)
     writeControl(state, keys)
-    writeMessages(state, keys, path.size)
+    writeMessages(state, now.mono, keys, path.size)
     // Channels that ran into their limit, or sent their last, have something to say now.
     if (state.control.size > 0 || state.blockedWanted) writeControl(state, keys)
   }
@@ -146,38 +146,42 @@ export function wantsToSend(state: SessionState): boolean {
 }
 
 /** Fills the datagram with messages: lanes by priority, lost ones before new ones within a channel. */
-function writeMessages(state: SessionState, keys: Keys, size: number): void {
+function writeMessages(state: SessionState, now: Instant, keys: Keys, size: number): void {
   const { lanes, sent } = state
   const bytes = state.host.arena.bytes
   while (packetRoom() > FRAME_ROOM_MIN) {
-    const channel = lanes.next()
-    if (channel === undefined) return
+    const stream = lanes.next()
+    if (stream === undefined) return
+    const { channel, queue } = stream
     let capacity = size
     if (!channel.openAcked) {
       if (!writeOpen(state, keys, channel)) return
       capacity -= openSize(channel)
     }
-    const queue = channel.queue
     const before = packet.position
     let p = before
-    if (queue.hasLost) p = queue.packLost(bytes, p, packet.end, capacity, sent)
+    if (queue.hasLost) p = queue.packLost(bytes, p, packet.end, capacity, sent, now)
     if (queue.hasNew && !queue.hasLost) {
-      const messages = queue.nextId
-      p = queue.packNew(bytes, p, packet.end, capacity, sendAllowance(state, channel), lanes.allowance(channel), sent)
+      const messages = channel.count.nextId
+      channel.updateIdLimit()
+      p = queue.packNew(bytes, p, packet.end, capacity, sendAllowance(state, stream), lanes.allowance(stream), sent, now)
       state.charged += queue.chargedNow
-      state.host.counters.add(counter.messages_sent, queue.nextId - messages)
-      if (!channel.reliable) settleQueue(state, channel)
+      const count = channel.count.nextId - messages
+      state.host.counters.add(counter.messages_sent, count)
+      channel.tally.addSent(stream.lane, count)
     }
+    // Sent and not to be repeated, or late and dropped.
+    if (queue.released > 0) settleQueue(state, channel)
     packet.position = p
     if (p > before) {
       packet.eliciting = true
       packet.app = true
-      lanes.spent(channel, p - before)
+      lanes.spent(stream, p - before)
     }
-    const more = queue.hasLost || maySendNew(state, channel)
+    const more = queue.hasLost || maySendNew(state, stream)
     if (!more) {
-      lanes.remove(channel)
-      if (queue.hasNew) noteBlocked(state, channel)
+      lanes.remove(stream)
+      if (queue.hasNew) noteBlocked(state, stream)
       else tryCloseFrame(state, channel)
     } else if (p === before) {
       // It has more, but not for the room that is left.

@@ -1,30 +1,113 @@
-import type { SendResult } from '../base/domain.ts'
-import { wantData } from './control.ts'
-import type { Channel } from './channel.ts'
+import { dropReason, MESSAGE_COST, type SendResult } from '../base/domain.ts'
+import { never, type Instant } from '../base/time.ts'
+import { TELL_DELIVERED, TELL_DROP } from '../flow/send-ring.ts'
+import { LANE_OF_CHANNEL, MODE_LATEST, type Channel, type SendStream } from './channel.ts'
+import { noteDeadline, wantData } from './control.ts'
 import type { SessionState } from './state.ts'
 
 /** A blocked channel is told `writable` when its queue has fallen to this share of what it may hold. */
 const WRITABLE_SHARE = 1 / 2
 
+/** A message to send. The object is the caller's and may be reused: the bytes are copied before `send` returns. */
+export interface OutgoingMessage {
+  bytes: Uint8Array
+  offset: number
+  length: number
+  /** 0 … 3; 255 = the channel's. On ordered channels all go by the channel's. */
+  lane: number
+  /** The sender's own number, 0 … 2^32 − 1: a message that has one, or is to be confirmed, is named in a notice when it is dropped. */
+  tag: number
+  /** A notice is to say when it was delivered, too. */
+  confirm: boolean
+  /** {@link never} when it does not expire. */
+  deadline: Instant
+}
+
 /**
  * Puts a message into the channel's queue. One channel may hold at most a fair share of the peer's ceilings, limit / (busy
- * channels + 1), so that one app cannot fill the queue of all; an empty queue always takes one message below the ceiling.
+ * channels + 1), so that one app cannot fill the queue of all; an empty queue always takes one message below the ceiling. Without
+ * room the channel's policy decides: the sender waits, or something is dropped.
  */
-export function sendMessage(state: SessionState, channel: Channel, bytes: Uint8Array, offset: number, length: number): SendResult {
+export function sendMessage(state: SessionState, now: Instant, channel: Channel, message: OutgoingMessage): SendResult {
+  const { bytes, offset, length, tag, confirm, deadline } = message
   if (!channel.sendable) return 'closed'
   if (length > state.limits.maxMessage || length > state.host.config.maxMessage) return 'too-large'
-  if (!hasRoom(state, channel, length, 1)) return blocked(state, channel)
-  if (state.host.memoryShort(state.memory.used)) {
-    state.host.waitForMemory(channel)
-    return blocked(state, channel)
+  const stream = message.lane === LANE_OF_CHANNEL ? channel : channel.streamFor(message.lane)
+  if (deadline <= now) return refuse(state, stream, message, dropReason.deadline)
+  const short = state.host.memoryShort(state.memory.used)
+  if ((short || !hasRoom(state, channel, length, 1)) && !makeRoom(state, stream, length)) return noRoom(state, stream, message, short)
+  const tell = confirm ? TELL_DROP | TELL_DELIVERED : tag !== 0 ? TELL_DROP : 0
+  while (!stream.queue.push(bytes, offset, length, tag, tell, deadline, channel.pushed)) {
+    if (!dropOne(state, stream)) return noRoom(state, stream, message, true)
   }
-  if (!channel.queue.push(bytes, offset, length)) {
-    state.host.waitForMemory(channel)
-    return blocked(state, channel)
-  }
-  account(state, channel)
+  channel.pushed++
+  if (channel.mode === MODE_LATEST) replaceOlder(state, channel, message.lane)
+  if (deadline !== never) noteDeadline(state, deadline)
+  if (channel.overflow === 'block' && channel.mode !== MODE_LATEST) account(state, channel)
+  else settleQueue(state, channel)
   wantData(state, channel)
   return 'queued'
+}
+
+/** Mode 3: the newest value takes the place of an unsent one, and goes by its own lane. */
+function replaceOlder(state: SessionState, channel: Channel, lane: number): void {
+  channel.queue.supersede()
+  const wanted = lane === LANE_OF_CHANNEL ? channel.laneDefault : lane
+  if (wanted === channel.lane) return
+  state.lanes.remove(channel)
+  channel.lane = wanted
+  channel.queue.lane = wanted
+}
+
+/** Tries to make room for a message of this length as the channel's policy says. */
+function makeRoom(state: SessionState, stream: SendStream, length: number): boolean {
+  const { channel } = stream
+  // It replaces one that waits, so the queue does not grow by a message.
+  if (channel.mode === MODE_LATEST && channel.queue.unsent > 0 && !state.host.memoryShort(state.memory.used)) return true
+  while (dropOne(state, stream)) {
+    if (hasRoom(state, channel, length, 1) && !state.host.memoryShort(state.memory.used)) return true
+  }
+  return false
+}
+
+/** Drops the unsent message that must go first before this stream's next one; false when the policy names none. */
+function dropOne(state: SessionState, { channel, lane }: SendStream): boolean {
+  let victim: SendStream | undefined
+  for (const candidate of channel.streams) {
+    if (candidate.queue.unsent === 0) continue
+    if (channel.overflow === 'drop-oldest') {
+      if (victim === undefined || candidate.queue.oldestOrder < victim.queue.oldestOrder) victim = candidate
+    } else if (channel.overflow === 'drop-lowest-lane') {
+      if (candidate.lane >= (victim?.lane ?? lane)) victim = candidate
+    }
+  }
+  if (victim === undefined) return false
+  victim.queue.dropOldest(channel.overflow === 'drop-oldest' ? dropReason['drop-oldest'] : dropReason.lane)
+  account(state, channel)
+  return true
+}
+
+/** There is no room: the sender waits, or, by policy, this message is the one that goes. */
+function noRoom(state: SessionState, stream: SendStream, message: OutgoingMessage, memory: boolean): SendResult {
+  switch (stream.channel.overflow) {
+    case 'block':
+      if (memory) state.host.waitForMemory(stream.channel)
+      return blocked(state, stream.channel)
+    case 'drop-oldest':
+      return refuse(state, stream, message, dropReason['drop-oldest'])
+    case 'drop-newest':
+      return refuse(state, stream, message, dropReason['drop-newest'])
+    case 'drop-lowest-lane':
+      return refuse(state, stream, message, dropReason.lane)
+  }
+}
+
+/** Taken and dropped at once: its cost comes back like that of one that was sent. */
+function refuse(state: SessionState, { channel, queue, lane }: SendStream, message: OutgoingMessage, reason: number): SendResult {
+  channel.onMessageDropped(lane, reason, message.tag, message.confirm || message.tag !== 0)
+  queue.released += message.length + MESSAGE_COST
+  settleQueue(state, channel)
+  return 'dropped'
 }
 
 function blocked(state: SessionState, channel: Channel): SendResult {
@@ -40,14 +123,16 @@ function blocked(state: SessionState, channel: Channel): SendResult {
 function hasRoom(state: SessionState, channel: Channel, length: number, share: number): boolean {
   const { queueMessages, queueBytes } = state.host.config
   if (state.queuedMessages >= queueMessages || (state.queuedBytes + length > queueBytes && state.queuedMessages > 0)) return false
-  if (channel.queue.messages === 0) return true
+  const messages = channel.queuedMessages
+  if (messages === 0) return true
   const parts = state.busyChannels + 1
-  return channel.queue.messages < (share * queueMessages) / parts && channel.queue.bytes + length <= (share * queueBytes) / parts
+  return messages < (share * queueMessages) / parts && channel.queuedBytes + length <= (share * queueBytes) / parts
 }
 
 /** Brings the session's totals up to date with the channel's queue. */
 function account(state: SessionState, channel: Channel): void {
-  const { messages, bytes } = channel.queue
+  const messages = channel.queuedMessages
+  const bytes = channel.queuedBytes
   if ((messages > 0) !== (channel.accountedMessages > 0)) state.busyChannels += messages > 0 ? 1 : -1
   state.queuedMessages += messages - channel.accountedMessages
   state.queuedBytes += bytes - channel.accountedBytes
@@ -58,7 +143,7 @@ function account(state: SessionState, channel: Channel): void {
 /** After messages left the queue: the room goes back to whom it belongs, and blocked channels are told. */
 export function settleQueue(state: SessionState, channel: Channel): void {
   account(state, channel)
-  if (channel.queue.released > 0) state.host.noteReleased(channel)
+  if (channel.released > 0) state.host.noteReleased(channel)
   if (state.owed === 0) return
   if (channel.writableOwed) tellWritable(state, channel)
   tellOthers(state)

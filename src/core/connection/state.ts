@@ -2,12 +2,13 @@ import { CHANNEL_SLOT_BITS, type PeerHandle } from '../base/domain.ts'
 import { MemoryAccount } from '../base/memory-account.ts'
 import { BoundedQueue } from '../base/queue.ts'
 import { never, second, type Duration, type Instant } from '../base/time.ts'
+import { LaneTally } from '../flow/lane-tally.ts'
 import { LaneScheduler } from '../flow/lanes.ts'
 import { RangeSet } from '../flow/range-set.ts'
 import { SentPackets } from '../flow/sent-packets.ts'
 import type { PathPolicy } from '../path/path-policy.ts'
 import type { Remotes } from '../path/remotes.ts'
-import { ConsumerShare, type Channel } from './channel.ts'
+import { ConsumerShare, type Channel, type SendStream } from './channel.ts'
 import type { PeerLimits } from './config.ts'
 import type { Dial } from './dial-campaign.ts'
 import type { ConnectionHost } from './host.ts'
@@ -61,7 +62,9 @@ export class SessionState {
   openedAt: Instant = never
 
   readonly sent: SentPackets = new SentPackets()
-  readonly lanes: LaneScheduler<Channel> = new LaneScheduler<Channel>()
+  readonly lanes: LaneScheduler<SendStream> = new LaneScheduler<SendStream>()
+  /** Messages by lane, of all channels there ever were. */
+  readonly tally: LaneTally
   readonly channels: Map<number, Channel> = new Map<number, Channel>()
   lastChannel: Channel | undefined
   readonly shares: Map<number, ConsumerShare> = new Map<number, ConsumerShare>()
@@ -145,6 +148,7 @@ export class SessionState {
     this.sidSelf = sidSelf
     this.responsesAt = now
     this.memory = new MemoryAccount(host.arena)
+    this.tally = new LaneTally(host.tally)
     this.nextLocalChannel = lower ? 0 : 1
     const config = host.config
     this.receiveLimit = config.maxData

@@ -32,10 +32,12 @@ export const timer = {
   probe: 13,
   /** Connections are dialed, or a dial of one has had its time. */
   carrier: 14,
+  /** Messages that wait to be sent are late. */
+  deadline: 15,
 } as const
 
 export type TimerKind = (typeof timer)[keyof typeof timer]
-const TIMER_COUNT = 15
+const TIMER_COUNT = 16
 
 /** The deadlines of one session as a table. */
 export class TimerTable {

@@ -14,12 +14,16 @@ import type { Arena } from '../base/arena.ts'
 import { ADDRESS_SIZE } from '../base/address.ts'
 import type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
 import type { Duration, Instant, Now, WallTime } from '../base/time.ts'
+import type { LaneCount } from '../flow/lane-tally.ts'
+import type { OutgoingMessage } from '../connection/send.ts'
 import type { SessionEvent } from '../connection/events.ts'
 import type { PathDecision, PathView } from '../path/path-log.ts'
 import type { PathPolicy } from '../path/path-policy.ts'
 
 export type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathId, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
-export { CHANNEL_SLOT_BITS, channelSlot, deliveryModes, lanes, MESSAGE_COST } from '../base/domain.ts'
+export { CHANNEL_SLOT_BITS, channelSlot, deliveryModes, dropReasons, lanes, MESSAGE_COST } from '../base/domain.ts'
+export { NOTICE_DELIVERED, NOTICE_DROPPED } from '../connection/channel.ts'
+export type { OutgoingMessage } from '../connection/send.ts'
 
 /** What a driver says of a link when it opens it. */
 export interface LinkInfo {
@@ -147,6 +151,31 @@ export class ReleaseBatch {
   }
 }
 
+/**
+ * What became of messages: row i speaks of those of channel i with tags first … last. `what` is NOTICE_DELIVERED (acknowledged by the
+ * peer's daemon; only for messages to be confirmed) or NOTICE_DROPPED, `reason` an index of `dropReasons`. In order per channel; a
+ * channel's last notice comes before its `channel-closed`. A message has one notice at most; what it says stands, even if the
+ * message arrives after all.
+ */
+export class NoticeBatch {
+  readonly capacity: number
+  count = 0
+  readonly channel: Int32Array
+  readonly what: Uint8Array
+  readonly reason: Uint8Array
+  readonly firstTag: Uint32Array
+  readonly lastTag: Uint32Array
+
+  constructor(capacity: number) {
+    this.capacity = capacity
+    this.channel = new Int32Array(capacity)
+    this.what = new Uint8Array(capacity)
+    this.reason = new Uint8Array(capacity)
+    this.firstTag = new Uint32Array(capacity)
+    this.lastTag = new Uint32Array(capacity)
+  }
+}
+
 export interface ChannelOptions {
   readonly app: string
   readonly mode: DeliveryMode
@@ -160,20 +189,6 @@ export interface ChannelOptions {
   readonly credit: number
   /** Whom this channel belongs to locally; one consumer's unread data does not close the session window for the others. */
   readonly consumer: number
-}
-
-/** A message to send. The object is the caller's and may be reused: the bytes are copied before `send` returns. */
-export interface OutgoingMessage {
-  bytes: Uint8Array
-  offset: number
-  length: number
-  /** 0 … 3; 255 = the channel's. */
-  lane: number
-  /** The sender's own number for `delivered` and `dropped`; 0 when not confirmed. */
-  tag: number
-  confirm: boolean
-  /** {@link never} when it does not expire. */
-  deadline: Instant
 }
 
 /** What is kept of a peer between runs. `greatest` and `lastSent` are TAI64N stamps of 12 bytes (WIRE.md §3.7). */
@@ -257,6 +272,8 @@ export interface PeerStats {
   readonly inRoster: boolean
   readonly paths: readonly PathStats[]
   readonly channels: number
+  /** Messages to this peer, in this session; `undefined` without one. */
+  readonly lanes: LaneStats | undefined
   /** Session binding, 32 bytes (WIRE.md §2), exported to apps as channel binding. */
   readonly binding: Uint8Array | undefined
 }
@@ -280,7 +297,10 @@ export interface ChannelStats {
   readonly queued: number
   readonly queuedBytes: number
   readonly rtt: Duration | undefined
+  readonly lanes: LaneStats
 }
+
+export type LaneStats = Readonly<Record<Lane, LaneCount & { readonly queued: number }>>
 
 /** One local node. */
 export interface EndpointContract {
@@ -325,6 +345,8 @@ export interface EndpointContract {
   peerWhy(now: Now, peer: PeerHandle): PeerWhy | undefined
   channelStats(channel: ChannelHandle): ChannelStats | undefined
   counters(): Readonly<Record<string, number>>
+  /** Messages of the whole node by lane. */
+  laneStats(): LaneStats
   /** Closes all channels and sessions; `drained` when nothing is left, at the latest at `deadline`. */
   shutdown(now: Now, deadline: Instant): void
 
@@ -338,6 +360,7 @@ export interface EndpointContract {
   pollTransmits(now: Now, batch: TransmitBatch): number
   pollMessages(now: Now, batch: MessageBatch): number
   pollReleases(batch: ReleaseBatch): number
+  pollNotices(batch: NoticeBatch): number
   pollEvent(): EndpointEvent | undefined
   pollAction(): EndpointAction | undefined
   nextTimeout(): Instant

@@ -11,8 +11,8 @@ import type { PathPolicy } from '../path/path-policy.ts'
 import { META_MAX, channelCodes, isAppName } from '../wire/frame.ts'
 import { BatchReader } from './batch-reader.ts'
 import type {
-  ChannelOptions, ChannelStats, ConnectOptions, EndpointAction, EndpointContract, EndpointEvent, InviteRecord, LinkInfo, MessageBatch, OutgoingMessage,
-  PeerRecord, PeerStats, PeerWhy, ReceiveBatch, ReleaseBatch, TransmitBatch,
+  ChannelOptions, ChannelStats, ConnectOptions, EndpointAction, EndpointContract, EndpointEvent, InviteRecord, LaneStats, LinkInfo, MessageBatch, NoticeBatch,
+  OutgoingMessage, PeerRecord, PeerStats, PeerWhy, ReceiveBatch, ReleaseBatch, TransmitBatch,
 } from './contract.ts'
 import { Handshakes } from './handshakes.ts'
 import type { Link } from './links.ts'
@@ -21,7 +21,7 @@ import { Rekeys } from './rekeys.ts'
 import { Resets } from './resets.ts'
 import { Responder } from './responder.ts'
 import type { PeerEntry } from './roster.ts'
-import { channelStats, peerStats, peerWhy } from './stats.ts'
+import { channelStats, nodeLanes, peerStats, peerWhy } from './stats.ts'
 
 /** Slot of the endpoint's own deadlines in the heap. */
 const HOUSEKEEPING = 0
@@ -280,6 +280,10 @@ export class Endpoint implements EndpointContract {
     return this.#node.counters.snapshot()
   }
 
+  laneStats(): LaneStats {
+    return nodeLanes(this.#node)
+  }
+
   /** How full the tables are that strangers can write to, and those behind them: each is bounded. */
   tables(): Readonly<Record<string, number>> {
     const { index, raw, roster, sessions } = this.#node
@@ -326,7 +330,9 @@ export class Endpoint implements EndpointContract {
   send(now: Now, handle: ChannelHandle, message: OutgoingMessage): SendResult {
     const channel = this.#node.channels.get(handle)
     if (channel === undefined) return 'closed'
-    const result = this.#node.channels.owner(handle).send(channel, message.bytes, message.offset, message.length)
+    const connection = this.#node.channels.owner(handle)
+    const result = connection.send(now, channel, message)
+    if (message.deadline !== never) this.#node.reschedule(connection)
     if (result === 'blocked') {
       this.#node.memory.arm(now)
       this.#scheduleHousekeeping(now)
@@ -418,22 +424,31 @@ export class Endpoint implements EndpointContract {
       const channel = released[i]!
       channel.releaseListed = false
       batch.channel[i] = channel.handle
-      batch.cost[i] = channel.queue.released
-      channel.queue.released = 0
+      batch.cost[i] = channel.takeReleased()
     }
     released.splice(0, count)
     batch.count = count
     return count
   }
 
+  pollNotices(batch: NoticeBatch): number {
+    const { notices, counters } = this.#node
+    if (notices.lost > 0) {
+      counters.add('notices_lost', notices.lost)
+      notices.lost = 0
+    }
+    return notices.poll(batch)
+  }
+
   pollEvent(): EndpointEvent | undefined {
-    const { events, deliveries } = this.#node
-    if (deliveries.empty && this.#ends.size > 0) return this.#ends.shift()
+    const { events, deliveries, notices } = this.#node
+    const settled = deliveries.empty && notices.empty
+    if (settled && this.#ends.size > 0) return this.#ends.shift()
     for (;;) {
       const event = events.shift()
-      // What came on a channel is handed out before its end is told. Other events pass: the beginning of another channel
+      // What came on a channel, and what became of what was sent on it, is handed out before its end is told. Other events pass: the beginning of another channel
       // must be told before the messages that are waited for here.
-      if (event?.kind !== 'channel-closed' || deliveries.empty) return event
+      if (event?.kind !== 'channel-closed' || settled) return event
       this.#ends.push(event)
     }
   }

@@ -10,6 +10,7 @@ import type { Channel } from '../connection/channel.ts'
 import { endKept } from '../connection/channels.ts'
 import type { CoreConfig } from '../connection/config.ts'
 import { Connection } from '../connection/connection.ts'
+import { dropCounters } from '../connection/drops.ts'
 import type { SessionEvent } from '../connection/events.ts'
 import { counterNames, type ConnectionHost, type CounterName, type LinkFacts, type ReadyMember, type RekeyService } from '../connection/host.ts'
 import type { Keys } from '../connection/keys.ts'
@@ -22,8 +23,10 @@ import { ChannelTable } from './channel-table.ts'
 import { PathLog, type PathDecision } from '../path/path-log.ts'
 import type { EndpointEvent, InviteRecord, PeerRecord } from './contract.ts'
 import { Deliveries } from './deliveries.ts'
+import { LaneTally } from '../flow/lane-tally.ts'
 import { Links } from './links.ts'
 import { MemoryWatch } from './memory-watch.ts'
+import { Notices } from './notices.ts'
 import { ReceiverIndex } from './receiver-index.ts'
 import { Roster, type PeerEntry } from './roster.ts'
 
@@ -77,6 +80,8 @@ export class Node implements ConnectionHost {
   readonly index: ReceiverIndex
   readonly channels: ChannelTable = new ChannelTable()
   readonly deliveries: Deliveries = new Deliveries()
+  readonly notices: Notices = new Notices()
+  readonly tally: LaneTally = new LaneTally(undefined)
   /** Slot 0 is the endpoint's own housekeeping, the others are sessions. */
   readonly deadlines: DeadlineHeap = new DeadlineHeap()
   readonly sessions: (Connection | undefined)[] = [undefined]
@@ -298,6 +303,10 @@ export class Node implements ConnectionHost {
       oldest.outlives = { code: channelCodes.limit, reason: 'too many unread', by: 'session' }
       endKept(this, oldest)
     }
+  }
+
+  countDropped(reason: number): void {
+    this.counters.add(dropCounters[reason]!)
   }
 
   noteReleased(channel: Channel): void {

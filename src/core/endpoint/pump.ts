@@ -1,5 +1,5 @@
 import type { Instant, Now } from '../base/time.ts'
-import { MessageBatch, ReleaseBatch, TransmitBatch, type EndpointAction, type EndpointContract, type EndpointEvent } from './contract.ts'
+import { MessageBatch, NoticeBatch, ReleaseBatch, TransmitBatch, type EndpointAction, type EndpointContract, type EndpointEvent } from './contract.ts'
 
 /** Bytes of one transmit slab: several bursts of 64 full segments. */
 export const SLAB_SIZE = 131_072
@@ -7,6 +7,7 @@ export const SLAB_SIZE = 131_072
 export const SLAB_COUNT = 4
 const ROWS_MAX = 128
 const MESSAGES_MAX = 1024
+const NOTICES_MAX = 256
 
 /** What the pump hands things to: the daemon's router and drivers, or a simulated node. */
 export interface PumpHost {
@@ -15,6 +16,7 @@ export interface PumpHost {
   /** Rows are valid during the call. May call the endpoint. */
   onMessages(batch: MessageBatch): void
   onReleases(batch: ReleaseBatch): void
+  onNotices(batch: NoticeBatch): void
   onEvent(event: EndpointEvent): void
   onAction(action: EndpointAction): void
   /** Takes the rows and says `done` when the slab is no longer needed: at once or later, but never from inside a send callback. */
@@ -28,7 +30,7 @@ export interface PumpHost {
 }
 
 /**
- * The loop around an endpoint (DESIGN §3): after any mutation, drain events, messages, releases, actions and transmits until
+ * The loop around an endpoint (DESIGN §3): after any mutation, drain events, messages, releases, notices, actions and transmits until
  * nothing is left, then arm one timer. The daemon and the simulator run this same code.
  *
  * Events go first, so that a channel is told of before its first message; that it closed is told by the endpoint only after
@@ -39,6 +41,7 @@ export class Pump {
   readonly #host: PumpHost
   readonly #messages = new MessageBatch(MESSAGES_MAX)
   readonly #releases = new ReleaseBatch(MESSAGES_MAX)
+  readonly #notices = new NoticeBatch(NOTICES_MAX)
   readonly #free: TransmitBatch[] = []
   readonly #slabs: number[] = []
   #running = false
@@ -104,6 +107,10 @@ export class Pump {
       }
       while (endpoint.pollReleases(this.#releases) > 0) {
         host.onReleases(this.#releases)
+        progressed = true
+      }
+      while (endpoint.pollNotices(this.#notices) > 0) {
+        host.onNotices(this.#notices)
         progressed = true
       }
       for (let action = endpoint.pollAction(); action !== undefined; action = endpoint.pollAction()) {

@@ -1,10 +1,12 @@
+import { lanes } from '../base/domain.ts'
+import type { LaneTally } from '../flow/lane-tally.ts'
 import type { Channel } from '../connection/channel.ts'
 import type { Connection } from '../connection/connection.ts'
 import { viewOf } from '../connection/selection.ts'
 import type { SessionPath } from '../connection/session-path.ts'
 import type { Instant } from '../base/time.ts'
 import { sessionBinding } from '../session/session-binding.ts'
-import type { ChannelStats, PathStats, PeerStats, PeerWhy } from './contract.ts'
+import type { ChannelStats, LaneStats, PathStats, PeerStats, PeerWhy } from './contract.ts'
 import { stateOf, type Node } from './node.ts'
 import type { PeerEntry } from './roster.ts'
 
@@ -23,6 +25,7 @@ export function peerStats(node: Node, peer: PeerEntry): PeerStats {
   return {
     peer: peer.handle, id: peer.id, name: peer.record.name, state: stateOf(peer), since: peer.stateSince, inRoster: peer.inRoster, paths,
     channels: state?.channels.size ?? 0,
+    lanes: state === undefined ? undefined : laneStats(state.tally, state.channels.values()),
     binding: state?.sidPeer === undefined ? undefined
       : sessionBinding(node.provider, { id: node.identity.id, sid: state.sidSelf }, { id: peer.id, sid: state.sidPeer }),
   }
@@ -39,8 +42,23 @@ export function peerWhy(node: Node, peer: PeerEntry, now: Instant): PeerWhy {
 export function channelStats(channel: Channel, connection: Connection): ChannelStats {
   const rtt = connection.state.active?.recovery.rtt
   return {
-    sent: channel.queue.nextId, received: channel.received, delivered: channel.reliable ? channel.queue.base : 0,
-    dropped: { ...channel.dropped },
-    queued: channel.queue.messages, queuedBytes: channel.queue.bytes, rtt: rtt?.hasSample === true ? rtt.smoothed : undefined,
+    sent: channel.count.nextId, received: channel.received, delivered: channel.streams.reduce((sum, { queue }) => sum + queue.delivered, 0),
+    dropped: channel.tally.dropped(),
+    queued: channel.queuedMessages, queuedBytes: channel.queuedBytes, rtt: rtt?.hasSample === true ? rtt.smoothed : undefined,
+    lanes: laneStats(channel.tally, [channel]),
   }
+}
+
+/** Of the whole node; what is queued is summed over all channels, so it is for people who look, not for every message. */
+export function nodeLanes(node: Node): LaneStats {
+  return laneStats(node.tally, node.sessions.flatMap((connection) => [...(connection?.state.channels.values() ?? [])]))
+}
+
+function laneStats(tally: LaneTally, channels: Iterable<Channel>): LaneStats {
+  const queued = lanes.map(() => 0)
+  for (const channel of channels) {
+    for (const { lane, queue } of channel.streams) queued[lane]! += queue.messages
+  }
+  const entries = lanes.map((lane, index) => [lane, { ...tally.of(lane), queued: queued[index]! }] as const)
+  return Object.fromEntries(entries) as LaneStats
 }

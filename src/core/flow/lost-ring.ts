@@ -57,14 +57,30 @@ export class LostRing {
     this.#head++
   }
 
+  // ── all of them ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get size(): number {
+    return this.#tail - this.#head
+  }
+
+  /** Sequence of entry k, the oldest being 0; `countAt` messages from there on are meant, one of a fragment. */
+  sequenceAt(k: number): number {
+    return this.#ring[this.#at(k)]!
+  }
+
+  countAt(k: number): number {
+    const at = this.#at(k)
+    return this.#ring[at + 2] === WHOLE_RUN ? this.#ring[at + 1]! : 1
+  }
+
   clear(): void {
     this.#ring = EMPTY
     this.#head = 0
     this.#tail = 0
   }
 
-  #at(): number {
-    return (this.#head & (this.#ring.length / STRIDE - 1)) * STRIDE
+  #at(k = 0): number {
+    return ((this.#head + k) & (this.#ring.length / STRIDE - 1)) * STRIDE
   }
 
   #write(at: number, sequence: number, a: number, b: number): void {

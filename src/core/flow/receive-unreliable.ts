@@ -7,7 +7,7 @@ import { Reassembly, RECEIVED, RECEIVED_PROTOCOL, type MessageSink, type Receive
 const PARTIALS_MAX = 4
 const PARTIAL_BYTES_MAX = 1 << 20
 /** [P] … and over all channels of a session, which may be 256: one peer must not fill the arena of all. */
-const SESSION_PARTIAL_BYTES_MAX = 8 << 20
+export const SESSION_PARTIAL_BYTES_MAX: number = 8 << 20
 export const PARTIAL_TIME: Duration = 1000 * millisecond
 
 /**

@@ -31,8 +31,11 @@ export const RECORD_MAX_DATA = 7
 export const RECORD_BLOCKED = 8
 export const RECORD_CHANNEL_BLOCKED = 9
 export const RECORD_OBSERVED = 10 // ref = path
-export const RECORD_SKIP = 11 // sequence = message id, a = total
+export const RECORD_SKIP = 11 // sequence, a = total
 export const RECORD_HANDSHAKE = 12 // ref = outgoing rekey message, a = offset
+/** Above these bits of a RUN, FRAGMENT or SKIP stands which queue of its channel it is of: channels may have one per lane. */
+export const RECORD_MARK_SHIFT = 8
+export const RECORD_KIND_MASK: number = (1 << RECORD_MARK_SHIFT) - 1
 
 const STRIDE = 5
 

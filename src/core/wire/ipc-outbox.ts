@@ -1,4 +1,4 @@
-import { encodeCredit, encodeMessageHead, FRAME_HEADER_SIZE, KIND_JSON, messageFrameSize, writeFrameHead } from './ipc.ts'
+import { encodeCredit, encodeMessageHead, FRAME_HEADER_SIZE, KIND_JSON, messageFrameSize, writeFrameHead, writeNotice } from './ipc.ts'
 
 /**
  * Frames are gathered in buffers of this size and written together: one write per frame is 8 to 17 times slower, a 64 KiB
@@ -7,6 +7,7 @@ import { encodeCredit, encodeMessageHead, FRAME_HEADER_SIZE, KIND_JSON, messageF
  */
 export const BATCH_SIZE = 65_536
 const CREDIT_FRAME_SIZE = 13
+const NOTICE_FRAME_SIZE = 21
 
 /** Spare batch buffers, shared by all connections of a process, so that an idle connection holds none. Keeps at most `spareMax`. */
 export class IpcBatchPool {
@@ -86,6 +87,13 @@ export class IpcOutbox {
     const batch = this.#room(CREDIT_FRAME_SIZE)
     encodeCredit(batch.bytes, batch.end, channel, add)
     this.#appended(batch, CREDIT_FRAME_SIZE)
+  }
+
+  /** `what` and `reason` are the numbers in the frame. */
+  appendNotice(channel: number, what: number, reason: number, firstTag: number, lastTag: number): void {
+    const batch = this.#room(NOTICE_FRAME_SIZE)
+    writeNotice(batch.bytes, batch.end, channel, what, reason, firstTag, lastTag)
+    this.#appended(batch, NOTICE_FRAME_SIZE)
   }
 
   /** A whole frame that was encoded elsewhere. */

@@ -6,6 +6,7 @@
  * Kind 0 is JSON-RPC text, 1 a message, 2 credit, 3 a notice. Kinds from 0x80 on are for later versions and skipped.
  */
 import { readU16, readU32, writeU16, writeU32 } from '../base/bytes.ts'
+import { dropReasons } from '../base/domain.ts'
 
 /** The version that `hello` names. */
 export const IPC_PROTOCOL = 1
@@ -115,9 +116,7 @@ export function decodeCredit(bytes: Uint8Array, offset: number, length: number):
 
 export const noticeWhats = ['delivered', 'dropped'] as const
 /** Index in {@link noticeReasons} is the number in the frame. */
-export const noticeReasons = [
-  'none', 'deadline', 'drop-oldest', 'drop-newest', 'lane', 'superseded', 'peer-gone', 'channel-closed', 'too-large-for-path', 'no-credit',
-] as const
+export const noticeReasons: typeof dropReasons = dropReasons
 
 /** What became of the messages with tags `firstTag` … `lastTag` of one channel. */
 export interface Notice {
@@ -134,13 +133,18 @@ export interface Notice {
  * Writes the whole frame, 21 bytes.
  */
 export function encodeNotice(target: Uint8Array, at: number, notice: Notice): void {
+  writeNotice(target, at, notice.channel, noticeWhats.indexOf(notice.what) + 1, noticeReasons.indexOf(notice.reason), notice.firstTag, notice.lastTag)
+}
+
+/** As {@link encodeNotice}, from the numbers that stand in the frame. */
+export function writeNotice(target: Uint8Array, at: number, channel: number, what: number, reason: number, firstTag: number, lastTag: number): void {
   writeFrameHead(target, at, KIND_NOTICE, NOTICE_BODY_SIZE)
-  writeU32(target, at + 5, notice.channel)
-  target[at + 9] = noticeWhats.indexOf(notice.what) + 1
-  target[at + 10] = noticeReasons.indexOf(notice.reason)
+  writeU32(target, at + 5, channel)
+  target[at + 9] = what
+  target[at + 10] = reason
   writeU16(target, at + 11, 0)
-  writeU32(target, at + 13, notice.firstTag)
-  writeU32(target, at + 17, notice.lastTag)
+  writeU32(target, at + 13, firstTag)
+  writeU32(target, at + 17, lastTag)
 }
 
 export type DecodedNotice = { readonly kind: 'notice'; readonly notice: Notice } | { readonly kind: 'malformed'; readonly where: string }

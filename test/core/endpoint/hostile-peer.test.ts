@@ -270,13 +270,6 @@ describe('channels', () => {
     expect(scene.lone.act((endpoint) => endpoint.peerStats(endpoint.findPeer(scene.peer.id)!)!.channels)).toBeLessThan(16)
   })
 
-  it('modes that are not built are refused, the session goes on', () => {
-    const scene = new Scene()
-    scene.send(open(theirs, { mode: 1 }), open(theirs + 2, { mode: 3 }))
-    expect(scene.frames.filter(({ type }) => type === 0x22).map(({ fields }) => fields[2])).toEqual([2, 2])
-    scene.expectClean(undefined)
-  })
-
   it('frames for a closed channel are ignored', () => {
     const scene = new Scene()
     const channel = scene.opened()
