@@ -1,5 +1,6 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { once } from 'node:events'
+import { TcpPassage } from './tcp-passage.ts'
 
 export interface NetworkTraits {
   readonly seed: number
@@ -30,22 +31,25 @@ const FLYING_MAX = 10_000
 /**
  * A bad network between two daemons on this machine: what comes to `front` leaves `back` for the daemon behind it, and the other way
  * round, so that either side sees only the proxy. Each direction decides by its own stream of the seed: the n-th datagram of a
- * direction meets the same fate in every run.
+ * direction meets the same fate in every run. Its UDP can be cut; connections to the same port number go through as they are.
  */
 export class LossyProxy implements AsyncDisposable {
   readonly toBack: DirectionCounts = { received: 0, lost: 0, overtaken: 0, sent: 0 }
   readonly toFront: DirectionCounts = { received: 0, lost: 0, overtaken: 0, sent: 0 }
   readonly #front: Socket
   readonly #back: Socket
+  readonly #tcp: TcpPassage
   readonly #timers = new Set<NodeJS.Timeout>()
+  #cut = false
   /** Port of the daemon behind `back`. */
   #target = 0
   /** Port of whoever last wrote to `front`. */
   #caller = 0
 
-  private constructor(front: Socket, back: Socket, traits: NetworkTraits) {
+  private constructor(front: Socket, back: Socket, tcp: TcpPassage, traits: NetworkTraits) {
     this.#front = front
     this.#back = back
+    this.#tcp = tcp
     const inward = new Direction(traits, 1, this.toBack, this.#timers, (bytes) => this.#send(this.#back, bytes, this.#target))
     const outward = new Direction(traits, 2, this.toFront, this.#timers, (bytes) => this.#send(this.#front, bytes, this.#caller))
     front.on('message', (bytes: Buffer, from: RemoteInfo) => {
@@ -64,7 +68,16 @@ export class LossyProxy implements AsyncDisposable {
       // A daemon that ends leaves a closed port behind; what is sent there then is lost, and that is all.
       socket.on('error', () => undefined)
     }
-    return new LossyProxy(front, back, traits)
+    return new LossyProxy(front, back, await TcpPassage.open(HOST, front.address().port), traits)
+  }
+
+  /** From now on no datagram comes through, as behind a firewall that somebody has just switched on; connections still do. */
+  cutUdp(): void {
+    this.#cut = true
+  }
+
+  healUdp(): void {
+    this.#cut = false
   }
 
   /** `127.0.0.1:port`: what the daemon behind it advertises. */
@@ -75,10 +88,12 @@ export class LossyProxy implements AsyncDisposable {
   /** The daemon behind the proxy. */
   forwardTo(port: number): void {
     this.#target = port
+    this.#tcp.forwardTo(port)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const timer of this.#timers) clearTimeout(timer)
+    await this.#tcp[Symbol.asyncDispose]()
     for (const socket of [this.#front, this.#back]) {
       const closed = once(socket, 'close')
       socket.close()
@@ -87,7 +102,7 @@ export class LossyProxy implements AsyncDisposable {
   }
 
   #send(socket: Socket, bytes: Uint8Array, port: number): void {
-    if (port !== 0) socket.send(bytes, port, HOST, () => undefined)
+    if (port !== 0 && !this.#cut) socket.send(bytes, port, HOST, () => undefined)
   }
 }
 

@@ -2,12 +2,15 @@
  * `npm run demo`: two daemons, a bad network between them, and two game clients that play dice over it.
  *
  *     ann's game client ── IPC ── ann's posternd ── UDP ── proxy ── UDP ── bob's posternd ── IPC ── bob's game client
+ *
+ * In mid-game the proxy stops to carry UDP, and later carries it again: the game goes on over TCP meanwhile.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'postern/client'
 import { Cleanup } from './cleanup.ts'
+import { Cut } from './cut.ts'
 import type { Player, Roll } from './dice.ts'
 import { LossyProxy } from './lossy-proxy.ts'
 import type { PlayerFigures, Report } from './messages.ts'
@@ -26,6 +29,10 @@ const DELAY_MS = 4
 const JITTER_MS = 2
 /** A datagram held back so long is overtaken by the next update at 60 Hz. */
 const HELD_MS = [18, 30] as const
+/** When in the game UDP is cut, and when it is healed, as shares of the rounds; and how long the way back may take after its end. */
+const CUT_AT = 0.25
+const HEAL_AT = 0.5
+const BACK_PATIENCE_MS = 6000
 
 async function demo(options: DemoOptions, screen: Screen, signal: AbortSignal): Promise<DemoResult> {
   const started = performance.now()
@@ -51,7 +58,11 @@ async function demo(options: DemoOptions, screen: Screen, signal: AbortSignal): 
   await orMishap(guest.connectPeer(host.peerId, { timeoutMs: DEADLINE_MS }))
   screen.step(`${names.guest} joined by ${names.host}'s invite, through the bad network (${seconds(started)})`)
 
-  const game = new Game(screen)
+  const cut = options.cut ? resources.use(new Cut(proxy, guest, screen)) : undefined
+  const game = new Game(screen, (round) => {
+    if (round === Math.floor(CUT_AT * options.rounds)) cut?.begin()
+    if (round === Math.floor(HEAL_AT * options.rounds)) cut?.heal()
+  })
   const paceMs = Math.min(PACE_MS, ALL_ROUNDS_MS / options.rounds)
   const start = (player: Player, dir: string, peer: string): PlayerProcess =>
     resources.use(new PlayerProcess(names[player], { player, dir, peer, rounds: options.rounds, paceMs }, (report) => game.take(player, report)))
@@ -62,11 +73,12 @@ async function demo(options: DemoOptions, screen: Screen, signal: AbortSignal): 
   guestProcess.ended().then((how) => game.ended('guest', how), () => undefined)
   screen.step('two game clients run, each on the IPC of its own daemon, with a reliable and an unreliable channel')
   const figures = await orMishap(game.finished)
+  const cutResult = await cut?.end(BACK_PATIENCE_MS)
 
   const counters = { host: (await orMishap(host.status())).counters, guest: (await orMishap(guest.status())).counters }
   return judge({
     seed: options.seed, rounds: options.rounds, seconds: (performance.now() - started) / 1000, rolls: game.rolls, figures,
-    network: [proxy.toBack, proxy.toFront], counters,
+    network: [proxy.toBack, proxy.toFront], counters, cut: cutResult,
   })
 }
 
@@ -76,13 +88,16 @@ class Game {
   readonly listening: Promise<void>
   readonly finished: Promise<{ readonly host: PlayerFigures; readonly guest: PlayerFigures }>
   readonly #screen: Screen
+  readonly #onRound: (round: number) => void
   readonly #figures: Partial<Record<Player, PlayerFigures>> = {}
   #onListening!: () => void
   #onFinished!: (figures: { readonly host: PlayerFigures; readonly guest: PlayerFigures }) => void
   #onFailure!: (error: Error) => void
 
-  constructor(screen: Screen) {
+  /** @param onRound called when both sides have verified a round, the first is 0 */
+  constructor(screen: Screen, onRound: (round: number) => void) {
     this.#screen = screen
+    this.#onRound = onRound
     this.listening = new Promise((resolve) => (this.#onListening = resolve))
     this.finished = new Promise((resolve, reject) => {
       this.#onFinished = resolve
@@ -117,7 +132,9 @@ class Game {
   #rolled(player: Player, round: number, roll: Roll): void {
     this.rolls[player][round] = roll
     const { host, guest } = this.rolls
-    if (host[round] !== undefined && guest[round] !== undefined) this.#screen.roll(round, roll)
+    if (host[round] === undefined || guest[round] === undefined) return
+    this.#screen.roll(round, roll)
+    this.#onRound(round)
   }
 }
 

@@ -7,6 +7,8 @@ export interface DemoOptions {
   /** Share of the datagrams that the network loses, 0 … 1. */
   readonly loss: number
   readonly json: boolean
+  /** UDP is cut in mid-game and healed later. */
+  readonly cut: boolean
 }
 
 export const ROUNDS_MAX = 400
@@ -15,15 +17,18 @@ const LOSS_MAX = 40
 
 export const usage: string = `npm run demo -- [options]
 
-Two daemons, a bad network between them, and two game clients that play dice: each commits to a secret, both reveal, both verify.
+Two daemons, a bad network between them, and two game clients that play dice: each commits to a secret, both reveal, both verify. In mid-game
+UDP is cut, and the game goes on over TCP until it is healed.
 
   --seed <number>     chooses which datagrams are lost and which overtaken (drawn when left out)
   --rounds <number>   rounds to play, 1 to ${ROUNDS_MAX} (60)
   --loss <percent>    datagrams lost each way, 0 to ${LOSS_MAX} (10)
+  --no-cut            leave UDP as it is; otherwise it is cut in mid-game and healed later
   --json              print one JSON object instead of text
   --help              print this
 
-It ends with 0 only if both sides verified every roll and no reliable message was lost or doubled.`
+It ends with 0 only if both sides verified every roll and no reliable message was lost or doubled, and
+if the game went over to TCP and came back.`
 
 /** A sentence about what is wrong with the command line. */
 export class UsageError extends Error {
@@ -39,18 +44,19 @@ export function parseOptions(args: readonly string[]): DemoOptions | undefined {
     rounds: wholeNumber('--rounds', values.rounds ?? '60', 1, ROUNDS_MAX),
     loss: wholeNumber('--loss', values.loss ?? '10', 0, LOSS_MAX) / 100,
     json: values.json === true,
+    cut: values['no-cut'] !== true,
   }
 }
 
 interface Values {
-  readonly values: { readonly seed?: string; readonly rounds?: string; readonly loss?: string; readonly json?: boolean; readonly help?: boolean }
+  readonly values: { readonly seed?: string; readonly rounds?: string; readonly loss?: string; readonly json?: boolean; readonly 'no-cut'?: boolean; readonly help?: boolean }
 }
 
 function parse(args: readonly string[]): Values {
   try {
     return parseArgs({
       args: [...args], allowPositionals: false,
-      options: { seed: { type: 'string' }, rounds: { type: 'string' }, loss: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
+      options: { seed: { type: 'string' }, rounds: { type: 'string' }, loss: { type: 'string' }, json: { type: 'boolean' }, 'no-cut': { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
     })
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error))

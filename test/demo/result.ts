@@ -1,3 +1,4 @@
+import type { CutResult } from './cut.ts'
 import type { Roll } from './dice.ts'
 import type { PlayerFigures } from './messages.ts'
 import type { DirectionCounts } from './lossy-proxy.ts'
@@ -22,6 +23,8 @@ export interface DemoResult {
   readonly unreliable: ChannelResult
   readonly network: { readonly datagrams: number; readonly lost: number; readonly overtaken: number }
   readonly postern: { readonly packetsLost: number; readonly framesSentAgain: number }
+  /** `undefined` when UDP was left as it is. */
+  readonly cut: CutResult | undefined
 }
 
 export interface Sides<T> {
@@ -38,6 +41,7 @@ export interface DemoObservations {
   readonly figures: Sides<PlayerFigures>
   readonly network: readonly DirectionCounts[]
   readonly counters: Sides<Readonly<Record<string, number>>>
+  readonly cut: CutResult | undefined
 }
 
 /** Judges what was seen: `ok` only if both sides verified every roll alike and no reliable message was lost, doubled or out of order. */
@@ -57,6 +61,10 @@ export function judge(seen: DemoObservations): DemoResult {
   demand(host.sentMessages === guest.expectedMessages && guest.sentMessages === host.expectedMessages, 'the two sides count their messages differently')
   demand(unreliable.doubled === 0, `${unreliable.doubled} updates came twice`)
   demand(unreliable.received > 0, 'no update came')
+  if (seen.cut !== undefined) {
+    demand(seen.cut.toTcpMs !== undefined, 'the session did not go over to TCP when UDP was cut')
+    demand(seen.cut.backMs !== undefined, 'the session did not come back to UDP')
+  }
   demand(host.ended === 'done' && guest.ended === 'done', `the channel ended as ${host.ended} and ${guest.ended}`)
   return {
     ok: problems.length === 0, problems, seed: seen.seed, seconds: tenths(seen.seconds),
@@ -69,6 +77,7 @@ export function judge(seen: DemoObservations): DemoResult {
       datagrams: sum(seen.network.map((way) => way.received)), lost: sum(seen.network.map((way) => way.lost)), overtaken: sum(seen.network.map((way) => way.overtaken)),
     },
     postern: { packetsLost: counted(seen, 'packets_lost'), framesSentAgain: counted(seen, 'frames_retransmitted') },
+    cut: seen.cut,
   }
 }
 

@@ -22,6 +22,11 @@ export class Screen {
     this.#line(`  ✓ ${text}`)
   }
 
+  /** Something that happened between two rolls. */
+  note(text: string): void {
+    this.#line(`\n      ${text}\n`)
+  }
+
   roll(round: number, [host, guest]: Roll): void {
     if (round === 0) this.#line(`\n  ${'round'.padStart(9)}   ${names.host}   ${names.guest}   winner   score`)
     if (host > guest) this.#score.host++
@@ -47,6 +52,9 @@ export class Screen {
     this.#line('')
     this.#line(`  The network took ${network.datagrams} datagrams, lost ${network.lost} (${percent(network.datagrams === 0 ? 0 : network.lost / network.datagrams)}) and let ${network.overtaken} be overtaken.`)
     this.#line(`  Postern counted ${postern.packetsLost} packets as lost and sent ${postern.framesSentAgain} message frames again.`)
+    if (result.cut?.toTcpMs !== undefined && result.cut.backMs !== undefined) {
+      this.#line(`  UDP was cut in mid-game: on TCP ${result.cut.toTcpMs} ms after the cut, back on UDP ${result.cut.backMs} ms after it was healed.`)
+    }
     this.#line('')
     this.#line(result.ok ? `  All well, in ${result.seconds.toFixed(1)} s.` : `  Not well: ${result.problems.join('; ')}.`)
   }
