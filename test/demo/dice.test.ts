@@ -120,7 +120,8 @@ describe('what goes over the wire', () => {
 
 describe('options of the demo', () => {
   it('reads them', () => {
-    expect(parseOptions(['--seed', '5', '--rounds', '10', '--loss', '20', '--json'])).toEqual({ seed: 5, rounds: 10, loss: 0.2, json: true })
+    expect(parseOptions(['--seed', '5', '--rounds', '10', '--loss', '20', '--json'])).toEqual({ seed: 5, rounds: 10, loss: 0.2, json: true, cut: true })
+    expect(parseOptions(['--no-cut'])?.cut).toBe(false)
     expect(parseOptions(['--help'])).toBeUndefined()
   })
 
