@@ -1,4 +1,7 @@
 import { AeadBatch } from '../src/core/crypto/aead-batch.ts'
+import type { CryptoProvider } from '../src/core/crypto/provider.ts'
+import { loadAddon } from '../src/platform/addon.ts'
+import { NativeCryptoProvider } from '../src/platform/native-crypto-provider.ts'
 import { NodeCryptoProvider } from '../src/platform/node-crypto-provider.ts'
 import type { BenchCase, Sample, Subject, Tools } from './harness/case.ts'
 import { CpuWatch } from './harness/processes.ts'
@@ -8,17 +11,22 @@ const TAG_SIZE = 16
 const SPACING = 2048
 const WARM_UP_MS = 300
 
-/** What sealing and opening a datagram costs with the shipped provider, in batches as the core makes them, on one core. */
+/** What sealing and opening a datagram costs with the addon and with its twin, in batches as the core makes them, on one core. */
 export const aead: BenchCase = {
-  name: 'aead', title: `ChaCha20-Poly1305 by the node:crypto provider, ${BATCH} datagrams a call`, headline: 'nsPerOperation', once: true,
-  subjects: () => [100, 1152].flatMap((size): Subject[] => [
-    { name: `seal ${size} B`, measure: (tools) => Promise.resolve(measure(tools, size, 'seal')) },
-    { name: `open ${size} B`, measure: (tools) => Promise.resolve(measure(tools, size, 'open')) },
-  ]),
+  name: 'aead', title: `ChaCha20-Poly1305 by each provider, ${BATCH} datagrams a call`, headline: 'nsPerOperation',
+  subjects: () => providers().flatMap((make): Subject[] => [100, 1152].flatMap((size) => (['seal', 'open'] as const).map((way): Subject => (
+    { name: `${make().name} ${way} ${size} B`, measure: (tools) => Promise.resolve(measure(tools, make(), size, way)) }
+  )))),
 }
 
-function measure({ settings }: Tools, size: number, way: 'seal' | 'open'): Sample {
-  const provider = new NodeCryptoProvider()
+/** That of node:crypto, and the addon's where it is built. */
+function providers(): readonly (() => CryptoProvider)[] {
+  const state = loadAddon()
+  const crypto = state.kind === 'loaded' ? state.addon.crypto : undefined
+  return [() => new NodeCryptoProvider(), ...crypto === undefined ? [] : [() => new NativeCryptoProvider(crypto)]]
+}
+
+function measure({ settings }: Tools, provider: CryptoProvider, size: number, way: 'seal' | 'open'): Sample {
   const bytes = new Uint8Array(BATCH * SPACING).fill(7)
   const key = provider.addKey(new Uint8Array(32).fill(1))
   const batch = new AeadBatch(BATCH)

@@ -2,7 +2,7 @@
 // (dist-bench/src): a rebuild of dist/ must not change what is being measured. Plain JavaScript, because it runs before that.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -46,5 +46,13 @@ if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted) {
   if (existsSync(built)) renameSync(built, old)
   renameSync(fresh, built)
   rmSync(old, { recursive: true, force: true })
+}
+// The addon, too, is a copy, and lies two levels above the product's files.
+const addon = join(root, 'native/addon/built/postern.node')
+if (existsSync(addon)) {
+  const copies = join(built, 'native/addon/built')
+  mkdirSync(copies, { recursive: true })
+  copyFileSync(addon, join(copies, `postern.node.${process.pid}`))
+  renameSync(join(copies, `postern.node.${process.pid}`), join(copies, 'postern.node'))
 }
 await import(new URL('../dist-bench/bench/main.js', import.meta.url).href)

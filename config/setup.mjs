@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, s
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { buildIfPossible, nativeIsFresh } from './native.mjs'
 
 export const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -67,7 +68,7 @@ export function setUp(names = ['product']) {
   const lockfile = digestOf(['package-lock.json'])
   const wanted = names.map((name) => ({ ...builds[name], digest: digestOf(builds[name].sources) }))
   const stale = () => wanted.filter(({ output, digest }) => stampOf(buildStamp(output)) !== digest)
-  if (stampOf(installStamp()) === lockfile && stale().length === 0) return
+  if (stampOf(installStamp()) === lockfile && stale().length === 0 && nativeIsFresh()) return
   const unlock = lock()
   try {
     if (stampOf(installStamp()) !== lockfile) {
@@ -84,6 +85,7 @@ export function setUp(names = ['product']) {
       renameSync(fresh, join(root, output))
       rmSync(old, { recursive: true, force: true })
     }
+    buildIfPossible()
   } catch (error) {
     if (!(error instanceof SetupError)) throw error
     console.error(`postern: ${error.message}`)

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { connect } from '../client/client.ts'
+import { connect, type StatusResult } from '../client/client.ts'
 import { PosternError } from '../core/base/errors.ts'
 import type { Globals, Output } from './output.ts'
 import { posterndError, runPosternd } from './posternd.ts'
@@ -91,9 +91,16 @@ export async function status(globals: Globals, output: Output): Promise<void> {
       ['datagrams', `${counters['datagrams_received'] ?? 0} in (${bytesText(counters['bytes_received'] ?? 0)}), ${counters['datagrams_sent'] ?? 0} out (${bytesText(counters['bytes_sent'] ?? 0)})`],
       ['lost on the way', String(counters['packets_lost'] ?? 0)],
       ['dropped', dropped.length === 0 ? 'nothing' : dropped.map(([name, count]) => `${name.slice(5)} ${count}`).join(', ')],
+      ['native', nativeText(state.native)],
       ['memory', `${bytesText(counters['memory_used'] ?? 0)} of ${bytesText(counters['memory_capacity'] ?? 0)}`],
     ])
   })
+}
+
+function nativeText(native: StatusResult['native']): string {
+  if (native === undefined) return 'no'
+  const parts = Object.entries(native).flatMap(([part, by]) => (part === 'reason' ? [] : [`${part} ${by === 'addon' ? 'yes' : 'no'}`]))
+  return `${parts.join(', ')}${native.reason === undefined ? '' : ` (${native.reason})`}`
 }
 
 export async function id(globals: Globals, output: Output): Promise<void> {

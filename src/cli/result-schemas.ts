@@ -33,6 +33,10 @@ const status = object<StatusResult>({
   addresses: z.array(z.string()).describe('Where peers can reach this node'),
   counters: z.record(z.string(), z.number()).describe('Everything that is counted: docs/counters.md'),
   nat: z.string().optional(),
+  native: object<NonNullable<StatusResult['native']>>({
+    crypto: z.enum(['addon', 'node:crypto']).describe('What seals and opens datagrams'),
+    reason: z.string().optional().describe('Why the native addon does less than it could; absent when it does everything'),
+  }).optional(),
 })
 
 const peer = object<PeerInfo>({

@@ -75,6 +75,10 @@ export interface Config {
     readonly channelDecision: Duration
     readonly channelDrain: Duration
   }
+  readonly native: {
+    /** Off: the twins in TypeScript do the work of the addon. */
+    readonly enabled: boolean
+  }
   readonly log: {
     readonly level: LogLevel
     readonly format: LogFormat
@@ -205,6 +209,10 @@ const session = z.strictObject({
   channelDecision: raw.channel_decision, channelDrain: raw.channel_drain,
 }))
 
+const native = z.strictObject({
+  enabled: key(yesNo, true),
+})
+
 const log = z.strictObject({
   level: key(oneOf(logLevels), 'info'),
   format: key(oneOf(logFormats), 'text'),
@@ -215,7 +223,7 @@ const shutdown = z.strictObject({
   drain: key(duration({ min: '0s', max: '10min' }), '5s'),
 })
 
-const sections = { udp, transport, tcp, path: pathPolicy, store, ipc, access, limits, session, log, shutdown }
+const sections = { udp, transport, tcp, path: pathPolicy, store, ipc, access, limits, session, native, log, shutdown }
 
 /** A section that is not written is one whose keys all have their defaults. */
 function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
@@ -226,7 +234,7 @@ function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
 export const configSchema: z.ZodType<Config> = z.strictObject({
   udp: section(udp), transport: section(transport), tcp: section(tcp), path: section(pathPolicy), store: section(store), ipc: section(ipc),
   access: section(access),
-  limits: section(limits), session: section(session), log: section(log), shutdown: section(shutdown),
+  limits: section(limits), session: section(session), native: section(native), log: section(log), shutdown: section(shutdown),
 })
 
 /** Every key that may be written, by section. */

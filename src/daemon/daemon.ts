@@ -16,7 +16,6 @@ import { startIpcServer, type IpcServer } from '../ipc/server.ts'
 import type { TcpDriver } from '../net/tcp.ts'
 import { UdpDriver } from '../net/udp.ts'
 import { Clock } from '../platform/clock.ts'
-import { NodeCryptoProvider } from '../platform/node-crypto-provider.ts'
 import type { KeySource } from '../store/keys.ts'
 import { StateDirectory } from '../store/state-directory.ts'
 import { ApiKeys } from './api-keys.ts'
@@ -24,6 +23,7 @@ import { coreConfigOf } from './config-core.ts'
 import type { Config } from './config-schema.ts'
 import { localAddresses } from './local-addresses.ts'
 import type { Log } from './log.ts'
+import { chooseNative, type NativeStatus } from './native.ts'
 import { NodeRuntime, type RuntimeSink } from './node-runtime.ts'
 import { loadNodeState, storeUdpPort, type NodeState } from './node-state.ts'
 import type { Paths } from './paths.ts'
@@ -65,6 +65,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   readonly #state: StateDirectory
   readonly #runtime: NodeRuntime
   readonly #udp: UdpDriver
+  readonly #native: NativeStatus
   #tcp: TcpDriver | undefined
   readonly #router: Router
   readonly #peers: PeerService
@@ -88,7 +89,9 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#log = log
     this.#state = state
     this.#apiKeys = apiKeys
-    const provider = new NodeCryptoProvider()
+    const { provider, status } = chooseNative(config.native)
+    this.#native = status
+    if (status.reason !== undefined) log.info('the native addon is not used in full: this node is slower than it could be', { reason: status.reason })
     const clock = new Clock()
     const endpoint = new Endpoint({
       provider, seed: node.seed, arena: new Arena(config.limits.memory), config: coreConfigOf(config), peers: node.peers, invites: node.invites,
@@ -448,6 +451,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
         ...endpoint.counters(), ...drivers, ...(this.#ipc?.counters() ?? {}),
         memory_used: endpoint.arena.used, memory_capacity: endpoint.arena.capacity, udp_receive_buffer: buffers?.receiveBuffer ?? 0,
       },
+      native: this.#native,
     }
   }
 }

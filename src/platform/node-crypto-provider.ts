@@ -30,7 +30,7 @@ const KEY_OBJECTS_MAX = 1024
 const GATHER_SIZE_MAX = 4096
 
 export class NodeCryptoProvider implements CryptoProvider {
-  readonly name = 'node:crypto'
+  readonly name: string = 'node:crypto'
   #costs: OperationCosts | undefined
   /** Transport keys by slot, one after the other. Bounded by the keypairs the core holds; storage doubles on demand. */
   #secrets = new Uint8Array(FIRST_SLOTS * KEY_SIZE)

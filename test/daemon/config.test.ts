@@ -234,6 +234,7 @@ const validDocument = fc.record({
     quiet_first: durations(1, 900), quiet_max: durations(900, 86_400), ack_delay: fc.integer({ min: 1, max: 100 }).map((ms) => `${ms}ms`),
     channel_decision: durations(1, 600), channel_drain: durations(1, 600),
   }, { requiredKeys: [] }),
+  native: fc.record({ enabled: fc.boolean() }, { requiredKeys: [] }),
   log: fc.record({ level: fc.constantFrom('trace', 'debug', 'info', 'warn', 'error'), format: fc.constantFrom('text', 'json'), file: fc.constantFrom('', 'log/x.log') }, { requiredKeys: [] }),
   shutdown: fc.record({ drain: durations(0, 600) }, { requiredKeys: [] }),
 }, { requiredKeys: [] })

@@ -83,6 +83,8 @@ export interface StatusResult {
   readonly addresses: readonly string[]
   readonly counters: Readonly<Record<string, number>>
   readonly nat?: string
+  /** What does the work, and why not the addon. */
+  readonly native?: { readonly crypto: 'addon' | 'node:crypto'; readonly reason?: string }
 }
 
 export interface PeersParams {

@@ -1,0 +1,21 @@
+{
+  # Node-API only: one build loads on every Node from 20.19 on. No OpenSSL headers and no OpenSSL at link time: what the
+  # binary of node brings is looked up when the addon is loaded (src/openssl.h).
+  "variables": { "sanitize%": "" },
+  "targets": [{
+    "target_name": "postern",
+    "sources": ["src/addon.cc", "src/arguments.cc", "src/openssl.cc", "src/aead.cc", "src/aead-object.cc"],
+    "defines": ["NAPI_VERSION=8"],
+    "cflags": ["-Wall", "-Wextra", "-fvisibility=hidden"],
+    "cflags_cc": ["-std=c++17", "-fno-exceptions", "-fno-rtti"],
+    "xcode_settings": {
+      "CLANG_CXX_LANGUAGE_STANDARD": "c++17", "GCC_ENABLE_CPP_EXCEPTIONS": "NO", "GCC_SYMBOLS_PRIVATE_EXTERN": "YES", "MACOSX_DEPLOYMENT_TARGET": "11.0"
+    },
+    "conditions": [
+      ["sanitize!=''", {
+        "cflags": ["-fsanitize=<(sanitize)", "-fno-omit-frame-pointer", "-g", "-O1"],
+        "ldflags": ["-fsanitize=<(sanitize)"]
+      }]
+    ]
+  }]
+}

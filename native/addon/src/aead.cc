@@ -1,0 +1,194 @@
+#include "aead.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace postern {
+
+namespace {
+
+constexpr uint8_t kZero[32] = {};
+constexpr double kCounterMax = 9007199254740991.0;
+constexpr int32_t kFirstSlots = 16;
+
+void WriteNonce(double counter, uint8_t nonce[Aead::kNonceSize]) {
+  auto rest = static_cast<uint64_t>(counter);
+  for (int i = 4; i < 12; i++, rest >>= 8) nonce[i] = static_cast<uint8_t>(rest);
+}
+
+}  // namespace
+
+Aead::~Aead() {
+  // OpenSSL overwrites what its contexts hold when it frees them.
+  if (seal_ != nullptr) ssl_->context_free(seal_);
+  if (open_ != nullptr) ssl_->context_free(open_);
+  if (cipher_ != nullptr) ssl_->cipher_free(cipher_);
+  if (keys_ != nullptr) ssl_->cleanse(keys_, capacity_ * kKeySize);
+  free(keys_);
+  free(next_free_);
+}
+
+bool Aead::Open() {
+  cipher_ = ssl_->cipher_fetch(nullptr, "ChaCha20-Poly1305", nullptr);
+  seal_ = ssl_->context_new();
+  open_ = ssl_->context_new();
+  const bool ready = cipher_ != nullptr && seal_ != nullptr && open_ != nullptr && ssl_->encrypt_init(seal_, cipher_, kZero, kZero, nullptr) == 1 &&
+                     ssl_->decrypt_init(open_, cipher_, kZero, kZero, nullptr) == 1;
+  if (!ready) ssl_->error_clear();
+  return ready;
+}
+
+int32_t Aead::AddKey(const uint8_t* key) {
+  if (first_free_ == capacity_ && !Grow()) return -1;
+  const int32_t slot = first_free_;
+  first_free_ = next_free_[slot];
+  next_free_[slot] = kNone;
+  memcpy(keys_ + slot * kKeySize, key, kKeySize);
+  return slot;
+}
+
+bool Aead::RemoveKey(int32_t slot) {
+  if (slot < 0 || slot >= capacity_ || next_free_[slot] != kNone) return false;
+  ssl_->cleanse(keys_ + slot * kKeySize, kKeySize);
+  if (seal_slot_ == slot) ForgetSealKey();
+  if (open_slot_ == slot) ForgetOpenKey();
+  next_free_[slot] = first_free_;
+  first_free_ = slot;
+  return true;
+}
+
+bool Aead::Grow() {
+  const int32_t capacity = capacity_ == 0 ? kFirstSlots : 2 * capacity_;
+  if (capacity > kSlotsMax) return false;
+  auto* keys = static_cast<uint8_t*>(calloc(capacity, kKeySize));
+  auto* next_free = static_cast<int32_t*>(calloc(capacity, sizeof(int32_t)));
+  if (keys == nullptr || next_free == nullptr) {
+    free(keys);
+    free(next_free);
+    return false;
+  }
+  if (keys_ != nullptr) {
+    memcpy(keys, keys_, capacity_ * kKeySize);
+    memcpy(next_free, next_free_, capacity_ * sizeof(int32_t));
+    ssl_->cleanse(keys_, capacity_ * kKeySize);
+  }
+  for (int32_t slot = capacity_; slot < capacity; slot++) next_free[slot] = slot + 1;
+  free(keys_);
+  free(next_free_);
+  keys_ = keys;
+  next_free_ = next_free;
+  // The old end of the list was the old capacity: it is the first of the new slots now.
+  first_free_ = capacity_;
+  capacity_ = capacity;
+  return true;
+}
+
+AeadResult Aead::Check(size_t size, const AeadRows& rows) const {
+  for (int32_t i = 0; i < rows.count; i++) {
+    const int32_t slot = rows.key[i];
+    if (slot < 0 || slot >= capacity_ || next_free_[slot] != kNone) return AeadResult::kNoKey;
+    const int64_t offset = rows.offset[i];
+    const int64_t length = rows.length[i];
+    if (offset < 0 || length < 0 || offset + length + static_cast<int64_t>(kTagSize) > static_cast<int64_t>(size)) return AeadResult::kBadRow;
+    // Written so that NaN fails.
+    if (!(rows.counter[i] >= 0 && rows.counter[i] <= kCounterMax)) return AeadResult::kBadRow;
+  }
+  return AeadResult::kDone;
+}
+
+AeadResult Aead::SealBatch(uint8_t* bytes, size_t size, const AeadRows& rows) {
+  const AeadResult checked = Check(size, rows);
+  if (checked != AeadResult::kDone) return checked;
+  uint8_t nonce[kNonceSize] = {};
+  for (int32_t i = 0; i < rows.count; i++) {
+    uint8_t* text = bytes + rows.offset[i];
+    const int32_t length = rows.length[i];
+    const int32_t slot = rows.key[i];
+    WriteNonce(rows.counter[i], nonce);
+    int written = 0;
+    // A key that the context has already is not given again: the nonce alone is cheaper.
+    bool sealed = ssl_->encrypt_init(seal_, nullptr, slot == seal_slot_ ? nullptr : keys_ + slot * kKeySize, nonce, nullptr) == 1;
+    seal_slot_ = slot;
+    if (length > 0) sealed = sealed && ssl_->encrypt_update(seal_, text, &written, text, length) == 1;
+    sealed = sealed && ssl_->encrypt_final(seal_, text + length, &written) == 1;
+    sealed = sealed && ssl_->context_ctrl(seal_, kGetTag, kTagSize, text + length) == 1;
+    if (!sealed) {
+      // Nothing a peer can cause. What is not sealed must not leave in clear.
+      ssl_->cleanse(text, length + kTagSize);
+      ForgetSealKey();
+      ssl_->error_clear();
+      return AeadResult::kRefused;
+    }
+  }
+  return AeadResult::kDone;
+}
+
+AeadResult Aead::OpenBatch(uint8_t* bytes, size_t size, const AeadRows& rows) {
+  const AeadResult checked = Check(size, rows);
+  if (checked != AeadResult::kDone) return checked;
+  uint8_t nonce[kNonceSize] = {};
+  bool failed = false;
+  for (int32_t i = 0; i < rows.count; i++) {
+    uint8_t* text = bytes + rows.offset[i];
+    const int32_t length = rows.length[i];
+    const int32_t slot = rows.key[i];
+    WriteNonce(rows.counter[i], nonce);
+    int written = 0;
+    bool opened = ssl_->decrypt_init(open_, nullptr, slot == open_slot_ ? nullptr : keys_ + slot * kKeySize, nonce, nullptr) == 1;
+    open_slot_ = opened ? slot : kNone;
+    opened = opened && ssl_->context_ctrl(open_, kSetTag, kTagSize, text + length) == 1;
+    if (length > 0) opened = opened && ssl_->decrypt_update(open_, text, &written, text, length) == 1;
+    // Not verified, not opened: OpenSSL compares in constant time.
+    if (opened && ssl_->decrypt_final(open_, text + length, &written) == 1) continue;
+    rows.length[i] = -1;
+    failed = true;
+  }
+  // A queue of errors that nobody reads would be found by the next caller of OpenSSL in this thread, which is node itself.
+  if (failed) ssl_->error_clear();
+  return AeadResult::kDone;
+}
+
+bool Aead::Seal(const uint8_t* key, const uint8_t* nonce, const uint8_t* associated, size_t associated_size, const uint8_t* plaintext, size_t size, uint8_t* out) {
+  int written = 0;
+  bool sealed = ssl_->encrypt_init(seal_, nullptr, key, nonce, nullptr) == 1;
+  if (associated_size > 0) sealed = sealed && ssl_->encrypt_update(seal_, nullptr, &written, associated, static_cast<int>(associated_size)) == 1;
+  if (size > 0) sealed = sealed && ssl_->encrypt_update(seal_, out, &written, plaintext, static_cast<int>(size)) == 1;
+  sealed = sealed && ssl_->encrypt_final(seal_, out + size, &written) == 1;
+  sealed = sealed && ssl_->context_ctrl(seal_, kGetTag, kTagSize, out + size) == 1;
+  ForgetSealKey();
+  if (!sealed) {
+    ssl_->cleanse(out, size + kTagSize);
+    ssl_->error_clear();
+  }
+  return sealed;
+}
+
+bool Aead::Open(const uint8_t* key, const uint8_t* nonce, const uint8_t* associated, size_t associated_size, const uint8_t* sealed, size_t size, uint8_t* out) {
+  const size_t length = size - kTagSize;
+  int written = 0;
+  uint8_t tag[kTagSize];
+  memcpy(tag, sealed + length, kTagSize);
+  bool opened = ssl_->decrypt_init(open_, nullptr, key, nonce, nullptr) == 1;
+  opened = opened && ssl_->context_ctrl(open_, kSetTag, kTagSize, tag) == 1;
+  if (associated_size > 0) opened = opened && ssl_->decrypt_update(open_, nullptr, &written, associated, static_cast<int>(associated_size)) == 1;
+  if (length > 0) opened = opened && ssl_->decrypt_update(open_, out, &written, sealed, static_cast<int>(length)) == 1;
+  opened = opened && ssl_->decrypt_final(open_, out + length, &written) == 1;
+  ForgetOpenKey();
+  if (!opened) {
+    ssl_->cleanse(out, length);
+    ssl_->error_clear();
+  }
+  return opened;
+}
+
+void Aead::ForgetSealKey() {
+  ssl_->encrypt_init(seal_, nullptr, kZero, kZero, nullptr);
+  seal_slot_ = kNone;
+}
+
+void Aead::ForgetOpenKey() {
+  ssl_->decrypt_init(open_, nullptr, kZero, kZero, nullptr);
+  open_slot_ = kNone;
+}
+
+}  // namespace postern

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+
+namespace postern {
+
+/**
+ * The few functions of OpenSSL 3 that are used, looked up in the running process. Node exports those of the OpenSSL inside it (or
+ * depends on a shared one); where there is none of them (Electron has BoringSSL) this says so instead of failing to load.
+ * Declared here by hand: the headers beside an installed node are those of one version, and these signatures are stable ABI.
+ */
+struct OpenSsl {
+  void* (*cipher_fetch)(void* library, const char* algorithm, const char* properties);
+  void (*cipher_free)(void* cipher);
+  void* (*context_new)();
+  void (*context_free)(void* context);
+  int (*context_ctrl)(void* context, int type, int argument, void* pointer);
+  int (*encrypt_init)(void* context, const void* cipher, const unsigned char* key, const unsigned char* nonce, const void* parameters);
+  int (*encrypt_update)(void* context, unsigned char* out, int* written, const unsigned char* in, int length);
+  int (*encrypt_final)(void* context, unsigned char* out, int* written);
+  int (*decrypt_init)(void* context, const void* cipher, const unsigned char* key, const unsigned char* nonce, const void* parameters);
+  int (*decrypt_update)(void* context, unsigned char* out, int* written, const unsigned char* in, int length);
+  int (*decrypt_final)(void* context, unsigned char* out, int* written);
+  void (*error_clear)();
+  void (*cleanse)(void* memory, size_t length);
+
+  /** False when one of them is missing or the OpenSSL is older than 3. */
+  bool Resolve();
+};
+
+/** EVP_CTRL_AEAD_GET_TAG and EVP_CTRL_AEAD_SET_TAG of openssl/evp.h. */
+constexpr int kGetTag = 0x10;
+constexpr int kSetTag = 0x11;
+
+}  // namespace postern

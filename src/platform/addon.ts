@@ -1,0 +1,78 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+declare const aead: unique symbol
+
+/** An AEAD engine of the addon, with its own key slots. */
+export interface AddonAead { readonly [aead]: true }
+
+/** ChaCha20-Poly1305 on the OpenSSL inside node (native/addon/src/aead.h). A result other than 0 means that nothing was done. */
+export interface AddonCrypto {
+  aeadOpen(): AddonAead
+  aeadAddKey(aead: AddonAead, key: Uint8Array): number
+  aeadRemoveKey(aead: AddonAead, slot: number): boolean
+  aeadSealBatch(aead: AddonAead, bytes: Uint8Array, count: number, key: Int32Array, counter: Float64Array, offset: Int32Array, length: Int32Array): number
+  aeadOpenBatch(aead: AddonAead, bytes: Uint8Array, count: number, key: Int32Array, counter: Float64Array, offset: Int32Array, length: Int32Array): number
+  aeadSealOne(aead: AddonAead, key: Uint8Array, nonce: Uint8Array, associated: Uint8Array, plaintext: Uint8Array, sealed: Uint8Array): boolean
+  aeadOpenOne(aead: AddonAead, key: Uint8Array, nonce: Uint8Array, associated: Uint8Array, sealed: Uint8Array, plaintext: Uint8Array): boolean
+}
+
+/** The addon's parts; one is absent where the machine does not offer what it is made of. */
+export interface Addon {
+  readonly path: string
+  readonly crypto: AddonCrypto | undefined
+}
+
+export type AddonState =
+  | { readonly kind: 'loaded'; readonly addon: Addon }
+  /** `reason` is for people: what is missing, and what to do about it. */
+  | { readonly kind: 'absent'; readonly reason: string }
+
+/** The addon's own number for what may be called and how (native/addon/src/addon.cc). */
+const INTERFACE = 1
+
+const directory = fileURLToPath(new URL('../../native/addon/', import.meta.url))
+
+/** Where a built addon is looked for: what was built here goes before what was shipped. */
+function places(): readonly string[] {
+  return [join(directory, 'built', 'postern.node'), join(directory, 'prebuilds', `${process.platform}-${process.arch}`, 'postern.node')]
+}
+
+let state: AddonState | undefined
+
+/** The addon of this process, looked for once. `POSTERN_NATIVE=0` in the environment leaves it out. */
+export function loadAddon(environment: NodeJS.ProcessEnv = process.env): AddonState {
+  if (environment['POSTERN_NATIVE'] === '0') return { kind: 'absent', reason: 'switched off by POSTERN_NATIVE=0' }
+  return state ??= load()
+}
+
+function load(): AddonState {
+  let reason = `not built: ${whyNotBuilt()}`
+  for (const path of places()) {
+    if (!existsSync(path)) continue
+    try {
+      return { kind: 'loaded', addon: checked(path, createRequire(import.meta.url)(path)) }
+    } catch (error) {
+      reason = `${path} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`
+    }
+  }
+  return { kind: 'absent', reason }
+}
+
+/** The build leaves a note when it could not be done (config/native.mjs). */
+function whyNotBuilt(): string {
+  try {
+    return readFileSync(join(directory, 'built', 'reason.txt'), 'utf8').trim()
+  } catch {
+    return 'run "npm run build:native"'
+  }
+}
+
+/** A library is trusted to be what its number says: `unknown` ends here. */
+function checked(path: string, exports: unknown): Addon {
+  const parts = exports as Partial<AddonCrypto> & { readonly interface?: unknown }
+  if (parts.interface !== INTERFACE) throw new Error('it was built from other sources; run "npm run build:native"')
+  return { path, crypto: parts.aeadOpen === undefined ? undefined : parts as AddonCrypto }
+}

@@ -1,0 +1,147 @@
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { AeadBatch } from '../../src/core/crypto/aead-batch.ts'
+import { loadAddon, type AddonCrypto } from '../../src/platform/addon.ts'
+import { NativeCryptoProvider } from '../../src/platform/native-crypto-provider.ts'
+import { addon } from '../support/addon.ts'
+import { repeated } from '../support/bytes.ts'
+
+describe('loadAddon', () => {
+  it('is switched off by the environment, with the reason', () => {
+    expect(loadAddon({ POSTERN_NATIVE: '0' })).toEqual({ kind: 'absent', reason: 'switched off by POSTERN_NATIVE=0' })
+  })
+})
+
+describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', () => {
+  const crypto = addon?.crypto as AddonCrypto
+  const calls = ['aeadAddKey', 'aeadRemoveKey', 'aeadSealBatch', 'aeadOpenBatch', 'aeadSealOne', 'aeadOpenOne'] as const
+  const value = fc.oneof(
+    fc.constant(undefined), fc.constant(null), fc.integer(), fc.double(), fc.string(), fc.boolean(), fc.constant(NaN), fc.constant({}), fc.constant([]),
+    fc.nat({ max: 80 }).map((size) => new Uint8Array(size)), fc.nat({ max: 8 }).map((size) => new Int32Array(size)), fc.nat({ max: 8 }).map((size) => new Float64Array(size)),
+    fc.constant(new DataView(new ArrayBuffer(8))), fc.constant(new ArrayBuffer(8)), fc.constant(() => undefined), fc.bigInt(), fc.constant(Symbol('x')),
+    fc.constant(0).map(() => crypto.aeadOpen()),
+  )
+
+  it('any arguments: an answer or a TypeError', () => {
+    fc.assert(fc.property(fc.constantFrom(...calls), fc.array(value, { maxLength: 9 }), (name, args) => {
+      try {
+        (crypto[name] as (...given: unknown[]) => unknown)(...args)
+      } catch (error) {
+        expect(error).toBeInstanceOf(TypeError)
+      }
+    }), { numRuns: 3000 })
+  })
+
+  it('rows that do not lie in the slab, counters that are none, keys that are not there: nothing is done', () => {
+    const aead = crypto.aeadOpen()
+    const slot = crypto.aeadAddKey(aead, repeated(1))
+    const wild = fc.oneof(fc.integer(), fc.constantFrom(0, 48, 49, 64, -1, 2 ** 31 - 1, -(2 ** 31)))
+    fc.assert(fc.property(wild, wild, fc.oneof(fc.double(), fc.constantFrom(0, -1, NaN, Infinity, 2 ** 53)), fc.integer({ min: -2, max: 40 }), (offset, length, counter, key) => {
+      const slab = new Uint8Array(64).fill(9)
+      const good = new AeadBatch(2)
+      good.push(slot, 1, 0, 8)
+      good.push(key, counter, offset, length)
+      const fits = key === slot && offset >= 0 && length >= 0 && offset + length + 16 <= 64 && counter >= 0 && counter < 2 ** 53
+      for (const run of ['aeadSealBatch', 'aeadOpenBatch'] as const) {
+        const result = crypto[run](aead, slab, 2, good.key, good.counter, good.offset, good.length)
+        expect(result === 0).toBe(fits)
+        if (!fits) expect(slab).toEqual(new Uint8Array(64).fill(9))
+        if (fits) return
+      }
+    }), { numRuns: 500 })
+  })
+
+  it('a detached slab, and one that is shorter than it says', () => {
+    const aead = crypto.aeadOpen()
+    const slot = crypto.aeadAddKey(aead, repeated(1))
+    const batch = new AeadBatch(1)
+    batch.push(slot, 0, 0, 8)
+    const slab = new Uint8Array(64)
+    structuredClone(slab.buffer, { transfer: [slab.buffer] })
+    expect(crypto.aeadSealBatch(aead, slab, 1, batch.key, batch.counter, batch.offset, batch.length)).not.toBe(0)
+    expect(() => crypto.aeadSealBatch(aead, new Uint8Array(64), 2, batch.key, batch.counter, batch.offset, batch.length)).toThrow(TypeError)
+  })
+
+  it('many keys, in any order of coming and going: each row is sealed with its own', () => {
+    const [first, second] = [new NativeCryptoProvider(crypto), new NativeCryptoProvider(crypto)]
+    fc.assert(fc.property(fc.array(fc.nat({ max: 3 }), { minLength: 1, maxLength: 200 }), (steps) => {
+      const held: { slot: number; fill: number }[] = []
+      steps.forEach((step, i) => {
+        if (step === 0 && held.length > 0) {
+          const [gone] = held.splice(i % held.length, 1)
+          first.removeKey(gone!.slot)
+        } else {
+          held.push({ slot: first.addKey(repeated(i & 0xff)), fill: i & 0xff })
+        }
+      })
+      expect(new Set(held.map(({ slot }) => slot)).size).toBe(held.length)
+      for (const { slot, fill } of held) {
+        const [own, other] = [new Uint8Array(48), new Uint8Array(48)]
+        const key = second.addKey(repeated(fill))
+        seal(first, slot, own)
+        seal(second, key, other)
+        second.removeKey(key)
+        expect(own).toEqual(other)
+        first.removeKey(slot)
+      }
+    }), { numRuns: 50 })
+  })
+
+  it('a removed key does not stay in the context: the next key in the slot is the one that seals', () => {
+    const provider = new NativeCryptoProvider(crypto)
+    const [before, after, expected] = [new Uint8Array(48), new Uint8Array(48), new Uint8Array(48)]
+    const slot = provider.addKey(repeated(1))
+    seal(provider, slot, before)
+    provider.removeKey(slot)
+    expect(provider.addKey(repeated(2))).toBe(slot)
+    seal(provider, slot, after)
+    const other = new NativeCryptoProvider(crypto)
+    seal(other, other.addKey(repeated(2)), expected)
+    expect(after).toEqual(expected)
+    expect(after).not.toEqual(before)
+  })
+
+  it('a worker that is terminated while it seals takes nothing with it', async () => {
+    const code = `
+      const { parentPort } = require('node:worker_threads')
+      const addon = require(${JSON.stringify(addon?.path)})
+      const aead = addon.aeadOpen()
+      const slot = addon.aeadAddKey(aead, new Uint8Array(32))
+      const slab = new Uint8Array(1 << 20)
+      const rows = [Int32Array.of(slot), Float64Array.of(1), Int32Array.of(0), Int32Array.of(slab.length - 16)]
+      parentPort.postMessage('running')
+      for (;;) addon.aeadSealBatch(aead, slab, 1, ...rows)`
+    for (let i = 0; i < 5; i++) {
+      const worker = new Worker(code, { eval: true })
+      await once(worker, 'message')
+      await worker.terminate()
+    }
+  })
+
+  it('collections in between change nothing', () => {
+    const script = `
+      const addon = require(${JSON.stringify(addon?.path)})
+      for (let i = 0; i < 300; i++) {
+        const aead = addon.aeadOpen()
+        const slot = addon.aeadAddKey(aead, new Uint8Array(32).fill(i))
+        const slab = new Uint8Array(64)
+        const rows = () => [Int32Array.of(slot), Float64Array.of(1), Int32Array.of(0), Int32Array.of(48)]
+        if (addon.aeadSealBatch(aead, slab, 1, ...rows()) !== 0) throw new Error('seal')
+        if (i % 10 === 0) gc()
+        const opened = rows()
+        if (addon.aeadOpenBatch(aead, slab, 1, ...opened) !== 0 || opened[3][0] !== 48 || slab.subarray(0, 48).some((byte) => byte !== 0)) throw new Error('open')
+      }
+      console.log('done')`
+    const child = spawnSync(process.execPath, ['--expose-gc', '-e', script], { encoding: 'utf8' })
+    expect([child.stderr, child.stdout, child.signal]).toEqual(['', 'done\n', null])
+  })
+})
+
+function seal(provider: NativeCryptoProvider, slot: number, slab: Uint8Array): void {
+  const batch = new AeadBatch(1)
+  batch.push(slot, 7, 0, slab.length - 16)
+  provider.sealBatch(slab, batch)
+}
