@@ -1,6 +1,7 @@
 import { ADDRESS_SIZE, isIPv4 } from '../core/base/address.ts'
 import type { SeededRandom } from './random.ts'
 import type { Scheduler } from './scheduler.ts'
+import { joinStream, StreamSide } from './stream.ts'
 
 /** What a wire in one direction does to datagrams. Times in microseconds, probabilities 0 … 1. */
 export interface WireConditions {
@@ -90,6 +91,17 @@ export class Wire {
 /** Views of `from` and `datagram` are the receiver's to look at, not to keep or change. */
 export type Receive = (from: Uint8Array, datagram: Uint8Array) => void
 
+/** The way from one address to another for one kind of traffic: firewalls let one through and not the other. */
+export interface Route {
+  readonly conditions: WireConditions
+  /** Nothing comes through, and nobody says so. */
+  readonly cut: boolean
+}
+
+/** SYNs of one connect (RFC 6298), after which the driver gives up (WIRE.md §7: 5 s). */
+const SYN_TIMES = [0, 1_000_000, 3_000_000] as const
+const CONNECT_TIME = 5_000_000
+
 /** A network of addresses (18 bytes) joined pairwise by wires, all from one seed. */
 export class SimNetwork {
   readonly #scheduler: Scheduler
@@ -102,6 +114,9 @@ export class SimNetwork {
   tap: ((from: Uint8Array, to: Uint8Array, datagram: Uint8Array) => boolean) | undefined
   /** Sees every datagram that reaches a bound address, before its owner does. */
   arrival: ((from: Uint8Array, to: Uint8Array, datagram: Uint8Array) => void) | undefined
+  /** Decides every way anew, in place of {@link conditions} and of what was set for single wires. */
+  route: ((from: Uint8Array, to: Uint8Array, kind: 'udp' | 'tcp') => Route) | undefined
+  readonly #listeners = new Map<AddressKey, (side: StreamSide) => void>()
 
   constructor(scheduler: Scheduler, random: SeededRandom) {
     this.#scheduler = scheduler
@@ -127,12 +142,71 @@ export class SimNetwork {
     const source = from.slice()
     const target = to.slice()
     const key = addressKey(to)
-    this.wire(from, to).send(datagram.slice(), (arrived) => {
+    const wire = this.wire(from, to)
+    const route = this.route?.(source, target, 'udp')
+    if (route !== undefined) {
+      wire.conditions = route.conditions
+      wire.cut = route.cut
+    }
+    wire.send(datagram.slice(), (arrived) => {
+      if (this.route?.(source, target, 'udp').cut === true) return
       const receive = this.#receivers.get(key)
       if (receive === undefined) return
       this.arrival?.(source, target, arrived)
       receive(source, arrived)
     })
+  }
+
+  /** Takes connections to `address`. */
+  listen(address: Uint8Array, accept: (side: StreamSide) => void): void {
+    this.#listeners.set(addressKey(address), accept)
+  }
+
+  unlisten(address: Uint8Array): void {
+    this.#listeners.delete(addressKey(address))
+  }
+
+  /** Dials: `answered` gets this side of the connection, or nothing. Returns how to call it off. */
+  connect(from: Uint8Array, to: Uint8Array, answered: (side: StreamSide | undefined) => void): () => void {
+    const local = from.slice()
+    const remote = to.slice()
+    let open = true
+    const answer = (side: StreamSide | undefined): void => {
+      if (!open) side?.forget()
+      else answered(side)
+      open = false
+    }
+    const syn = (): void => {
+      if (!open || this.#streamRoute(local, remote).cut || this.#streamRoute(remote, local).cut) return
+      const there = this.#streamRoute(local, remote).conditions.delay
+      const back = this.#streamRoute(remote, local).conditions.delay
+      this.#scheduler.at(this.#scheduler.now + there + back, () => {
+        if (open) answer(this.#join(local, remote, there))
+      })
+    }
+    for (const time of SYN_TIMES) this.#scheduler.at(this.#scheduler.now + time, syn)
+    this.#scheduler.at(this.#scheduler.now + CONNECT_TIME, () => { answer(undefined) })
+    return () => { open = false }
+  }
+
+  /** Both sides of a new connection; the other learns of it with the ACK. `undefined` when nobody listens there: a reset came back. */
+  #join(local: Uint8Array, remote: Uint8Array, there: number): StreamSide | undefined {
+    const accept = this.#listeners.get(addressKey(remote))
+    if (accept === undefined) return undefined
+    const near = new StreamSide(local, remote, () => this.#streamRoute(local, remote), this.#scheduler, this.#random.fork())
+    const far = new StreamSide(remote, local, () => this.#streamRoute(remote, local), this.#scheduler, this.#random.fork())
+    joinStream(near, far)
+    this.#scheduler.at(this.#scheduler.now + there, () => {
+      if (near.state === 'gone' || far.state === 'gone') return
+      // Whoever listened may be gone by now.
+      if (this.#listeners.get(addressKey(remote)) === accept) accept(far)
+      else far.reset()
+    })
+    return near
+  }
+
+  #streamRoute(from: Uint8Array, to: Uint8Array): Route {
+    return this.route?.(from, to, 'tcp') ?? { conditions: this.conditions, cut: false }
   }
 
   wire(from: Uint8Array, to: Uint8Array): Wire {
