@@ -96,6 +96,8 @@ export interface Route {
   readonly conditions: WireConditions
   /** Nothing comes through, and nobody says so. */
   readonly cut: boolean
+  /** Nothing comes through, and the sender's own system says so. */
+  readonly refused?: boolean
 }
 
 /** SYNs of one connect (RFC 6298), after which the driver gives up (WIRE.md §7: 5 s). */
@@ -131,10 +133,11 @@ export class SimNetwork {
     this.#receivers.delete(addressKey(address))
   }
 
-  /** Puts a copy of the datagram on the wire. */
-  send(from: Uint8Array, to: Uint8Array, datagram: Uint8Array): void {
-    if (this.tap !== undefined && !this.tap(from, to, datagram)) return
-    this.inject(from, to, datagram)
+  /** Puts a copy of the datagram on the wire. False when the sender's own system refuses. */
+  send(from: Uint8Array, to: Uint8Array, datagram: Uint8Array): boolean {
+    if (this.route?.(from, to, 'udp').refused === true) return false
+    if (this.tap === undefined || this.tap(from, to, datagram)) this.inject(from, to, datagram)
+    return true
   }
 
   /** Puts a copy of the datagram on the wire past the tap: what an attacker does. */

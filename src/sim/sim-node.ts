@@ -1,14 +1,15 @@
 import { Arena } from '../core/base/arena.ts'
-import { ADDRESS_SIZE, equalAddress } from '../core/base/address.ts'
+import { ADDRESS_SIZE, equalAddress, isIPv4 } from '../core/base/address.ts'
 import type { LinkId } from '../core/base/domain.ts'
 import { never, toWallTime, type Instant, type Now } from '../core/base/time.ts'
 import { defaultConfig, type CoreConfig } from '../core/connection/config.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
-import { ReceiveBatch, type EndpointEvent, type InviteRecord, type MessageBatch, type NoticeBatch, type PeerRecord, type ReleaseBatch, type TransmitBatch } from '../core/endpoint/contract.ts'
+import { ReceiveBatch, type EndpointAction, type EndpointEvent, type InviteRecord, type MessageBatch, type NoticeBatch, type PeerRecord, type ReleaseBatch, type TransmitBatch } from '../core/endpoint/contract.ts'
 import { Endpoint } from '../core/endpoint/endpoint.ts'
 import { Pump, type PumpHost } from '../core/endpoint/pump.ts'
 import type { SimNetwork } from './network.ts'
 import type { Scheduler, Task } from './scheduler.ts'
+import { equalHost, SimConnections } from './sim-connections.ts'
 
 const RECEIVE_SLAB = 65_536
 const TRANSMIT_SLAB = 65_536
@@ -26,6 +27,10 @@ export interface SimNodeOptions {
   readonly seed: Uint8Array
   /** 18 bytes. */
   readonly address: Uint8Array
+  /** Of another family, on the same socket: what goes to an address of its family leaves from there. */
+  readonly secondAddress?: Uint8Array
+  /** It listens for TCP at its addresses, and dials. */
+  readonly tcp?: boolean
   readonly config?: Partial<CoreConfig>
   readonly memory?: number
   readonly peers?: readonly PeerRecord[]
@@ -75,13 +80,19 @@ export class SimNode implements PumpHost {
   #flushing = false
   #timer: Task | undefined
   #timerAt: Instant = never
-  #link = 1 as LinkId
-  #address: Uint8Array
+  readonly #connections: SimConnections | undefined
+  #nextLink = 1
+  #link!: LinkId
+  readonly #addresses: Uint8Array[]
+  /** What the network said while it slept. */
+  readonly #missed: (() => void)[] = []
+  /** Addresses that this turn's datagrams could not be sent to. */
+  #refused: Uint8Array[] = []
 
   constructor(options: SimNodeOptions) {
     this.#scheduler = options.scheduler
     this.#network = options.network
-    this.#address = options.address
+    this.#addresses = [options.address, ...(options.secondAddress === undefined ? [] : [options.secondAddress])]
     this.#segmentsMax = options.segmentsMax ?? SEGMENTS_MAX
     this.#sendTime = options.sendTime
     this.#coalesce = options.coalesce === true
@@ -93,12 +104,22 @@ export class SimNode implements PumpHost {
     this.pump = new Pump(this.endpoint, this, TRANSMIT_SLAB)
     this.#slab = arena.allocate(RECEIVE_SLAB)
     this.#openLink()
-    this.#bind()
+    this.#connections = options.tcp === true ? new SimConnections(options.network, this.#connectionHost()) : undefined
+    for (const address of this.#addresses) this.#bind(address)
     this.pump.run()
   }
 
   get address(): Uint8Array {
-    return this.#address
+    return this.#addresses[0]!
+  }
+
+  get addresses(): readonly Uint8Array[] {
+    return this.#addresses
+  }
+
+  /** Open TCP connections. */
+  get connections(): number {
+    return this.#connections?.size ?? 0
   }
 
   get link(): LinkId {
@@ -110,21 +131,29 @@ export class SimNode implements PumpHost {
     return this.#timerAt
   }
 
-  /** The node's own address changes under it, as a NAT rebinding looks to its peers: it does not know. */
+  /** The node's own address of this family changes under it, as a NAT rebinding looks to its peers: it does not know. */
   move(address: Uint8Array): void {
-    this.#network.unbind(this.#address)
-    this.#address = address
-    this.#bind()
+    const at = Math.max(0, this.#addresses.findIndex((own) => isIPv4(own) === isIPv4(address)))
+    const before = this.#addresses[at]!
+    this.#unbind(before)
+    if (!equalHost(before, address)) this.#connections?.sever(before)
+    this.#addresses[at] = address
+    this.#bind(address)
   }
 
-  /** The node changes networks and knows it: its socket is closed, another is opened at another address. */
+  /** The node changes networks and knows it: its socket is closed, another is opened at another address, connections break. */
   relink(address: Uint8Array): void {
     this.move(address)
     this.act((endpoint, now) => {
       endpoint.handleLink(now, this.#link, 'closed')
-      this.#link = (this.#link + 1) as LinkId
       this.#openLink()
     })
+    this.#connections?.breakSevered()
+  }
+
+  /** Breaks every TCP connection to this machine, and both sides hear of it. */
+  resetConnections(isPeer: (remote: Uint8Array) => boolean): void {
+    this.#connections?.reset(isPeer)
   }
 
   /** The socket takes nothing, or takes again. */
@@ -134,6 +163,7 @@ export class SimNode implements PumpHost {
 
   sleep(): void {
     this.#asleep = true
+    this.#connections?.setAsleep(true)
     if (this.#timer !== undefined) this.#scheduler.cancel(this.#timer)
     this.#timer = undefined
   }
@@ -142,13 +172,16 @@ export class SimNode implements PumpHost {
   awake(): void {
     this.#asleep = false
     this.#timerAt = never
+    this.#connections?.setAsleep(false)
     this.act((endpoint, now) => { endpoint.handleTimeout(now) })
+    for (const missed of this.#missed.splice(0)) missed()
   }
 
   /** As SIGKILL: nothing more comes out of it or goes in. */
   stop(): void {
     this.stopped = true
-    this.#network.unbind(this.#address)
+    for (const address of this.#addresses) this.#unbind(address)
+    this.#connections?.stop()
     if (this.#timer !== undefined) this.#scheduler.cancel(this.#timer)
   }
 
@@ -180,20 +213,30 @@ export class SimNode implements PumpHost {
     this.app?.onEvent(this, event)
   }
 
-  onAction(): void {
-    // No action exists for a node with one UDP link.
+  onAction(action: EndpointAction): void {
+    switch (action.kind) {
+      case 'dial':
+        if (action.transport === 'tcp' && this.#connections !== undefined) this.#connections.dial(this.#sourceFor(action.address), action.address, action.token)
+        else this.endpoint.handleDialFailed(this.now(), action.token)
+        return
+      case 'cancel-dial': this.#connections?.cancel(action.token); return
+      case 'close-link': this.#connections?.close(action.link); return
+      case 'confirm-link': return
+      default: action satisfies never
+    }
   }
 
   transmit(batch: TransmitBatch, done: () => void): void {
     const bytes = this.endpoint.arena.bytes
     for (let row = 0; row < batch.count; row++) {
-      if (batch.link[row] !== this.#link) continue
       const to = batch.address.subarray(row * ADDRESS_SIZE, (row + 1) * ADDRESS_SIZE)
+      const link = batch.link[row] as LinkId
       const end = batch.offset[row]! + batch.length[row]!
       for (let offset = batch.offset[row]!; offset < end; offset += batch.segmentSize[row]!) {
-        this.#network.send(this.#address, to, bytes.subarray(offset, Math.min(offset + batch.segmentSize[row]!, end)))
+        this.#send(link, to, bytes.subarray(offset, Math.min(offset + batch.segmentSize[row]!, end)))
       }
     }
+    if (this.#refused.length > 0) this.#tellRefused()
     const time = this.#sendTime?.() ?? 0
     if (time === 0) {
       done()
@@ -229,22 +272,66 @@ export class SimNode implements PumpHost {
     this.app?.onTurn?.(this)
   }
 
+  #send(link: LinkId, to: Uint8Array, datagram: Uint8Array): void {
+    if (link !== this.#link) {
+      this.#connections?.send(link, datagram)
+    } else if (!this.#network.send(this.#sourceFor(to), to, datagram) && !this.#refused.some((address) => equalAddress(address, 0, to, 0))) {
+      this.#refused.push(to.slice())
+    }
+  }
+
+  #tellRefused(): void {
+    const refused = this.#refused
+    this.#refused = []
+    this.#soon((endpoint, now) => { endpoint.handleRefused(now, this.#link, refused) })
+  }
+
+  #sourceFor(to: Uint8Array): Uint8Array {
+    return this.#addresses.find((own) => isIPv4(own) === isIPv4(to)) ?? this.#addresses[0]!
+  }
+
   #openLink(): void {
+    this.#link = this.#nextLink++ as LinkId
     this.endpoint.handleLink(this.now(), this.#link, 'opened', { kind: 'udp', local: new Uint8Array(ADDRESS_SIZE), dualStack: true, datagramMax: DATAGRAM_MAX, segmentsMax: this.#segmentsMax })
   }
 
-  #bind(): void {
-    this.#network.bind(this.#address, (from, datagram) => this.#receive(from, datagram))
+  #connectionHost(): ConstructorParameters<typeof SimConnections>[1] {
+    return {
+      nextLink: () => this.#nextLink++ as LinkId,
+      opened: (link, info) => { this.#soon((endpoint, now) => { endpoint.handleLink(now, link, 'opened', info) }) },
+      changed: (link, state) => { this.#soon((endpoint, now) => { endpoint.handleLink(now, link, state) }) },
+      dialFailed: (token) => { this.#soon((endpoint, now) => { endpoint.handleDialFailed(now, token) }) },
+      received: (link, from, datagram) => { this.#receive(link, from, datagram) },
+    }
+  }
+
+  /** Tells the endpoint what the network said: from a turn of its own, as a driver does, and not while the machine sleeps. */
+  #soon(tell: (endpoint: Endpoint, now: Now) => void): void {
+    this.#scheduler.at(this.#scheduler.now, () => {
+      if (this.stopped) return
+      if (this.#asleep) this.#missed.push(() => { this.#soon(tell) })
+      else this.act(tell)
+    })
+  }
+
+  #bind(address: Uint8Array): void {
+    this.#network.bind(address, (from, datagram) => { this.#receive(this.#link, from, datagram) })
+    this.#connections?.listen(address)
+  }
+
+  #unbind(address: Uint8Array): void {
+    this.#network.unbind(address)
+    this.#network.unlisten(address)
   }
 
   /** Datagrams of one moment come in one batch, as they do from a socket. */
-  #receive(from: Uint8Array, datagram: Uint8Array): void {
+  #receive(link: LinkId, from: Uint8Array, datagram: Uint8Array): void {
     if (this.stopped || this.#asleep) return
     if (this.#batch.count === this.#batch.capacity || this.#fill + datagram.length > RECEIVE_SLAB) this.#flush()
     const offset = this.#slab + this.#fill
     this.endpoint.arena.bytes.set(datagram, offset)
     this.#fill += datagram.length
-    if (!this.#coalesce || !this.#extend(from, datagram.length)) this.#batch.push(this.#link, from, offset, datagram.length)
+    if (!this.#coalesce || !this.#extend(link, from, datagram.length)) this.#batch.push(link, from, offset, datagram.length)
     if (this.#flushing) return
     this.#flushing = true
     this.#scheduler.at(this.#scheduler.now, () => {
@@ -254,9 +341,9 @@ export class SimNode implements PumpHost {
   }
 
   /** Makes the datagram another segment of the last row, if it may be: all are equally long, only the last may be shorter. */
-  #extend(from: Uint8Array, length: number): boolean {
+  #extend(link: LinkId, from: Uint8Array, length: number): boolean {
     const row = this.#batch.count - 1
-    if (row < 0 || this.#batch.link[row] !== this.#link || !equalAddress(this.#batch.address, row * ADDRESS_SIZE, from, 0)) return false
+    if (row < 0 || this.#batch.link[row] !== link || !equalAddress(this.#batch.address, row * ADDRESS_SIZE, from, 0)) return false
     const segment = this.#batch.segmentSize[row]!
     if (length > segment || this.#batch.length[row]! % segment !== 0) return false
     this.#batch.length[row]! += length

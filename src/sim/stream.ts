@@ -42,6 +42,10 @@ export class StreamSide {
   peer!: StreamSide
   /** `gone`: its machine is, or has forgotten it: what still arrives is answered with a reset. */
   state: 'open' | 'closing' | 'gone' = 'open'
+  /** Its machine sleeps: nothing comes in or goes out, and nothing is lost by it. */
+  asleep = false
+  /** Its address is somebody else's now: nothing ever comes through again. */
+  severed = false
   /** Records that found no room. */
   dropped = 0
   readonly #scheduler: Scheduler
@@ -93,7 +97,7 @@ export class StreamSide {
   reset(): void {
     if (this.state === 'gone') return
     this.forget()
-    if (!this.#route().cut) this.#scheduler.at(this.#scheduler.now + this.#route().conditions.delay, () => { this.peer.fail() })
+    if (this.#passable) this.#scheduler.at(this.#scheduler.now + this.#route().conditions.delay, () => { this.peer.fail() })
   }
 
   /** As the machine's end: nothing is said. */
@@ -108,6 +112,10 @@ export class StreamSide {
     if (this.state === 'gone') return
     this.forget()
     this.hooks?.ended('failed')
+  }
+
+  get #passable(): boolean {
+    return !this.#route().cut && !this.asleep && !this.peer.asleep && !this.severed && !this.peer.severed
   }
 
   #put(record: Waiting['record'], size: number): void {
@@ -131,7 +139,7 @@ export class StreamSide {
   #arrive(): void {
     const first = this.#queue[0]
     if (first === undefined) return
-    if (this.#route().cut) {
+    if (!this.#passable) {
       this.#retry()
       return
     }
@@ -162,7 +170,8 @@ export class StreamSide {
 
   #retry(): void {
     const now = this.#scheduler.now
-    this.#stalledSince = Math.min(this.#stalledSince, now)
+    // Who sleeps does not look at the clock.
+    this.#stalledSince = this.asleep ? Infinity : Math.min(this.#stalledSince, now)
     if (now - this.#stalledSince >= STALL_TIME) {
       this.fail()
       return
