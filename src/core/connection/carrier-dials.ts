@@ -1,14 +1,18 @@
 import { equalAddress } from '../base/address.ts'
-import { after, never, second, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
+import { after, millisecond, never, second, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
 import type { DialCause, DialDecision, DialOutcome } from '../path/path-log.ts'
 import { allows } from '../path/path-policy.ts'
 import { CARRIER_DIALS_MAX, CarrierDials } from './pending-dials.ts'
+import type { SessionPath } from './session-path.ts'
+import { inDoubt } from './silence.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
 /** A dial that its driver did not answer by then is called off. */
 const DIAL_TIME: Duration = 6 * second
 const PAUSE_MAX: Duration = 60 * second
+/** A connection that leaves a challenge open for so long is not counted on any more: another one is dialed beside it. */
+const OVERDUE_TIME: Duration = 500 * millisecond
 
 /** Whether this session may use TCP at all. */
 export function mayDialTcp(state: SessionState): boolean {
@@ -18,7 +22,7 @@ export function mayDialTcp(state: SessionState): boolean {
 /** Dials TCP to some of the addresses; those that a connection leads to already, or soon, are left out. */
 export function dialTcp(state: SessionState, now: Now, cause: DialCause, addresses: readonly Uint8Array[]): void {
   const dials = state.carriers ??= new CarrierDials()
-  const wanted = addresses.filter((address) => !hasCarrier(state, address))
+  const wanted = addresses.filter((address) => !hasCarrier(state, now.mono, address))
   for (let i = 0; i < wanted.length && dials.pending.length < CARRIER_DIALS_MAX; i++) {
     const address = wanted[(dials.turn + i) % wanted.length]!
     if (dials.pending.some(({ decision }) => equalAddress(decision.address, 0, address, 0))) continue
@@ -30,9 +34,16 @@ export function dialTcp(state: SessionState, now: Now, cause: DialCause, address
   state.timers.setEarlier(timer.carrier, after(now.mono, DIAL_TIME))
 }
 
-function hasCarrier(state: SessionState, address: Uint8Array): boolean {
-  const leadsThere = (to: { readonly reliable: boolean; readonly address: Uint8Array } | undefined): boolean => to?.reliable === true && equalAddress(to.address, 0, address, 0)
-  return state.paths.some(leadsThere) || state.dial?.targets.some(leadsThere) === true
+function hasCarrier(state: SessionState, now: Instant, address: Uint8Array): boolean {
+  const leadsThere = (to: { readonly reliable: boolean; readonly address: Uint8Array }): boolean => to.reliable && equalAddress(to.address, 0, address, 0)
+  return state.paths.some((path) => path !== undefined && leadsThere(path) && (mayServe(path, state.active, now) || (path === state.active && !inDoubt(path)))) ||
+    state.dial?.targets.some(leadsThere) === true
+}
+
+/** Whether a connection beside the path in use may take over from it: it is there, and has not left a question open for long. */
+export function mayServe(path: SessionPath, active: SessionPath | undefined, now: Instant): boolean {
+  if (!path.reliable || path === active || path.validation.unanswered) return false
+  return !path.validation.pending || now < after(path.validation.challengedAt, OVERDUE_TIME)
 }
 
 /** The dial was answered: takes it off the list. `undefined`: nobody waited for it any more. */

@@ -2,7 +2,7 @@ import type { LinkId } from '../base/domain.ts'
 import { after, second, type Duration, type Now } from '../base/time.ts'
 import type { DialCause } from '../path/path-log.ts'
 import { allows, tierOf } from '../path/path-policy.ts'
-import { cancelDials, dialTcp, mayDialTcp, restDials, takeDial } from './carrier-dials.ts'
+import { cancelDials, dialTcp, mayDialTcp, mayServe, restDials, takeDial } from './carrier-dials.ts'
 import { addCarrierTarget } from './dial.ts'
 import { addPath } from './paths.ts'
 import { CARRIER_DIALS_MAX } from './pending-dials.ts'
@@ -39,9 +39,9 @@ export function onLinkDialFailed(state: SessionState, now: Now, token: number): 
 /** Dials TCP for a live session that has a reason to. Called after every change; does nothing most of the time. */
 export function updateCarriers(state: SessionState, now: Now): void {
   const { active, carriers } = state
-  if (active === undefined || active.reliable || state.current === undefined || (carriers !== undefined && carriers.pending.length > 0)) return
+  if (active === undefined || state.current === undefined || (carriers !== undefined && carriers.pending.length > 0)) return
   const cause = reasonToDial(state)
-  if (cause === undefined || state.paths.some((path) => path?.reliable === true)) return
+  if (cause === undefined || state.paths.some((path) => path !== undefined && mayServe(path, active, now.mono))) return
   if (carriers !== undefined && now.mono < carriers.nextAt) state.timers.setEarlier(timer.carrier, carriers.nextAt)
   else dialTcp(state, now, cause, addressesToDial(state))
 }
@@ -49,7 +49,7 @@ export function updateCarriers(state: SessionState, now: Now): void {
 function reasonToDial(state: SessionState): DialCause | undefined {
   const { active, policy } = state
   if (active === undefined || !mayDialTcp(state)) return undefined
-  if (!allows(policy, active.kind) || tierOf(policy, 'tcp') < tierOf(policy, active.kind)) return 'policy'
+  if (!active.reliable && (!allows(policy, active.kind) || tierOf(policy, 'tcp') < tierOf(policy, active.kind))) return 'policy'
   if (!inDoubt(active)) return undefined
   return active.refusedAt < Infinity ? 'refused' : 'doubt'
 }

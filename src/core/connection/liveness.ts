@@ -1,6 +1,6 @@
 import { after, millisecond, never, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
 import { mayDialTcp } from './carrier-dials.ts'
-import { reconsider } from './path-switch.ts'
+import { reconsider, remotesOf } from './path-switch.ts'
 import type { SessionPath } from './session-path.ts'
 import { doubtTime, leaveAt, silentSince } from './silence.ts'
 import type { SessionState } from './state.ts'
@@ -33,8 +33,10 @@ export function checkLiveness(state: SessionState, now: Now): 'alive' | 'gone' {
   const since = silentSince(active)
   if (since === never) return 'alive'
   if (now.mono >= after(since, state.host.config.pathGoneAfter)) return 'gone'
-  if (now.mono < after(since, doubtTime(state, active))) return 'alive'
-  if (active.doubtedSince !== since) doubt(state, now.mono, active, since)
+  if (active.doubtedSince !== since) {
+    if (now.mono < after(since, doubtTime(state, active))) return 'alive'
+    doubt(state, now.mono, active, since)
+  }
   reconsider(state, now)
   active.lookAt = toInstant(Math.max(leaveAt(state, active), now.mono + LOOK_TIME))
   return 'alive'
@@ -43,8 +45,11 @@ export function checkLiveness(state: SessionState, now: Now): 'alive' | 'gone' {
 /** All paths are asked at once, this one too: who answers from now on counts. Addresses that are no paths now are asked soon, and TCP is dialed. */
 export function doubt(state: SessionState, now: Instant, active: SessionPath, since: Instant): void {
   active.doubtedSince = since
+  active.lookAt = after(now, LOOK_TIME)
   for (const path of state.paths) if (path?.validation.pending === false) path.validation.begin()
-  state.remotes?.hurry(now)
+  const remotes = remotesOf(state)
+  for (const address of state.host.addressesOf(state.peer)) remotes.add(address, false)
+  remotes.hurry(now)
 }
 
 function hasOthers(state: SessionState, active: SessionPath): boolean {

@@ -21,6 +21,7 @@ import { countDrops } from './drops.ts'
 import { consumedPassed, countReceived, raiseChannelLimit, raiseSessionLimit, receiveRoom } from './flow-control.ts'
 import type { Keys } from './keys.ts'
 import { onObservedAddress, onPathChallenge, onPathResponse } from './paths.ts'
+import { onPeerProbes } from './probing.ts'
 import { onHandshakeFrame } from './rekey.ts'
 import type { SessionPath } from './session-path.ts'
 import type { SessionState } from './state.ts'
@@ -149,6 +150,7 @@ function readControl(state: SessionState, now: Now, keys: Keys, path: SessionPat
       return 0
     case FRAME_PATH_CHALLENGE:
       onPathChallenge(state, now, path, reader.view(8))
+      onPeerProbes(state, path)
       return READ_ELICITING
     case FRAME_PATH_RESPONSE:
       onPathResponse(state, now, path, reader.view(8))

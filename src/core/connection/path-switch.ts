@@ -11,11 +11,14 @@ import { abandonFlight } from './loss.ts'
 import { TRANSPORT_OVERHEAD } from './packet.ts'
 import { qualityOf, viewOf, viewsOf } from './selection.ts'
 import type { SessionPath } from './session-path.ts'
+import { silentSince } from './silence.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
 /** A connection that is not in use is kept for so long after another path took over: if that fails, it is there at once. */
 const STANDBY_TIME: Duration = 60 * second
+/** A path that carried the traffic for so long before it fell silent does carry data: that it died says nothing of its probes (decision 019). */
+const PROOF_TIME: Duration = 2 * second
 
 /** Moves the traffic if another path should carry it; whether it did. Between two good UDP paths the peer's use decides (migration), not this. */
 export function reconsider(state: SessionState, now: Now): boolean {
@@ -41,13 +44,15 @@ export function switchTo(state: SessionState, now: Now, path: SessionPath, rule:
   const candidates = viewsOf(state, now.mono)
   const fromView = from === undefined ? undefined : viewOf(state, now.mono, from)
   const dead = rule === 'black_hole' || rule === 'refused'
+  const useless = rule === 'black_hole' && from !== undefined && silentSince(from) < after(from.takenAt, PROOF_TIME)
   state.active = path
+  path.takenAt = now.mono
   if (from !== undefined) exposeKeys(state)
   state.migrateTo = undefined
   path.retireAt = never
   path.probing = false
   state.lastCarrier = path.reliable
-  if (from !== undefined) leave(state, now, from, path, dead)
+  if (from !== undefined) leave(state, now, from, path, dead, useless)
   if (path.reliable) rememberRemotes(state)
   const rtt = path.recovery.rtt
   state.host.emit({ kind: 'path', peer: state.peer, from: from?.address, to: path.address, link: path.kind, rtt: rtt.hasSample ? rtt.smoothed : undefined, rule })
@@ -61,7 +66,7 @@ export function switchTo(state: SessionState, now: Now, path: SessionPath, rule:
   state.host.sessionChanged(now, state.peer, undefined)
 }
 
-function leave(state: SessionState, now: Now, from: SessionPath, to: SessionPath, dead: boolean): void {
+function leave(state: SessionState, now: Now, from: SessionPath, to: SessionPath, dead: boolean, useless: boolean): void {
   from.retireAt = after(now.mono, from.reliable ? STANDBY_TIME : 3 * from.recovery.rtt.pto(state.limits.maxAckDelay))
   state.timers.setEarlier(timer.path, from.retireAt)
   if (from.kind === to.kind && sameHost(from.address, to.address) && !from.reliable) inherit(from, to, state)
@@ -71,6 +76,7 @@ function leave(state: SessionState, now: Now, from: SessionPath, to: SessionPath
   if (from.reliable) return
   const remotes = remotesOf(state)
   remotes.add(from.address, true)
+  if (!useless) return
   const until = remotes.failed(now.mono, from.address)
   if (until === undefined) return
   state.host.counters.add('paths_quarantined')

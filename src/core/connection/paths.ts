@@ -4,6 +4,7 @@ import { after, millisecond, never, second, toWallTime, type Duration, type Now 
 import { betterPath } from '../path/path-choice.ts'
 import { allows } from '../path/path-policy.ts'
 import { CHALLENGES_OPEN } from '../path/path-validation.ts'
+import { mayServe } from './carrier-dials.ts'
 import { TRANSPORT_OVERHEAD } from './packet.ts'
 import { closeCarrier, forgetPath, freshController, reconsider, switchTo } from './path-switch.ts'
 import { qualityOf, viewOf, viewsOf } from './selection.ts'
@@ -52,11 +53,15 @@ export function addPath(state: SessionState, now: Now, link: LinkId, address: Ui
   return path
 }
 
-/** WIRE.md §7: two connections per peer; of more, the oldest that carries nothing goes. */
+/**
+ * WIRE.md §7: two connections per peer; of more, one that carries nothing goes: that does not answer, that the higher id dialed,
+ * that is older. Were age to come first, each side could close the one that the other keeps.
+ */
 function limitCarriers(state: SessionState, now: Now): void {
   const carriers = state.paths.filter((path) => path?.reliable === true)
   if (carriers.length <= CARRIERS_MAX) return
-  const idle = carriers.filter((path) => path !== state.active).sort((a, b) => a!.openedAt - b!.openedAt)
+  const worth = (path: SessionPath): number => (mayServe(path, state.active, now.mono) ? 2 : 0) + (path.secondary ? 0 : 1)
+  const idle = carriers.filter((path) => path !== state.active).sort((a, b) => worth(a!) - worth(b!) || a!.openedAt - b!.openedAt)
   closeCarrier(state, now, idle[0]!, 'extra')
 }
 
@@ -66,17 +71,23 @@ export function addCandidate(state: SessionState, now: Now, link: LinkId, addres
   addPath(state, now, link, address, 0)?.validation.grantProbes()
 }
 
-/** An empty slot, or that of an address that proved nothing: first one that had its chance, then the oldest. */
+/** An empty slot, or that of an address that proved nothing: first one that had its chance, then the oldest. Else that of the UDP path whose proof is oldest. */
 function freeSlot(state: SessionState): number {
   let victim: SessionPath | undefined
+  let stale: SessionPath | undefined
   for (let slot = 0; slot < PATHS_MAX; slot++) {
     const path = state.paths[slot]
     if (path === undefined) return slot
-    if (path === state.active || path.validation.validated) continue
+    if (path === state.active) continue
+    if (path.validation.validated) {
+      if (!path.reliable && path !== state.migrateTo && (stale === undefined || path.provenAt < stale.provenAt)) stale = path
+      continue
+    }
     const failed = path.validation.state === 'failed'
     const victimFailed = victim?.validation.state === 'failed'
     if (victim === undefined || (failed && !victimFailed) || (failed === victimFailed && path.openedAt < victim.openedAt)) victim = path
   }
+  victim ??= stale
   if (victim === undefined) return -1
   forgetPath(state, victim)
   return victim.slot

@@ -1,7 +1,10 @@
 import { never, second, type Duration, type Now } from '../base/time.ts'
+import { allows } from '../path/path-policy.ts'
 import { remotesOf } from './path-switch.ts'
 import { addPath, findPath } from './paths.ts'
 import { isFallback } from './selection.ts'
+import type { SessionPath } from './session-path.ts'
+import { inDoubt } from './silence.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
@@ -10,7 +13,7 @@ const BUSY_TIME: Duration = 30 * second
 
 /** Arms the `probe` timer while a better kind of path may come back, at once when traffic begins again. */
 export function scheduleProbing(state: SessionState, now: Now): void {
-  if (!isFallback(state) || state.remotes === undefined) {
+  if (!mayProbe(state) || state.remotes === undefined) {
     state.timers.clear(timer.probe)
     return
   }
@@ -25,14 +28,28 @@ function isBusy(state: SessionState, now: Now): boolean {
   return state.queuedMessages > 0 || (state.active !== undefined && now.mono - state.active.lastSentAt < BUSY_TIME)
 }
 
+/** Whether UDP is asked for elsewhere: it could carry what a connection carries now, or what the address in use does not. */
+function mayProbe(state: SessionState): boolean {
+  const { active, policy } = state
+  return isFallback(state) || (active !== undefined && inDoubt(active) && allows(policy, 'udp'))
+}
+
+/** The peer asks us at an address of its own while a connection carries the traffic: that way may work again, so it is asked at once. */
+export function onPeerProbes(state: SessionState, path: SessionPath): void {
+  if (path.reliable || path.validation.wanted || path.validation.pending || !isFallback(state) || state.remotes?.find(path.address)?.proven !== true) return
+  path.validation.grantProbe()
+  path.validation.begin(true)
+}
+
 /** The `probe` timer: UDP is asked wherever the peer was or may be. One small challenge each, not repeated: the next one comes soon enough. */
 export function onProbeTimer(state: SessionState, now: Now): void {
-  if (!isFallback(state)) return
+  if (!mayProbe(state)) return
   for (const { address } of remotesOf(state).due(now.mono, isBusy(state, now))) {
     const link = state.host.linksTo(address)[0]
     if (link === undefined) continue
     const known = findPath(state, link, address, 0)
-    if (known?.validation.pending === true) continue
+    // What is asked with more than a probe, as the path in use when it is in doubt, is not asked besides.
+    if (known?.validation.pending === true && !known.probing) continue
     const path = known ?? addPath(state, now, link, address, 0)
     if (path === undefined) continue
     if (known === undefined) path.probing = true

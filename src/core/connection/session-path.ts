@@ -39,6 +39,8 @@ export class SessionPath {
   refusedAt: Instant = never
   /** When the peer last answered a challenge here, or the handshake proved it. */
   provenAt: Instant = never
+  /** When the traffic last moved here. */
+  takenAt: Instant = never
   /** It is only asked whether it works again: forgotten when it does not answer. */
   probing = false
 

@@ -66,9 +66,11 @@ export class PathValidation {
   /** The challenge to send now. `data` is 8 fresh random bytes, which this object keeps. */
   challenge(now: Instant, data: Uint8Array, pto: Duration): void {
     this.wanted = false
-    if (this.#open.length === CHALLENGES_OPEN) this.#open.shift()
+    // Single challenges that follow one another are rounds of their own, though the last one had no time to fail.
+    if (this.#once) this.#open = []
+    else if (this.#open.length === CHALLENGES_OPEN) this.#open.shift()
     this.#open.push(data)
-    if (this.#failAt === never) {
+    if (this.#failAt === never || this.#once) {
       this.unanswered = false
       this.challengedAt = now
       this.#failAt = after(now, Math.max(VALIDATION_TIME, 3 * pto))
