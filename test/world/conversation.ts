@@ -77,6 +77,8 @@ export class Side {
   unread = 0
   /** The app was told an end that says all went through. */
   clean = false
+  /** When its app last got a message. */
+  heardAt: number | undefined
   /** Its process was killed, or it broke the channel off: what was under way may be lost. */
   broken = false
 

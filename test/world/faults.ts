@@ -1,10 +1,14 @@
-import type { WireConditions } from '../../src/sim/network.ts'
+import { equalHost } from '../../src/sim/sim-connections.ts'
 import type { Machine } from './machine.ts'
 import { MILLISECOND, SECOND } from './draw.ts'
 import type { FaultPlan } from './plan.ts'
+import { carriers, ROADS } from './roads.ts'
 import type { World } from './world.ts'
 
 const HOUR_MS = 3_600_000
+/** A datagram of the base size, 1152 and its header, always fits (WIRE.md §6). */
+const LEAST_MTU = 1181
+const allRoads = [0, 1]
 
 /** What happens to a world, when its plan says so, and how it ends. */
 export class Faults {
@@ -26,11 +30,16 @@ export class Faults {
     const machine = this.#world.machines[fault.node]!
     const other = this.#world.machines[fault.other]!
     const { choice } = fault
-    this.#world.tell(`${fault.kind} ${fault.node} ${fault.other} for ${(fault.duration / SECOND).toFixed(3)} s`)
+    const what = fault.road === undefined ? '' : ` IPv${fault.road === 0 ? 4 : 6} ${fault.carrier ?? ''}`
+    this.#world.tell(`${fault.kind}${what} ${fault.node} ${fault.other} for ${(fault.duration / SECOND).toFixed(3)} s`)
     switch (fault.kind) {
       case 'cut': this.#cut(fault.duration, machine, other, true); return
       case 'half-cut': this.#cut(fault.duration, machine, other, false); return
-      case 'storm': this.#storm(fault.duration, this.#world.plan.rough); return
+      case 'carrier': this.#carrier(fault, machine, other, 'cuts'); return
+      case 'refuse': this.#carrier(fault, machine, other, 'refusals'); return
+      case 'mtu': this.#mtu(fault, machine, other); return
+      case 'reset': this.#reset(machine, other); return
+      case 'storm': this.#storm(fault.duration); return
       case 'rebind': if (machine.running) machine.rebind(choice < 0.3); return
       case 'relink': if (machine.running && !machine.asleep) machine.relink(); return
       case 'restart': this.#restart(fault.duration, machine); return
@@ -54,18 +63,40 @@ export class Faults {
     this.#world.after(duration, once)
   }
 
-  /** Machines change their addresses, so a cut is between machines, not between addresses. */
   #cut(duration: number, from: Machine, to: Machine, both: boolean): void {
-    const before = this.#world.network.tap
-    const cutting = (a: Uint8Array, b: Uint8Array): boolean => a[14] === from.index && b[14] === to.index
-    let over = false
-    this.#world.network.tap = (a, b, datagram) => (before?.(a, b, datagram) ?? true) && (over || !(cutting(a, b) || (both && cutting(b, a))))
-    this.#lasting(duration, () => { over = true })
+    const { roads } = this.#world
+    const ways = both ? roads.between(from.index, to.index, allRoads, carriers) : allRoads.flatMap((road) => carriers.map((kind) => roads.way(from.index, to.index, road, kind)))
+    this.#shut(duration, ways, 'cuts')
   }
 
-  #storm(duration: number, conditions: WireConditions): void {
-    this.#world.network.setConditions(conditions)
-    this.#lasting(duration, () => { this.#world.network.setConditions(this.#world.plan.calm) })
+  /** One kind of traffic stops: on one road, or where the plan does not say which, often on all of them. */
+  #carrier(fault: FaultPlan, from: Machine, to: Machine, how: 'cuts' | 'refusals'): void {
+    const kinds = how === 'refusals' ? ['udp' as const] : fault.carrier !== undefined ? [fault.carrier] : fault.choice < 0.7 ? ['udp' as const] : ['tcp' as const]
+    const on = fault.road !== undefined ? [fault.road] : fault.choice * 10 % 1 < 0.5 ? allRoads : [Math.floor(fault.choice * 100) % ROADS]
+    this.#shut(fault.duration, this.#world.roads.between(from.index, to.index, on, kinds), how)
+  }
+
+  #shut(duration: number, ways: readonly { cuts: number; refusals: number }[], how: 'cuts' | 'refusals'): void {
+    for (const way of ways) way[how]++
+    this.#lasting(duration, () => { for (const way of ways) way[how]-- })
+  }
+
+  /** A tunnel comes into the way: larger datagrams vanish. */
+  #mtu(fault: FaultPlan, from: Machine, to: Machine): void {
+    const ways = this.#world.roads.between(from.index, to.index, [fault.road ?? (fault.choice < 0.5 ? 0 : 1)], ['udp'])
+    const mtu = LEAST_MTU + Math.floor(fault.choice * (1472 - LEAST_MTU))
+    for (const way of ways) way.conditions = { ...way.conditions, mtu }
+    this.#lasting(fault.duration, () => { for (const way of ways) way.conditions = { ...way.conditions, mtu: 1472 } })
+  }
+
+  #reset(machine: Machine, other: Machine): void {
+    if (machine.running) machine.node.resetConnections((remote) => other.addresses.some((address) => equalHost(address, remote)))
+  }
+
+  #storm(duration: number): void {
+    const { roads, plan } = this.#world
+    roads.setConditions(plan.rough)
+    this.#lasting(duration, () => { roads.setConditions(plan.calm) })
   }
 
   #restart(duration: number, machine: Machine): void {

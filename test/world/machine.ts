@@ -1,6 +1,6 @@
-import { encodeAddress } from '../../src/core/base/address.ts'
+import { ADDRESS_SIZE, formatAddress } from '../../src/core/base/address.ts'
 import { MESSAGE_COST, type ChannelHandle, type PeerHandle, type SendResult } from '../../src/core/base/domain.ts'
-import { writeU32, readU32 } from '../../src/core/base/bytes.ts'
+import { readU32, toHex, writeU32 } from '../../src/core/base/bytes.ts'
 import { never } from '../../src/core/base/time.ts'
 import type { EndpointEvent, InviteRecord, MessageBatch, OutgoingMessage, PeerRecord, PersistValue, ReleaseBatch } from '../../src/core/endpoint/contract.ts'
 import { channelCodes } from '../../src/core/wire/frame.ts'
@@ -13,6 +13,7 @@ import { coreOf } from './inspect.ts'
 import { checkNode } from './invariants.ts'
 import { ROAMER, type NodePlan } from './plan.ts'
 import type { WatchedProvider } from './provider.ts'
+import { addressOn } from './roads.ts'
 import type { World } from './world.ts'
 
 const RETRY_TIME = 500 * MILLISECOND
@@ -40,7 +41,7 @@ export class Machine implements SimApp {
   arenaAtStart = 0
   #life = 0
   #asleep = false
-  #address: Uint8Array
+  readonly #addresses: Uint8Array[]
   #port = 7000
   readonly #seed: Uint8Array
   readonly #random: SeededRandom
@@ -53,7 +54,7 @@ export class Machine implements SimApp {
     this.provider = world.newProvider()
     this.#random = random
     this.#seed = random.fill(new Uint8Array(32))
-    this.#address = encodeAddress(`10.0.${index}.1`, this.#port)!
+    this.#addresses = world.plan.calm.map((_, road) => addressOn(road, index, 0, this.#port))
     this.start()
   }
 
@@ -61,8 +62,8 @@ export class Machine implements SimApp {
     return this.node.endpoint.id
   }
 
-  get address(): Uint8Array {
-    return this.#address
+  get addresses(): readonly Uint8Array[] {
+    return this.#addresses
   }
 
   get asleep(): boolean {
@@ -75,13 +76,15 @@ export class Machine implements SimApp {
     const values = [...this.disk.values()]
     const peers: PeerRecord[] = values.flatMap((value) => value.kind === 'peer' ? [value.record] : [])
     const invites: InviteRecord[] = values.flatMap((value) => value.kind === 'invite' ? [value.record] : [])
-    const { config, memory, segmentsMax, coalesce, sendTime } = this.plan
+    const { config, memory, segmentsMax, coalesce, sendTime, tcp } = this.plan
+    const [, secondAddress] = this.#addresses
     this.#life++
     this.running = true
     this.provider = this.world.newProvider()
     this.node = new SimNode({
-      scheduler: this.world.scheduler, network: this.world.network, provider: this.provider, seed: this.#seed, address: this.#address, config, memory,
-      peers, invites, segmentsMax, coalesce, ...(sendTime > 0 ? { sendTime: () => this.#random.below(sendTime) } : {}),
+      scheduler: this.world.scheduler, network: this.world.network, provider: this.provider, seed: this.#seed, address: this.#addresses[0]!, config, memory, tcp,
+      peers, invites, segmentsMax, coalesce, ...(secondAddress === undefined ? {} : { secondAddress }),
+      ...(sendTime > 0 ? { sendTime: () => this.#random.below(sendTime) } : {}),
     })
     this.arenaAtStart = this.node.endpoint.arena.used
     this.node.app = this
@@ -131,20 +134,19 @@ export class Machine implements SimApp {
     if (this.running) this.node.awake()
   }
 
-  /** A NAT gives it another port; with `host` another address too. */
+  /** A NAT gives it another port on one of its roads; with `host` another address too. */
   rebind(host: boolean): void {
-    this.#newAddress(host)
-    this.node.move(this.#address)
+    this.node.move(this.#newAddress(this.#port % this.#addresses.length, host))
   }
 
   relink(): void {
-    this.#newAddress(true)
-    this.node.relink(this.#address)
+    this.node.relink(this.#newAddress(this.#port % this.#addresses.length, true))
   }
 
-  #newAddress(host: boolean): void {
+  #newAddress(road: number, host: boolean): Uint8Array {
     this.#port++
-    this.#address = encodeAddress(`10.${host ? this.#port % 200 : 0}.${this.index}.1`, this.#port)!
+    this.#addresses[road] = addressOn(road, this.index, host ? this.#port % 200 : 0, this.#port)
+    return this.#addresses[road]
   }
 
   /** Runs `act` after `delay`, in this life of the machine only, and not while it sleeps. */
@@ -158,7 +160,7 @@ export class Machine implements SimApp {
   }
 
   know(other: Machine): void {
-    this.node.act((endpoint, now) => endpoint.addPeer(now, other.id, { name: `machine ${other.index}`, addresses: [other.address], invite: undefined }))
+    this.node.act((endpoint, now) => endpoint.addPeer(now, other.id, { name: `machine ${other.index}`, addresses: other.addresses, invite: undefined }))
   }
 
   // ── its apps ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -244,7 +246,8 @@ export class Machine implements SimApp {
 
   /** Takes everything that lies before the app. */
   read(side: Side): void {
-    if (side.handle === undefined || side.unread === 0 || this.stalled) return
+    const stalled = this.stalled && side.incarnation.conversation.plan.heartbeat !== true
+    if (side.handle === undefined || side.unread === 0 || stalled) return
     const cost = side.unread
     side.unread = 0
     this.node.act((endpoint, now) => { endpoint.consume(now, side.handle!, cost) })
@@ -258,6 +261,7 @@ export class Machine implements SimApp {
       const side = this.sides.get(batch.channel[i] as ChannelHandle)
       hold(side !== undefined, () => `a message on channel ${batch.channel[i]}, which is not open`)
       side.incoming.onReceived(bytes, batch.offset[i]!, batch.length[i]!)
+      if (side.incarnation.conversation.plan.heartbeat === true) this.world.onHeartbeat(side)
       this.world.totals.heard++
       this.world.note(side.incoming.number, side.incoming.received)
       if (side.unread === 0) this.later(this.world.healed ? 0 : side.reader.delay, () => { this.read(side) })
@@ -274,7 +278,7 @@ export class Machine implements SimApp {
 
   onEvent(node: SimNode, event: EndpointEvent): void {
     this.world.totals.events++
-    if (event.kind !== 'persist' && event.kind !== 'writable') this.world.tell(`machine ${this.index}: ${JSON.stringify(event)}`)
+    if (event.kind !== 'persist' && event.kind !== 'writable') this.world.tell(`machine ${this.index}: ${JSON.stringify(event, readable)}`)
     switch (event.kind) {
       case 'persist':
         if (event.value === undefined) this.disk.delete(event.key)
@@ -298,6 +302,7 @@ export class Machine implements SimApp {
         return
       case 'path':
         this.world.totals[event.rule]++
+        if (event.to !== undefined && event.link === 'tcp') this.world.totals.overTcp++
         return
       case 'drained':
         this.drained = true
@@ -344,10 +349,17 @@ export class Machine implements SimApp {
     if (by === 'session' && (code === channelCodes.app_gone || code === channelCodes.limit)) side.broken = true
     side.state = 'closed'
     side.handle = undefined
+    hold(this.world.plan.patience === undefined || by !== 'session' || this.world.over, () => `channel ${side.incarnation.key} ends (${code}) although a path worked all the time`)
     if (side.opener) this.world.onEnded(side)
   }
 
   onTurn(node: SimNode): void {
     checkNode(this, coreOf(node.endpoint))
   }
+}
+
+/** Addresses as text, other bytes as hex. */
+function readable(_name: string, value: unknown): unknown {
+  if (!(value instanceof Uint8Array)) return value
+  return value.length === ADDRESS_SIZE ? formatAddress(value) : toHex(value)
 }

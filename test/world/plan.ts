@@ -4,6 +4,7 @@ import type { CoreConfig } from '../../src/core/connection/config.ts'
 import { perfectWire, type WireConditions } from '../../src/sim/network.ts'
 import { SeededRandom } from '../../src/sim/random.ts'
 import { MESSAGE_MAX, NAMED_MIN } from './content.ts'
+import type { Carrier } from './roads.ts'
 import { between, MILLISECOND, pick, SECOND, spread } from './draw.ts'
 
 /** What one side of a conversation says: lengths in order, in bursts with a pause between. */
@@ -36,10 +37,12 @@ export interface ConversationPlan {
   readonly answer: 'accept' | 'later' | 'reject' | 'silence'
   /** Who closes, and when: all was said and heard, the opener has queued its last message, or the acceptor has heard enough. */
   readonly close: 'heard' | 'said' | 'acceptor'
+  /** It says something all the time, to readers that always read: by it is seen whether anything can go. */
+  readonly heartbeat?: boolean
 }
 
 export type FaultKind =
-  | 'cut' | 'half-cut' | 'storm' | 'rebind' | 'relink' | 'restart' | 'wall' | 'sleep' | 'stall' | 'hold' | 'block' | 'disconnect' | 'abort'
+  | 'cut' | 'half-cut' | 'carrier' | 'refuse' | 'reset' | 'mtu' | 'storm' | 'rebind' | 'relink' | 'restart' | 'wall' | 'sleep' | 'stall' | 'hold' | 'block' | 'disconnect' | 'abort'
 
 export interface FaultPlan {
   readonly kind: FaultKind
@@ -49,6 +52,9 @@ export interface FaultPlan {
   readonly other: number
   /** A further choice, in 0 ≤ x < 1. */
   readonly choice: number
+  /** Of `carrier`, `refuse` and `mtu`: what stops working between the two; absent: by `choice`. */
+  readonly road?: number
+  readonly carrier?: Carrier
 }
 
 export interface NodePlan {
@@ -58,6 +64,8 @@ export interface NodePlan {
   readonly coalesce: boolean
   /** Longest time until the driver gives a slab back; 0 = at once. */
   readonly sendTime: number
+  /** It listens for TCP and dials. */
+  readonly tcp: boolean
 }
 
 type Limits = Pick<CoreConfig, 'maxMessage' | 'maxChannelData' | 'maxData' | 'rekeyAfter' | 'rejectAfter'>
@@ -66,12 +74,15 @@ export interface WorldPlan {
   readonly seed: number
   readonly real: boolean
   readonly nodes: readonly NodePlan[]
-  readonly calm: WireConditions
-  readonly rough: WireConditions
+  /** Of each road there is. */
+  readonly calm: readonly WireConditions[]
+  readonly rough: readonly WireConditions[]
   readonly conversations: readonly ConversationPlan[]
   readonly faults: readonly FaultPlan[]
   /** When all faults end. */
   readonly healAt: number
+  /** At every moment a path works: sessions and channels live through everything, and nothing that can go waits longer than this. */
+  readonly patience?: number
 }
 
 /** One world in so many uses the cryptography that ships. */
@@ -88,12 +99,13 @@ export function planOf(seed: number): WorldPlan {
   const limits = drawLimits(random)
   const tight = random.chance(0.15)
   const nodes = Array.from({ length: nodeCount }, () => drawNode(random, limits, tight))
+  const roads = pick(random, [1, 1, 2])
   return {
     seed,
     real: seed % REAL_EVERY === 3,
     nodes,
-    calm: drawConditions(random, false),
-    rough: drawConditions(random, true),
+    calm: Array.from({ length: roads }, () => drawConditions(random, false)),
+    rough: Array.from({ length: roads }, () => drawConditions(random, true)),
     conversations: Array.from({ length: conversationCount }, () => drawConversation(random, nodeCount, active, tight, limits.maxMessage)),
     faults: Array.from({ length: faultCount }, () => drawFault(random, nodeCount, active)),
     healAt: active,
@@ -101,7 +113,7 @@ export function planOf(seed: number): WorldPlan {
 }
 
 /** Windows that nothing fills, that a large message just fits, and that a few small ones fill. */
-function drawLimits(random: SeededRandom): Limits {
+export function drawLimits(random: SeededRandom): Limits {
   const maxMessage = pick(random, [256 << 10, 256 << 10, 4 << 10, 1 << 10])
   const maxChannelData = maxMessage + pick(random, [32, 1 << 10, maxMessage])
   const maxData = Math.max(maxChannelData, pick(random, [0, 2 * maxMessage, 4 * maxMessage, 2 << 20]))
@@ -109,23 +121,24 @@ function drawLimits(random: SeededRandom): Limits {
   return { maxMessage, maxChannelData, maxData, rekeyAfter, rejectAfter: 1.5 * rekeyAfter }
 }
 
-function drawNode(random: SeededRandom, limits: Limits, tight: boolean): NodePlan {
+export function drawNode(random: SeededRandom, limits: Limits, tight: boolean): NodePlan {
   return {
     config: {
       ...limits,
       queueMessages: pick(random, [16, 200, 10_000]),
       queueBytes: pick(random, [MESSAGE_MAX, 1 << 20, 8 << 20]),
       keepAlive: pick(random, [5, 20]) * second,
-      baseSize: pick(random, [1024, 1152, 1152, 1408]),
+      baseSize: pick(random, [1024, 1152]),
     },
     memory: tight ? 768 << 10 : 4 << 20,
     segmentsMax: pick(random, [1, 64]),
     coalesce: random.chance(0.5),
     sendTime: pick(random, [0, 0, 300, 3000]),
+    tcp: random.chance(0.6),
   }
 }
 
-function drawConditions(random: SeededRandom, rough: boolean): WireConditions {
+export function drawConditions(random: SeededRandom, rough: boolean): WireConditions {
   const delay = spread(random, 100, 80 * MILLISECOND)
   const limited = random.chance(rough ? 0.5 : 0.25)
   const rate = pick(random, [0.1, 0.5, 1, 5])
@@ -146,7 +159,7 @@ function drawConditions(random: SeededRandom, rough: boolean): WireConditions {
   }
 }
 
-function drawConversation(random: SeededRandom, nodeCount: number, active: number, tight: boolean, longest: number): ConversationPlan {
+export function drawConversation(random: SeededRandom, nodeCount: number, active: number, tight: boolean, longest: number): ConversationPlan {
   const from = random.below(nodeCount)
   const to = (from + 1 + random.below(nodeCount - 1)) % nodeCount
   const mode: DeliveryMode = random.chance(0.7) ? 'reliable-ordered' : 'unreliable'
@@ -193,7 +206,7 @@ function drawReader(random: SeededRandom): ReaderPlan {
 }
 
 const faultKinds: readonly FaultKind[] = [
-  'cut', 'cut', 'cut', 'half-cut', 'half-cut', 'storm', 'storm', 'rebind', 'rebind', 'relink', 'restart', 'restart', 'wall', 'sleep', 'stall', 'stall', 'hold', 'block',
+  'cut', 'cut', 'cut', 'half-cut', 'half-cut', 'carrier', 'carrier', 'refuse', 'reset', 'mtu', 'storm', 'storm', 'rebind', 'rebind', 'relink', 'restart', 'restart', 'wall', 'sleep', 'stall', 'stall', 'hold', 'block',
   'disconnect', 'abort', 'abort',
 ]
 

@@ -16,12 +16,16 @@ import { coreOf } from './inspect.ts'
 import { checkFlight, checkPair, checkReleased } from './invariants.ts'
 import { Machine } from './machine.ts'
 import { planOf, type WorldPlan } from './plan.ts'
+import { pathPlanOf } from './plan-paths.ts'
 import { NonceBook, WatchedProvider } from './provider.ts'
+import { Roads } from './roads.ts'
 
 /** All that was queued must be through this long after the last fault, whatever happened before. */
 const PROGRESS_TIME = 120 * SECOND
 /** Sessions end, and their tables empty, within this. */
 const RELEASE_TIME = 60 * SECOND
+/** UDP that works again carries the traffic after this (issue: within 5 s), probes of it being 2 s apart. */
+const RETURN_TIME = 5 * SECOND
 const REOPEN_TIME = 200 * MILLISECOND
 const LOOK_EVERY = 256
 /** More tasks than this at one moment of virtual time, and time stands still. */
@@ -30,12 +34,12 @@ const SPIN_MAX = 50_000
 const healed = { ...perfectWire, delay: 10 * MILLISECOND, jitter: MILLISECOND, loss: 0.005 }
 
 /** What happened in a world, so that a run can be shown to have tried something. */
-export type Totals = Record<PathRule | 'said' | 'heard' | 'blocked' | 'events' | 'reopened' | 'steps' | 'datagrams' | 'lost' | 'retransmitted' | 'sealed' | 'handshakes' | 'restarts' | 'noRoom' | 'consumersGone', number>
+export type Totals = Record<PathRule | 'said' | 'heard' | 'blocked' | 'events' | 'reopened' | 'steps' | 'datagrams' | 'lost' | 'retransmitted' | 'sealed' | 'handshakes' | 'restarts' | 'noRoom' | 'consumersGone' | 'overTcp' | 'longestGap', number>
 
 export function noTotals(): Totals {
   return {
     first: 0, migrated: 0, only: 0, preferred: 0, tier: 0, policy: 0, black_hole: 0, refused: 0, closed: 0, said: 0, heard: 0, blocked: 0, events: 0, reopened: 0, steps: 0, datagrams: 0, lost: 0,
-    retransmitted: 0, sealed: 0, handshakes: 0, restarts: 0, noRoom: 0, consumersGone: 0,
+    retransmitted: 0, sealed: 0, handshakes: 0, restarts: 0, noRoom: 0, consumersGone: 0, overTcp: 0, longestGap: 0,
   }
 }
 
@@ -44,12 +48,15 @@ export class World {
   readonly plan: WorldPlan
   readonly scheduler: Scheduler = new Scheduler()
   readonly network: SimNetwork
+  readonly roads: Roads
   readonly machines: readonly Machine[]
   readonly conversations: readonly Conversation[]
   readonly totals: Totals = noTotals()
   /** What happened so far, in words: printed when a seed is replayed. */
   readonly story: string[] = []
   healed = false
+  /** Everything was said: sessions are closed on purpose now. */
+  over = false
   readonly #random: SeededRandom
   readonly #book = new NonceBook()
   readonly #incarnations: Incarnation[] = []
@@ -57,12 +64,13 @@ export class World {
   readonly #start: number
   #fingerprint = 0
 
-  constructor(seed: number) {
-    this.plan = planOf(seed)
-    this.#random = new SeededRandom(seed ^ 0x5eed)
+  constructor(plan: WorldPlan) {
+    this.plan = plan
+    this.#random = new SeededRandom(plan.seed ^ 0x5eed)
     this.#start = this.scheduler.now
     this.network = new SimNetwork(this.scheduler, this.#random.fork())
-    this.network.setConditions(this.plan.calm)
+    this.roads = new Roads(this.plan.calm)
+    this.network.route = this.roads.route
     this.machines = this.plan.nodes.map((node, index) => new Machine(this, index, node, this.#random.fork()))
     for (const machine of this.machines) for (const other of this.machines) if (other !== machine) machine.know(other)
     this.conversations = this.plan.conversations.map((conversation, index) => new Conversation(index, conversation))
@@ -133,7 +141,7 @@ export class World {
     this.#until(this.#start + this.plan.healAt, () => false)
     this.tell('everything is well again')
     this.#faults.heal()
-    this.network.setConditions(healed)
+    this.roads.setConditions([healed])
     this.healed = true
     const through = this.#until(this.scheduler.now + PROGRESS_TIME, () => this.conversations.every(({ done }) => done) && this.machines.every(({ sides }) => sides.size === 0))
     hold(through, () => `no progress: ${this.#unfinished()}`)
@@ -143,7 +151,29 @@ export class World {
     return this.totals
   }
 
+  /** Every session whose machines can reach each other by UDP is there, if anything passes over it. */
+  #expectReturn(): void {
+    const all = (): string[] => this.machines.flatMap((machine) => coreOf(machine.node.endpoint).sessions.flatMap((connection) => {
+      const active = connection?.state.phase === 'open' ? connection.state.active : undefined
+      return active === undefined || active.kind === 'udp' ? [] : [`machine ${machine.index}`]
+    }))
+    const back = this.#until(this.scheduler.now + RETURN_TIME, () => all().length === 0)
+    hold(back, () => `still on a connection ${RETURN_TIME / SECOND} s after UDP works again: ${all().join(', ')}`)
+  }
+
+  /** A message that is sent all the time came: how long there was none, although one could have come. */
+  onHeartbeat(side: Side): void {
+    const now = this.scheduler.now
+    const gap = side.heardAt === undefined ? 0 : now - side.heardAt
+    side.heardAt = now
+    this.totals.longestGap = Math.max(this.totals.longestGap, gap)
+    const { patience } = this.plan
+    hold(patience === undefined || gap <= patience, () => `machine ${side.machine.index} heard nothing for ${(gap / SECOND).toFixed(3)} s although a path worked all the time`)
+  }
+
   #end(): void {
+    if (this.plan.patience !== undefined) this.#expectReturn()
+    this.over = true
     for (const machine of this.machines) {
       machine.node.act((endpoint, now) => { endpoint.shutdown(now, toInstant(now.mono + RELEASE_TIME / 2)) })
     }
@@ -212,15 +242,20 @@ export class World {
   }
 }
 
+/** Everything may happen, or: paths come and go and one of them always works. */
+export type WorldKind = 'wild' | 'paths'
+
+const kinds: Readonly<Record<WorldKind, (seed: number) => WorldPlan>> = { wild: planOf, paths: pathPlanOf }
+
 /** Runs one world. A failure names the seed, when it happened, and how to see it again. */
-export function runWorld(seed: number): { readonly totals: Totals; readonly fingerprint: number } {
-  const world = new World(seed)
+export function runWorld(seed: number, kind: WorldKind = 'wild'): { readonly totals: Totals; readonly fingerprint: number } {
+  const world = new World(kinds[kind](seed))
   try {
     const totals = world.run()
     return { totals, fingerprint: world.fingerprint }
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause)
-    const replay = `POSTERN_WORLD_SEED=${seed} npx vitest run test/world/world.test.ts`
+    const replay = `POSTERN_WORLD_SEED=${seed} npx vitest run test/world/${kind === 'wild' ? 'world' : kind}.test.ts`
     const failure = new WorldFailure(`seed ${seed}, ${(world.scheduler.now / SECOND).toFixed(6)} s: ${message}\n  replay: ${replay}`, { cause })
     failure.story = world.story
     throw failure
