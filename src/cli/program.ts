@@ -9,6 +9,7 @@ import type { Globals, Output } from './output.ts'
 import { addPeer, peers, removePeer, renamePeer, type AddOptions } from './peers-commands.ts'
 import { ping, type PingOptions } from './ping.ts'
 import { listen, send } from './text-commands.ts'
+import { log, type LogOptions } from './log.ts'
 import { watch, type WatchOptions } from './watch.ts'
 
 /** Runs one command: the one place where results go out and failures are told. */
@@ -27,6 +28,7 @@ export function makeProgram(run: Run): Command {
     .addHelpText('after', '\nFirst steps: postern up, postern invite here, postern join <link> there, postern ping <peer>.\nThe daemon in the foreground: posternd')
   addDaemonCommands(program, run)
   addPeerCommands(program, run)
+  addLogCommand(program, run)
   addTextCommands(program, run)
   addKeyCommands(program, run)
   return program
@@ -82,6 +84,14 @@ function addPeerCommands(program: Command, run: Run): void {
     .option('-i, --interval <duration>', 'from one look to the next: 1, 0.2, 200ms', '1')
     .option('--once', 'look once and end')
     .action((options: WatchOptions) => run((globals, output) => watch(globals, options, output)))
+}
+
+function addLogCommand(program: Command, run: Run): void {
+  program.command('log').description('what the daemon logged lately; with --follow, what it logs from now on too')
+    .option('-f, --follow', 'go on with the lines that come, until Ctrl-C')
+    .option('-n, --lines <number>', 'so many of the last lines first', '20')
+    .option('--level <level>', 'trace, debug, info, warn or error: this one and what is graver', 'info')
+    .action((options: LogOptions) => run((globals, output) => log(globals, options, output)))
 }
 
 function addTextCommands(program: Command, run: Run): void {

@@ -4,8 +4,8 @@
  */
 import { z } from 'zod'
 import { errorCodes } from '../core/base/errors.ts'
-import { ipcPeerStates } from '../core/wire/ipc-methods.ts'
-import type { ApiKeyInfo, InviteCreateResult, InviteInfo, KeysCreateResult, PeerInfo, StatusResult } from '../client/client.ts'
+import { ipcLogLevels, ipcPeerStates } from '../core/wire/ipc-methods.ts'
+import type { ApiKeyInfo, InviteCreateResult, InviteInfo, KeysCreateResult, LogEvent, PeerInfo, StatusResult } from '../client/client.ts'
 import type { CommandResults, ConfigKey, ConfigProblem, ErrorResult, PingResult, PingSummary, ResultName, UpResult, WatchRates, WatchResult } from './results.ts'
 
 type Optional<T> = { readonly [K in keyof T]-?: Partial<Pick<T, K>> extends Pick<T, K> ? K : never }[keyof T]
@@ -68,6 +68,10 @@ const listen: z.ZodType<CommandResults['listen']> = z.union([
   object<{ readonly peer: string; readonly app: string; readonly base64: string }>({ peer: peerId, app: z.string(), base64: z.base64().describe('A message that is not UTF-8 text') }),
 ])
 
+const logLine = object<LogEvent>({
+  time: z.iso.datetime(), level: z.enum(ipcLogLevels), part: z.string().optional().describe('Part of the daemon'), message: z.string().describe('A constant sentence'), fields: z.record(z.string(), z.unknown()).describe('What varies'),
+})
+
 const perSecond = z.number().min(0)
 const watch = object<WatchResult>({
   at: unixMs, peerId, version: z.string(), uptimeMs: milliseconds, sessions: count,
@@ -93,7 +97,7 @@ export const resultTitles: Readonly<Record<ResultName, string>> = {
   'up': 'postern up', 'down': 'postern down', 'status': 'postern status', 'id': 'postern id',
   'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join',
   'peers': 'postern peers', 'peers-add': 'postern peers add', 'peers-remove': 'postern peers remove', 'peers-rename': 'postern peers rename',
-  'ping': 'postern ping, each line', 'watch': 'postern watch, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'keys-create': 'postern keys create', 'keys-list': 'postern keys list', 'keys-revoke': 'postern keys revoke',
+  'ping': 'postern ping, each line', 'watch': 'postern watch, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'log': 'postern log, each line', 'keys-create': 'postern keys create', 'keys-list': 'postern keys list', 'keys-revoke': 'postern keys revoke',
   'config-check': 'postern config check', 'config-show': 'postern config show', 'error': 'any command that fails',
 }
 
@@ -114,6 +118,7 @@ export const resultSchemas: { readonly [Name in ResultName]: z.ZodType<CommandRe
   'watch': watch,
   'send': object<CommandResults['send']>({ peer: peerId, app: z.string(), bytes: count }),
   'listen': listen,
+  'log': logLine,
   'keys-create': object<KeysCreateResult>({ id: z.string().describe('The key\'s own name, for revoke'), key: z.string().startsWith('pk_').describe('The key; shown this once') }),
   'keys-list': object<CommandResults['keys-list']>({ keys: z.array(apiKey) }),
   'keys-revoke': object<CommandResults['keys-revoke']>({ revoked: z.string() }),

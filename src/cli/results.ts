@@ -1,5 +1,5 @@
 /** What commands print with `--json`, by command. `result-schemas.ts` describes the same for programs: docs/schemas. */
-import type { ApiKeyInfo, InviteCreateResult, InviteInfo, KeysCreateResult, PeerInfo, StatusResult } from '../client/client.ts'
+import type { ApiKeyInfo, InviteCreateResult, InviteInfo, KeysCreateResult, LogEvent, PeerInfo, StatusResult } from '../client/client.ts'
 
 export interface UpResult {
   readonly kind: 'ready'
@@ -101,6 +101,7 @@ export interface CommandResults {
   readonly 'watch': WatchResult
   readonly 'send': { readonly peer: string; readonly app: string; readonly bytes: number }
   readonly 'listen': ListenResult
+  readonly 'log': LogEvent
   readonly 'keys-create': KeysCreateResult
   readonly 'keys-list': { readonly keys: readonly ApiKeyInfo[] }
   readonly 'keys-revoke': { readonly revoked: string }

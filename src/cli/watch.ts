@@ -7,6 +7,9 @@ import type { WatchResult } from './results.ts'
 import { interruption, withClient } from './session.ts'
 import { inOrder, ratesBetween, watchLines } from './watch-screen.ts'
 
+/** However much happens, the daemon is not asked more often. */
+const LOOKS_APART_MS = 100
+
 export interface WatchOptions {
   readonly interval?: string
   readonly once?: true
@@ -20,7 +23,7 @@ export async function watch(globals: Globals, options: WatchOptions, output: Out
   await withClient(globals, async (client) => {
     const look = looker(client, stop.signal)
     if (options.once === true) show(await look(), output)
-    else if (output.redraws) await onScreen(look, intervalMs, stop, output)
+    else if (output.redraws) await onScreen(look, await changes(client, intervalMs), stop, output)
     else await oneBelowTheOther(look, intervalMs, stop.signal, output)
   })
 }
@@ -51,7 +54,31 @@ async function oneBelowTheOther(look: () => Promise<WatchResult>, intervalMs: nu
   }
 }
 
-async function onScreen(look: () => Promise<WatchResult>, intervalMs: number, stop: AbortController, output: Output): Promise<void> {
+/** Figures are looked at in their interval; that a peer came, went or moved is seen when it happens. */
+async function changes(client: Client, intervalMs: number): Promise<(signal: AbortSignal) => Promise<void>> {
+  const subscription = await client.subscribe({ topics: ['peer', 'path', 'channel'] })
+  let changed = false
+  let wake = (): void => undefined
+  const reading = (async () => {
+    for await (const { name } of subscription) {
+      if (name === 'event.synced') continue
+      changed = true
+      wake()
+    }
+  })()
+  // The look that follows fails for the same reason, and says so.
+  reading.catch(() => undefined)
+  return async (signal) => {
+    await sleep(Math.min(intervalMs, LOOKS_APART_MS), undefined, { signal }).catch(() => undefined)
+    const interval = new AbortController()
+    wake = () => interval.abort()
+    if (changed) wake()
+    await sleep(Math.max(0, intervalMs - LOOKS_APART_MS), undefined, { signal: AbortSignal.any([signal, interval.signal]) }).catch(() => undefined)
+    changed = false
+  }
+}
+
+async function onScreen(look: () => Promise<WatchResult>, pause: (signal: AbortSignal) => Promise<void>, stop: AbortController, output: Output): Promise<void> {
   let latest: WatchResult | undefined
   const draw = (): void => {
     if (latest === undefined) return
@@ -62,7 +89,7 @@ async function onScreen(look: () => Promise<WatchResult>, intervalMs: number, st
   while (!stop.signal.aborted) {
     latest = await unlessStopped(look, stop.signal)
     draw()
-    await sleep(intervalMs, undefined, { signal: stop.signal }).catch(() => undefined)
+    await pause(stop.signal)
   }
 }
 

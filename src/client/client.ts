@@ -16,16 +16,19 @@ import { daemonPaths } from './find-daemon.ts'
 import { LinkKeeper, type ConnectionState } from './keeper.ts'
 import type { Incoming, Link } from './link.ts'
 import { ClientListener, type Listener, type ListenOptions } from './listener.ts'
+import { ClientSubscriptions, type SubscribeOptions, type Subscription } from './subscription.ts'
 import { readChannelOpen, readObjects, readTexts } from './results.ts'
 import { systemTimers, type ClientTimers } from './timers.ts'
 
 export { PosternError, type ErrorCode } from '../core/base/errors.ts'
-export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMode, IpcPeerState, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
+export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcLogLevel, IpcMode, IpcPeerState, IpcTopic, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
 export type { ApiKeys } from './api-keys.ts'
 export type { Channel, ChannelOutcome, CloseOptions } from './channel.ts'
 export type { MessageOptions, SendOptions, SendResult } from './channel-sender.ts'
 export type { ConnectionState } from './keeper.ts'
 export type { IncomingChannel, Listener, ListenOptions } from './listener.ts'
+export type { SubscribeOptions, Subscription } from './subscription.ts'
+export type { AppWantedEvent, ChannelEvent, LogEvent, PathEvent, PeerEvent, TopicEvent } from '../core/wire/ipc-topics.ts'
 export type { Message, MessageHandler, MessageView } from './message.ts'
 
 export interface ConnectOptions {
@@ -94,6 +97,7 @@ export class Client implements AsyncDisposable {
   readonly keys: ApiKeys
   readonly #keeper: LinkKeeper
   readonly #listeners = new Map<string, ClientListener>()
+  readonly #subscriptions = new ClientSubscriptions(() => this.#keeper.current)
   #hello: HelloResult | undefined
 
   private constructor(options: ConnectOptions) {
@@ -102,9 +106,13 @@ export class Client implements AsyncDisposable {
     this.#keeper = new LinkKeeper({
       paths: daemonPaths(options), hello, timers: options.timers ?? systemTimers, reconnect: options.reconnect ?? true,
       onIncoming: (link, incoming) => this.#incoming(link, incoming),
+      onTopicEvent: (event) => this.#subscriptions.onEvent(event),
       onLink: (link) => this.#linked(link),
       onState: (state, error) => {
-        if (state === 'closed') this.#endListeners(error)
+        if (state === 'closed') {
+          this.#endListeners(error)
+          this.#subscriptions.end(error)
+        }
         options.onState?.(state, error)
       },
     })
@@ -222,6 +230,25 @@ export class Client implements AsyncDisposable {
     })
   }
 
+  /**
+   * What happens, as it happens: peers, paths, channels, figures, wishes for apps, the log. Topics that have a state begin with it. Fails with `scope`
+   * where the client may not know.
+   */
+  async subscribe(options: SubscribeOptions): Promise<Subscription> {
+    const { signal, ...params } = options
+    // Known before the answer: the first event may come in the same breath.
+    const subscription = this.#subscriptions.add(params)
+    try {
+      const link = await this.#keeper.link(signal)
+      await link.call('subscribe', params, { signal, take: ignore, undo: () => this.#subscriptions.unsubscribe(params.topics) })
+      subscription.active = true
+      return subscription
+    } catch (error) {
+      this.#subscriptions.remove(subscription)
+      throw error
+    }
+  }
+
   /** Asks the daemon to end. It says goodbye first and is gone a little later: `pid` is its process. */
   shutdown(options: WaitOptions = {}): Promise<ShutdownResult> {
     return this.#call('shutdown', {}, options, (result) => (typeof result['pid'] === 'number' ? { pid: result['pid'] } : {}))
@@ -262,6 +289,7 @@ export class Client implements AsyncDisposable {
 
   #linked(link: Link): void {
     this.#hello = link.hello
+    this.#subscriptions.linked()
     for (const listener of this.#listeners.values()) {
       const { app, from, credit, active } = listener
       if (!active) continue // Its own listen() waits for this connection and asks itself.

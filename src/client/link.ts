@@ -7,10 +7,11 @@ import type { ChannelCloseParams, ChannelStatsResult, HelloParams, HelloResult, 
 import { IpcBatchPool, IpcOutbox, IpcSlice } from '../core/wire/ipc-outbox.ts'
 import type { IpcPath } from '../core/wire/ipc-path.ts'
 import { IpcFrameReader } from '../core/wire/ipc-reader.ts'
+import type { TopicEvent } from '../core/wire/ipc-topics.ts'
 import { Calls, type CallOptions } from './calls.ts'
 import { ClientChannel, type ChannelInfo, type ChannelPort } from './channel.ts'
 import { connectDaemon } from './find-daemon.ts'
-import { readBye, readClosed, readHello, readIncoming } from './results.ts'
+import { readBye, readClosed, readHello, readIncoming, readTopicEvent } from './results.ts'
 import type { ClientTimers } from './timers.ts'
 
 /** A daemon that accepts and then says nothing is not one. */
@@ -37,6 +38,8 @@ export interface LinkOptions {
   readonly timers: ClientTimers
   /** A remote app wants a channel. */
   readonly onIncoming: (link: Link, incoming: Incoming) => void
+  /** Something that was subscribed to. */
+  readonly onTopicEvent: (event: TopicEvent) => void
   /**
    * The connection is gone; once, and only after hello was answered. `retryMs`: the daemon asked not to come back sooner. `carried`: channels for the
    * next connection; whoever makes none ends them.
@@ -314,6 +317,9 @@ export class Link implements ChannelPort {
     } else if (name === 'event.bye') {
       const { code, reason, retryMs } = readBye(params)
       this.#bye = { error: new PosternError(isErrorCode(code) ? code : 'disconnected', reason === '' ? 'The daemon closed the connection.' : reason, { details: { bye: code } }), retryMs }
+    } else {
+      const event = readTopicEvent(name, params)
+      if (event !== undefined) this.#options.onTopicEvent(event)
     }
   }
 

@@ -3,8 +3,9 @@ import { PosternError } from '../core/base/errors.ts'
 import type { JsonObject } from '../core/wire/ipc-json.ts'
 import { MemberReader } from '../core/wire/ipc-members.ts'
 import {
-  channelEndCodes, ipcLanes, ipcModes, type ChannelAcceptResult, type ChannelOpenResult, type HelloLimits, type HelloResult, type IpcEvents, type ResumedChannel,
+  channelEndCodes, ipcLanes, ipcModes, ipcTopics, type ChannelAcceptResult, type ChannelOpenResult, type HelloLimits, type HelloResult, type IpcEvents, type ResumedChannel,
 } from '../core/wire/ipc-methods.ts'
+import type { TopicEvent, TopicEventName } from '../core/wire/ipc-topics.ts'
 
 const U32_MAX = 0xffff_ffff
 const TEXT_MAX = 4096
@@ -69,6 +70,20 @@ export function readBye(params: JsonObject): { readonly code: string; readonly r
     reason: m.optional('reason', (name) => m.text(name, TEXT_MAX)) ?? '',
     retryMs: m.optional('retryMs', (name) => m.integer(name, 0, U32_MAX)) ?? 0,
   }))
+}
+
+const topicEventNames: readonly TopicEventName[] = ['event.peer', 'event.path', 'event.status', 'event.channel', 'event.app.wanted', 'event.log', 'event.synced', 'event.lost']
+
+/** An event of a topic; `undefined` for one of a later version. What it says is the daemon's word, for people to look at. */
+export function readTopicEvent(name: string, params: JsonObject): TopicEvent | undefined {
+  const known = topicEventNames.find((candidate) => candidate === name)
+  if (known === undefined) return undefined
+  if (known === 'event.synced' || known === 'event.lost') {
+    const topic = ipcTopics.find((candidate) => candidate === params['topic'])
+    if (topic === undefined) return undefined
+    return known === 'event.synced' ? { name: known, params: { topic } } : { name: known, params: { topic, count: read(known, params, (m) => m.integer('count', 0, U32_MAX)) } }
+  }
+  return { name: known, params: params as unknown } as TopicEvent
 }
 
 /** Text members of a small result. */

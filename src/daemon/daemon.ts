@@ -23,6 +23,7 @@ import { coreConfigOf } from './config-core.ts'
 import type { Config } from './config-schema.ts'
 import { localAddresses } from './local-addresses.ts'
 import type { Log } from './log.ts'
+import type { LogTap } from './log-tap.ts'
 import { chooseNative, type NativeStatus } from './native.ts'
 import { NodeRuntime, type RuntimeSink } from './node-runtime.ts'
 import { loadNodeState, storeUdpPort, type NodeState } from './node-state.ts'
@@ -30,6 +31,7 @@ import type { Paths } from './paths.ts'
 import { PeerService } from './peer-service.ts'
 import { Persister } from './persister.ts'
 import { Router } from './router.ts'
+import { Subscriptions } from './subscriptions.ts'
 import { startTcp } from './tcp-transport.ts'
 import { version } from '../platform/version.ts'
 
@@ -47,7 +49,7 @@ const DIALS_PER_SECOND = 50
 export interface DaemonOptions {
   readonly config: Config
   readonly paths: Paths
-  readonly log: Log
+  readonly log: Log & LogTap
   /** What opens the store. */
   readonly keys: readonly KeySource[] | undefined
   /** Something that the process cannot go on from: the store refuses to write. */
@@ -69,6 +71,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   #tcp: TcpDriver | undefined
   readonly #router: Router
   readonly #peers: PeerService
+  readonly #subscriptions: Subscriptions
   readonly #persister: Persister
   readonly #apiKeys: ApiKeys
   readonly #startedAt = performance.now()
@@ -104,9 +107,15 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     })
     this.#runtime.add(this.#udp)
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
-    this.#peers = new PeerService(this.#runtime, { provider, addresses: () => this.#addresses(), persisted: () => this.#persister.flush() })
+    this.#peers = new PeerService(this.#runtime, {
+      provider, addresses: () => this.#addresses(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
+    })
     this.#router = new Router(this.#runtime, {
       apps: config.access.apps, messageMax: config.limits.message, sessionWith: (peer, signal) => this.#peers.session(peer, undefined, signal),
+      onChannel: (channel, info) => this.#subscriptions.channelChanged(channel, info), onAppWanted: (app, peer) => this.#subscriptions.appWanted(app, peer),
+    })
+    this.#subscriptions = new Subscriptions(this.#runtime, {
+      log, status: () => this.#status(), channels: () => this.#router.channels(), channel: (channel) => this.#router.channelInfo(channel),
     })
     this.methods = this.#methodTable()
   }
@@ -206,6 +215,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   async #close(): Promise<void> {
     clearTimeout(this.#dialTimer)
     await this.#ipc?.close()
+    this.#subscriptions.close()
     await this.#persister.flush().catch(() => undefined)
     await this.#runtime.close()
     await this.#state.close()
@@ -262,12 +272,15 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       case 'peer':
         this.#log.info('peer', { id: this.#idOf(event.peer), state: event.state, ...(event.reason === undefined ? {} : { reason: event.reason }) })
         this.#peers.onEvent(event)
+        this.#subscriptions.onEvent(event)
         return
       case 'peer-joined':
         this.#log.info('a peer joined by an invite', { id: this.#idOf(event.peer) })
+        this.#subscriptions.onEvent(event)
         return
       case 'path':
         this.#log.info('path', { id: this.#idOf(event.peer), to: event.to === undefined ? 'none' : formatAddress(event.to), rule: event.rule })
+        this.#subscriptions.onEvent(event)
         return
       case 'observed-address':
         this.#log.debug('a peer sees us', { id: this.#idOf(event.peer), as: formatAddress(event.address) })
@@ -349,6 +362,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   }
 
   onClientLost(client: IpcClient): void {
+    this.#subscriptions.drop(client)
     this.#router.clientLost(client)
     this.#log.debug('client lost its connection', { client: client.name, number: client.id })
   }
@@ -363,6 +377,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   }
 
   onClientClosed(client: IpcClient, end: ClientEnd): void {
+    this.#subscriptions.drop(client)
     this.#router.clientClosed(client, end)
     this.#log.debug('client gone', { client: client.name, number: client.id, code: end.code })
   }
@@ -418,6 +433,8 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
         await revoked
         return {}
       },
+      'subscribe': (client, request) => this.#subscriptions.subscribe(client, request),
+      'unsubscribe': (client, request) => this.#subscriptions.unsubscribe(client, request),
       'leave': (client) => {
         client.leave()
         return {}

@@ -1,9 +1,12 @@
 import { pino, stdTimeFunctions, type Logger } from 'pino'
 import type { LogFormat, LogLevel } from './config-schema.ts'
-import { formatText } from './log-format.ts'
+import { formatText } from '../platform/log-format.ts'
 import { RateLimit, type RateSystem } from './log-rate.ts'
 import { Redactor } from './log-redact.ts'
 import { openSink, type LogSink } from './log-sink.ts'
+import { LogTaps, type LogTap } from './log-tap.ts'
+import { ipcLogLevels, type IpcLogLevel } from '../core/wire/ipc-methods.ts'
+import type { LogEvent } from '../core/wire/ipc-topics.ts'
 
 export type LogFields = Readonly<Record<string, unknown>>
 
@@ -37,22 +40,43 @@ export interface LogOptions {
 const RATE_BURST = 10
 const RATE_INTERVAL_MS = 10_000
 
+/** By it, pino tells its stream the level of each line: 10 for trace, … 50 for error. */
+const PINO_METADATA = Symbol.for('pino.metadata')
+
+interface PinoStream {
+  readonly [PINO_METADATA]: true
+  lastLevel: number
+  write(line: string): void
+}
+
 /** The daemon's log: {@link Log} and what only its owner does with it. */
-export class DaemonLog implements Log {
+export class DaemonLog implements Log, LogTap {
   readonly #sink: LogSink
   readonly #redactor = new Redactor()
   readonly #root: Logger
   readonly #main: PartLog
   readonly #limit: RateLimit
+  readonly #taps = new LogTaps(() => this.#applyLevel())
+  #level: LogLevel
 
   /** Throws `unwritable` when the file cannot be opened. */
   constructor(options: LogOptions) {
     const sink = options.sink ?? openSink(options.file)
     this.#sink = sink
-    const write = options.format === 'text' ? (line: string) => sink.write(formatText(line)) : (line: string) => sink.write(line)
+    this.#level = options.level
+    const lines: PinoStream = {
+      [PINO_METADATA]: true,
+      lastLevel: 0,
+      write: (line) => {
+        const level = ipcLogLevels[lines.lastLevel / 10 - 1] ?? 'error'
+        const written = ipcLogLevels.indexOf(level) >= ipcLogLevels.indexOf(this.#level)
+        if (written) sink.write(options.format === 'text' ? formatText(line) : line)
+        this.#taps.line(level, line, written)
+      },
+    }
     this.#root = pino({
       level: options.level, base: null, timestamp: stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) },
-    }, { write })
+    }, lines)
     this.#limit = new RateLimit({ burst: RATE_BURST, intervalMs: RATE_INTERVAL_MS }, (key, suppressed) => this.#tellSuppressed(key, suppressed), options.rateSystem)
     this.#main = new PartLog(this.#root, this.#redactor, this.#limit, '')
   }
@@ -86,12 +110,27 @@ export class DaemonLog implements Log {
   }
 
   get level(): LogLevel {
-    return this.#root.level as LogLevel
+    return this.#level
   }
 
   /** Takes effect at once, in all parts. */
   set level(level: LogLevel) {
-    this.#root.level = level
+    this.#level = level
+    this.#applyLevel()
+  }
+
+  tap(level: IpcLogLevel, listener: (line: LogEvent) => void): () => void {
+    return this.#taps.tap(level, listener)
+  }
+
+  latest(level: IpcLogLevel, count: number): readonly LogEvent[] {
+    return this.#taps.latest(level, count)
+  }
+
+  /** Who reads along may want more than the log holds. */
+  #applyLevel(): void {
+    const wanted = this.#taps.level ?? this.#level
+    this.#root.level = ipcLogLevels.indexOf(wanted) < ipcLogLevels.indexOf(this.#level) ? wanted : this.#level
   }
 
   /** From now on this value appears in no line, not even inside a longer text. For passphrases, keys and tokens as they are read. */

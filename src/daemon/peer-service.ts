@@ -29,6 +29,8 @@ export interface PeerServiceOptions {
   readonly addresses: () => readonly Uint8Array[]
   /** Everything noted so far is on disk. */
   readonly persisted: () => Promise<void>
+  /** A peer came into the roster, left it, or has another name. */
+  readonly onRoster: (id: string) => void
 }
 
 type PeerEvent = Extract<EndpointEvent, { readonly kind: 'peer' }>
@@ -70,12 +72,14 @@ export class PeerService {
   async add(request: PeerAddRequest): Promise<Nothing> {
     const added = this.#runtime.endpoint.addPeer(this.#runtime.now(), idBytes(request.id), { name: request.name, addresses: request.candidates, invite: undefined })
     if (added === undefined) throw new PosternError('bad_peer_id', `${request.id} is not the id of another node.`, { hint: 'Copy it from `postern id` on the other machine.' })
+    this.#options.onRoster(request.id)
     await this.#durable()
     return NOTHING
   }
 
   async remove(id: string): Promise<Nothing> {
     if (!this.#runtime.endpoint.removePeer(this.#runtime.now(), idBytes(id))) throw unknownPeer(id)
+    this.#options.onRoster(id)
     await this.#durable()
     return NOTHING
   }
@@ -155,6 +159,7 @@ export class PeerService {
     const now = this.#runtime.now()
     const peer = endpoint.addPeer(now, id, { name: undefined, addresses, invite: { token, expires: toWallTime(expires * 1000) } })
     if (peer === undefined) throw new PosternError('params', 'This invite was made by this very node.', { hint: 'Use it on the other machine: postern join <link>' })
+    this.#options.onRoster(encodePeerId(id))
     await this.#durable()
     endpoint.connect(this.#runtime.now(), id, { addresses, now: true })
     this.#runtime.schedule()
@@ -218,7 +223,8 @@ export function pathOf(stats: PeerStats | undefined): string | undefined {
   return active === undefined ? undefined : `${active.kind} ${formatAddress(active.address)}`
 }
 
-function peerInfo(client: IpcClient, id: string, stats: PeerStats): PeerInfo {
+/** What a client is told of a peer. */
+export function peerInfo(client: IpcClient, id: string, stats: PeerStats): PeerInfo {
   const active = stats.paths.find((path) => path.active)
   const path = pathOf(stats)
   return {

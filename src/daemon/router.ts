@@ -10,7 +10,7 @@ import { channelCodes } from '../core/wire/frame.ts'
 import { decodePeerId, encodePeerId } from '../core/wire/peer-id.ts'
 import type { ClientEnd, IncomingMessage, IpcClient } from '../ipc/handler.ts'
 import type { NodeRuntime } from './node-runtime.ts'
-import { Route, RoutedClient, RouteTable, type Parked } from './routes.ts'
+import { Route, RoutedClient, RouteTable, type ChannelInfo, type Parked } from './routes.ts'
 import { Waiters } from './waiters.ts'
 
 /** What a client may write before the daemon's queue gives room back, in cost per channel: one largest message, and a pipe's worth. */
@@ -24,6 +24,7 @@ const OPEN_TIMEOUT_MS = 15_000
 const CLOSE_TIMEOUT_MS = 15_000
 
 const NOTHING: Nothing = {}
+const APP_GONE: ChannelEnd = { code: 'app_gone', reason: '', by: 'local' }
 
 interface Listener {
   readonly owner: RoutedClient
@@ -36,6 +37,10 @@ export interface RouterOptions {
   readonly messageMax: number
   /** Ids of peers by handle and back, and a session to open a channel in. */
   readonly sessionWith: (peer: string, signal: AbortSignal) => Promise<PeerHandle>
+  /** A channel came, opened or ended. */
+  readonly onChannel: (channel: ChannelHandle, info: ChannelInfo) => void
+  /** A peer of the roster asked for an app that it may have, and nobody listens as. */
+  readonly onAppWanted: (app: string, peer: string) => void
 }
 
 /** Channels between clients and the endpoint: messages and credit both ways, listeners, and what ends with what. */
@@ -68,7 +73,7 @@ export class Router {
     for (const app of routed.apps) this.#listeners.delete(app)
     const { endpoint } = this.#runtime
     for (const route of [...routed.routes]) {
-      this.#forget(route)
+      this.#forget(route, APP_GONE)
       endpoint.closeChannel(this.#runtime.now(), route.channel, { abort: true, code: channelCodes.app_gone, reason: end.code === 'closed' ? '' : end.reason })
     }
     this.#runtime.schedule()
@@ -86,6 +91,14 @@ export class Router {
   /** The key was revoked: whoever came with it goes, and does not come back. */
   closeClientsOf(key: string): void {
     for (const client of [...this.#clients.keys()]) if (client.key === key) client.close('auth', 'The API key was revoked.')
+  }
+
+  channels(): readonly ChannelHandle[] {
+    return this.#routes.channels()
+  }
+
+  channelInfo(channel: ChannelHandle): ChannelInfo | undefined {
+    return this.#routes.get(channel)?.info()
   }
 
   /** Everything that clients wrote has found room in the endpoint. */
@@ -120,7 +133,7 @@ export class Router {
     const channel = endpoint.openChannel(this.#runtime.now(), peer, { app, mode, lane, weight, overflow, meta, credit, consumer: client.id })
     if (channel === 'unreachable') throw new PosternError('unreachable', 'There is no session with this peer.', { hint: 'Look at: postern peers' })
     if (channel === 'limit') throw new PosternError('limit', 'There are as many channels with this peer as there may be.', { details: { limit: 'channels' } })
-    const route = new Route(channel, routed, request.peer)
+    const route = new Route(channel, routed, { peer: request.peer, app, mode, lane, openedBy: 'local' })
     const number = client.addChannel({ peer: request.peer, context: channel, mode, credit, deadlineMs: request.deadlineMs })
     if (number === undefined) {
       endpoint.closeChannel(this.#runtime.now(), channel, { abort: true, code: channelCodes.limit, reason: '' })
@@ -148,13 +161,14 @@ export class Router {
       throw new PosternError('unknown_channel', 'This channel has been decided already.')
     }
     if (route.owner.held) endpoint.holdChannel(this.#runtime.now(), route.channel, true)
+    this.#opened(route)
     this.#runtime.schedule()
     return { sendCredit: SEND_WINDOW, maxMessage: this.#options.messageMax }
   }
 
   reject(client: IpcClient, request: ChannelRejectRequest): Nothing {
     const route = this.#routeOf(client, request.channel)
-    this.#forget(route)
+    this.#forget(route, { code: 'refused', reason: request.reason, by: 'local' })
     this.#runtime.endpoint.rejectChannel(this.#runtime.now(), route.channel, channelCodes.refused, request.reason)
     this.#runtime.schedule()
     return NOTHING
@@ -260,6 +274,7 @@ export class Router {
         const route = this.#routes.get(event.channel)
         if (route === undefined) return
         const { client } = route.owner
+        this.#opened(route)
         if (route.owner.held) this.#runtime.endpoint.holdChannel(this.#runtime.now(), route.channel, true)
         this.#opening.settle(event.channel, { channel: route.number, handle: client.peerHandle(route.peer), sendCredit: SEND_WINDOW, maxMessage: event.maxMessage })
         return
@@ -279,6 +294,7 @@ export class Router {
     const reject = (code: number, reason: string): void => endpoint.rejectChannel(this.#runtime.now(), event.channel, code, reason)
     const allowed = this.#options.apps.includes('*') || this.#options.apps.includes(event.app)
     if (listener === undefined || peer === undefined || !allowed) {
+      if (allowed && peer?.inRoster === true) this.#options.onAppWanted(event.app, encodePeerId(peer.id))
       reject(channelCodes.no_app, '')
       return
     }
@@ -288,8 +304,8 @@ export class Router {
       reject(channelCodes.refused, '')
       return
     }
-    const route = new Route(event.channel, listener.owner, id)
     const { app, mode, lane, meta } = event
+    const route = new Route(event.channel, listener.owner, { peer: id, app, mode, lane, openedBy: 'peer' })
     const number = listener.owner.client.offerChannel({ peer: id, context: event.channel, mode, credit, deadlineMs: 0, app, lane, meta })
     if (number === undefined) {
       reject(channelCodes.limit, '')
@@ -302,8 +318,8 @@ export class Router {
   #closed(event: Extract<EndpointEvent, { readonly kind: 'channel-closed' }>): void {
     const route = this.#routes.get(event.channel)
     if (route === undefined) return
-    this.#forget(route)
     const end = endOf(event)
+    this.#forget(route, end)
     if (this.#opening.has(event.channel)) {
       this.#opening.settle(event.channel, openError(end))
       route.owner.client.closeChannel(route.number, end)
@@ -371,9 +387,16 @@ export class Router {
   #add(route: Route): void {
     this.#routes.add(route)
     route.owner.routes.add(route)
+    this.#options.onChannel(route.channel, route.info())
   }
 
-  #forget(route: Route): void {
+  #opened(route: Route): void {
+    route.open = true
+    this.#options.onChannel(route.channel, route.info())
+  }
+
+  #forget(route: Route, end: ChannelEnd): void {
+    this.#options.onChannel(route.channel, route.info(end))
     this.#routes.remove(route)
     route.owner.routes.delete(route)
     for (const parked of route.parked.splice(0)) this.#unpark(route, parked)
@@ -381,7 +404,7 @@ export class Router {
 
   /** Ends a channel whose client will not be told by an event. */
   #abandon(route: Route, code: number): void {
-    this.#forget(route)
+    this.#forget(route, { ...channelEndCode(code), reason: '', by: 'daemon' })
     this.#closing.settle(route.channel, undefined)
     this.#runtime.endpoint.closeChannel(this.#runtime.now(), route.channel, { abort: true, code, reason: '' })
     this.#runtime.schedule()

@@ -1,5 +1,7 @@
 import { channelSlot } from '../core/base/domain.ts'
 import type { ChannelHandle } from '../core/endpoint/contract.ts'
+import type { ChannelEnd } from '../core/wire/ipc-methods.ts'
+import type { ChannelEvent } from '../core/wire/ipc-topics.ts'
 import type { IpcClient } from '../ipc/handler.ts'
 
 /** A message that found no room in the endpoint's queue: the client had credit for it, so it waits here, in order. */
@@ -11,11 +13,19 @@ export interface Parked {
   readonly ttlMs: number
 }
 
+/** What can be told of a channel, but for the number that each client has for the peer. */
+export type ChannelInfo = Omit<ChannelEvent, 'handle'>
+
+/** What stays the same as long as a channel lives. */
+export type RouteDetails = Pick<ChannelEvent, 'peer' | 'app' | 'mode' | 'lane' | 'openedBy'>
+
 /** One channel between a client and the endpoint. */
 export class Route {
   readonly channel: ChannelHandle
   readonly owner: RoutedClient
-  readonly peer: string
+  readonly details: RouteDetails
+  /** Both sides agreed to it. */
+  open = false
   /** The client's number; 0 until it has one. */
   number = 0
   readonly parked: Parked[] = []
@@ -24,10 +34,20 @@ export class Route {
   /** Cost that left the endpoint's queue and was not given back to the client yet. */
   owed = 0
 
-  constructor(channel: ChannelHandle, owner: RoutedClient, peer: string) {
+  constructor(channel: ChannelHandle, owner: RoutedClient, details: RouteDetails) {
     this.channel = channel
     this.owner = owner
-    this.peer = peer
+    this.details = details
+  }
+
+  get peer(): string {
+    return this.details.peer
+  }
+
+  /** `closed` is what ended it. */
+  info(closed?: ChannelEnd): ChannelInfo {
+    const { channel, owner, details, open } = this
+    return { number: channel, ...details, client: owner.client.name, state: closed !== undefined ? 'closed' : open ? 'open' : 'opening', ...closed }
   }
 }
 
@@ -58,6 +78,10 @@ export class RouteTable {
   get(channel: ChannelHandle): Route | undefined {
     const route = this.#routes[channelSlot(channel)]
     return route?.channel === channel ? route : undefined
+  }
+
+  channels(): readonly ChannelHandle[] {
+    return this.#routes.flatMap((route) => route?.channel ?? [])
   }
 
   remove(route: Route): void {

@@ -1,6 +1,6 @@
 import { after, never, type Instant } from '../core/base/time.ts'
 import { IpcOutbox, type IpcBatchPool, type IpcSlice } from '../core/wire/ipc-outbox.ts'
-import { CONGESTED_ABOVE, EVENTS_MAX, PROGRESS_TIMEOUT, UNSENT_MAX, WRITABLE_BELOW } from './limits.ts'
+import { CONGESTED_ABOVE, EVENTS_MAX, FEED_EVENTS_MAX, PROGRESS_TIMEOUT, UNSENT_MAX, WRITABLE_BELOW } from './limits.ts'
 
 /** The frames that wait for one client, with the bounds of WIRE.md §8.3: 4 MiB, 1024 events, some progress every 15 s. */
 export class ClientOutbox {
@@ -19,6 +19,11 @@ export class ClientOutbox {
 
   get congested(): boolean {
     return this.frames.size > CONGESTED_ABOVE
+  }
+
+  /** Whether events of a feed may be made: the rest of the client's share is for what cannot wait. */
+  get takesEvents(): boolean {
+    return this.frames.events < FEED_EVENTS_MAX && !this.congested
   }
 
   /** Called after frames were appended: why the client is too slow, if it is. */

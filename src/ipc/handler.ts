@@ -9,8 +9,9 @@
  */
 import type { ErrorCode } from '../core/base/errors.ts'
 import type {
-  ChannelEnd, HelloRequest, IpcCall, IpcEventName, IpcEvents, IpcLane, IpcMode, IpcRequest, IpcResult, IpcScope,
+  ChannelEnd, HelloRequest, IpcCall, IpcLane, IpcMode, IpcRequest, IpcResult, IpcScope,
 } from '../core/wire/ipc-methods.ts'
+import type { TopicEvent } from '../core/wire/ipc-topics.ts'
 
 /** What the daemon says of itself when a client arrives. */
 export interface IpcGreeting {
@@ -76,6 +77,14 @@ export interface ClientEnd {
  */
 export type DeliverResult = 'queued' | 'no-credit' | 'closed'
 
+/**
+ * Events for a client, made when there is room for them: what happened meanwhile is one event and not many. After `undefined` it is
+ * asked again when {@link IpcClient.feedReady} said so.
+ */
+export interface EventFeed {
+  next(): TopicEvent | undefined
+}
+
 /** One connected client, after hello. */
 export interface IpcClient {
   /** Dense and small: the lowest number free when it connected. */
@@ -117,7 +126,10 @@ export interface IpcClient {
   sendCredit(channel: number, add: number): void
   /** What became of the client's messages with tags `firstTag` … `lastTag`; `what` and `reason` are the numbers of WIRE.md §8.3. */
   sendNotice(channel: number, what: number, reason: number, firstTag: number, lastTag: number): void
-  notify<N extends Exclude<IpcEventName, 'event.channel.incoming' | 'event.channel.closed' | 'event.bye'>>(name: N, params: IpcEvents[N]): void
+  /** Where its events come from; forgotten when its connection is lost. */
+  setFeed(feed: EventFeed | undefined): void
+  /** There is something in the feed. */
+  feedReady(): void
   /** Takes nothing more from the client until {@link resume}; not even that it left is noticed, nor the credit it gives. */
   pause(): void
   resume(): void

@@ -7,6 +7,8 @@ export const HELLO_TIMEOUT: Duration = 5 * second
 /** WIRE.md §8.3: unsent frames of one client, bytes and events; beyond it the client is a slow reader. */
 export const UNSENT_MAX = 4_194_304
 export const EVENTS_MAX = 1024
+/** Events of subscriptions among them: beyond it they wait as state, where only the newest counts. */
+export const FEED_EVENTS_MAX = 128
 /** WIRE.md §8.3: above it messages stay in their channels. */
 export const CONGESTED_ABOVE = 1_048_576
 /** Room is announced well below, so that a client is not stopped and started for every batch. */

@@ -7,11 +7,11 @@ import {
 } from '../core/wire/ipc.ts'
 import { toIpcError } from '../core/wire/ipc-errors.ts'
 import { decodeRequest, encodeError, encodeEvent, encodeResult, type JsonRpcId } from '../core/wire/ipc-json.ts'
-import type { ChannelEnd, HelloRequest, IpcEventName, IpcEvents, IpcScope, ResumedChannel } from '../core/wire/ipc-methods.ts'
+import type { ChannelEnd, HelloRequest, IpcEvents, IpcScope, ResumedChannel } from '../core/wire/ipc-methods.ts'
 import type { IpcSlice } from '../core/wire/ipc-outbox.ts'
 import { ClientChannels, type FrameOutcome } from './client-channels.ts'
 import { ClientOutbox } from './client-outbox.ts'
-import type { ClientEnd, DeliverResult, Grant, IpcClient, IpcGreeting, NewChannel, OfferedChannel } from './handler.ts'
+import type { ClientEnd, DeliverResult, EventFeed, Grant, IpcClient, IpcGreeting, NewChannel, OfferedChannel } from './handler.ts'
 import { AUTH_FAILURES_MAX, CLOSE_LINGER, HANDLES_MAX, HELLO_TIMEOUT } from './limits.ts'
 import { helloResult, readGreeting, wrongKey, type GreetingStep } from './greeting.ts'
 import { FrameIntake } from './frame-intake.ts'
@@ -42,6 +42,9 @@ export class IpcSession implements IpcClient {
   #paused = false
   #resumed = false
   #awake = false
+  #feed: EventFeed | undefined
+  /** There may be something in the feed. */
+  #feedWaits = false
   /** Set when the handler knows the client and has yet to hear of its end. */
   #opened = false
   #end: ClientEnd | undefined
@@ -125,8 +128,14 @@ export class IpcSession implements IpcClient {
     if (this.#lives) this.#channels.grant(channel, add)
   }
 
-  notify<N extends IpcEventName>(name: N, params: IpcEvents[N]): void {
-    if (this.#state.kind === 'open') this.#writeJson(utf8(encodeEvent(name, params)), true)
+  setFeed(feed: EventFeed | undefined): void {
+    this.#feed = this.#state.kind === 'open' ? feed : undefined
+    this.feedReady()
+  }
+
+  feedReady(): void {
+    this.#feedWaits = this.#feed !== undefined
+    if (this.#feedWaits) this.#wake()
   }
 
   pause(): void {
@@ -204,6 +213,7 @@ export class IpcSession implements IpcClient {
     }
     if (this.#state.kind === 'open') {
       this.#channels.pump(now)
+      this.#pumpFeed()
       if (this.#outbox.hasRoomAgain) {
         this.#outbox.roomTold()
         this.#shared.handler.onWritable(this)
@@ -236,7 +246,7 @@ export class IpcSession implements IpcClient {
   /** The piece was written whole. */
   wrote(): void {
     this.#outbox.sent()
-    if (this.#outbox.hasRoomAgain) this.#wake()
+    if (this.#outbox.hasRoomAgain || (this.#feedWaits && this.#outbox.takesEvents)) this.#wake()
   }
 
   /** The socket ended or failed. `error` is `undefined` when the client ended it. What it wrote before was taken. */
@@ -383,6 +393,7 @@ export class IpcSession implements IpcClient {
     this.#intake.clear()
     this.#abort.abort()
     this.#requests.forget()
+    this.setFeed(undefined)
     this.#channels.detach()
     handler.onClientLost(this)
   }
@@ -416,6 +427,15 @@ export class IpcSession implements IpcClient {
   #protocol(where: string): void {
     this.#shared.counters.add('ipc_end_protocol')
     this.close('protocol', `The client broke the protocol: ${where}.`)
+  }
+
+  /** A client that reads slowly gets fewer events, not older ones: they are made as there is room. */
+  #pumpFeed(): void {
+    while (this.#feedWaits && this.#outbox.takesEvents) {
+      const event = this.#feed?.next()
+      if (event === undefined) this.#feedWaits = false
+      else this.#writeJson(utf8(encodeEvent(event.name, event.params)), true)
+    }
   }
 
   #slowReader(reason: string): void {

@@ -7,6 +7,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { toHex, utf8 } from '../../src/core/base/bytes.ts'
 import { PosternError } from '../../src/core/base/errors.ts'
 import { DaemonLog, type LogOptions } from '../../src/daemon/log.ts'
+import type { LogEvent } from '../../src/core/wire/ipc-topics.ts'
 import type { RateSystem } from '../../src/daemon/log-rate.ts'
 import type { LogSink } from '../../src/daemon/log-sink.ts'
 
@@ -94,6 +95,58 @@ describe('lines', () => {
       log.info('anything', fields)
       expect(sink.records[0]).toMatchObject({ msg: 'anything', level: 'info' })
     }))
+  })
+})
+
+describe('who reads along', () => {
+  it('gets lines of a level and graver, as they are written, until it stops', () => {
+    const { log, sink } = make({ level: 'info' })
+    const lines: LogEvent[] = []
+    const stop = log.tap('warn', (line) => lines.push(line))
+    log.info('fine')
+    log.part('udp').warn('odd', { port: 7000 })
+    stop()
+    log.error('late')
+    expect(lines).toEqual([{ time: expect.any(String) as string, level: 'warn', part: 'udp', message: 'odd', fields: { port: 7000 } }])
+    expect(sink.lines).toHaveLength(3)
+  })
+
+  it('may want more than the log holds, which stays as it is', () => {
+    const { log, sink } = make({ level: 'warn' })
+    const lines: LogEvent[] = []
+    expect(log.enabled('debug')).toBe(false)
+    const stop = log.tap('debug', (line) => lines.push(line))
+    expect(log.enabled('debug')).toBe(true)
+    log.debug('small')
+    log.warn('great')
+    expect([lines.map(({ message }) => message), sink.records.map(({ msg }) => msg)]).toEqual([['small', 'great'], ['great']])
+    stop()
+    expect([log.enabled('debug'), log.level]).toEqual([false, 'warn'])
+  })
+
+  it('sees no secret either', () => {
+    const { log } = make()
+    const lines: LogEvent[] = []
+    log.tap('trace', (line) => lines.push(line))
+    log.hide('open sesame')
+    log.info('try', { text: 'it is open sesame', token: 'abc' })
+    expect(JSON.stringify(lines)).not.toMatch(/sesame|abc/)
+  })
+
+  it('finds the last lines, at most 256 and no more than a megabyte', () => {
+    const { log } = make({ level: 'info' })
+    for (let i = 0; i < 300; i++) log.info('line', { i })
+    log.debug('not written')
+    log.warn('last')
+    expect(log.latest('info', 1000)).toHaveLength(256)
+    expect(log.latest('info', 2).map(({ message, fields }) => [message, fields])).toEqual([['line', { i: 299 }], ['last', {}]])
+    expect(log.latest('warn', 10)).toHaveLength(1)
+    const wide = Object.fromEntries(Array.from({ length: 5 }, (_, i) => [`m${i}`, 'x'.repeat(1900)]))
+    for (let i = 0; i < 256; i++) log.info('wide', wide)
+    expect(log.latest('info', 256).length).toBeLessThan(120)
+    const long = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`m${i}`, 'x '.repeat(900)]))
+    log.info('long', long)
+    expect(log.latest('info', 1)[0]).toMatchObject({ message: 'long', fields: { omitted: expect.stringMatching(/characters/) as string } })
   })
 })
 

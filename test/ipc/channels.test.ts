@@ -354,7 +354,9 @@ describe('a client that does not read', () => {
     }
     let events = 0
     while (handler.ends.length === 0 && events < 3000) {
-      client.notify('event.lost', { topic: 'peer', count: events++ })
+      const offered = client.offerChannel({ peer: PEER, context: 9, mode: 'unreliable', lane: 'low', app: 'x', meta: new Uint8Array(0), credit: 1, deadlineMs: 0 })
+      client.closeChannel(offered!, { code: 'done', reason: '', by: 'peer' })
+      events += 2
       if (events % 100 === 0) await turns(1)
     }
     expect(events).toBeGreaterThan(1024)

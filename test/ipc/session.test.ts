@@ -140,7 +140,7 @@ describe('requests', () => {
   it.each<[string, object, string]>([
     ['no.such.method', {}, 'method'],
     ['constructor', {}, 'method'],
-    ['subscribe', { topics: ['peer'] }, 'method'],
+    ['subscribe', { topics: ['rain'] }, 'params'],
     ['keys.create', {}, 'params'],
     ['keys.create', { scopes: ['root'] }, 'params'],
     ['peer.why', { id: PEER }, 'method'],

@@ -147,6 +147,8 @@ export class EchoHandler implements IpcHandler {
     'keys.create': () => ({ id: '00', key: 'pk_x' }),
     'keys.list': () => ({ keys: [] }),
     'keys.revoke': () => ({}),
+    'subscribe': (client, request, signal) => this.overrides['subscribe']?.(client, request, signal) ?? {},
+    'unsubscribe': (client, request, signal) => this.overrides['unsubscribe']?.(client, request, signal) ?? {},
     'leave': (client) => {
       client.leave()
       return {}

@@ -301,6 +301,47 @@ export interface KeyParams {
   readonly id: string
 }
 
+export const ipcTopics = ['peer', 'path', 'status', 'channel', 'app', 'log'] as const
+export type IpcTopic = (typeof ipcTopics)[number]
+
+/** What a client must be allowed to subscribe to each. `app`: the scope of some app, whose channels it then hears of, or `status` for all. */
+export const ipcTopicScopes: Readonly<Record<IpcTopic, 'status' | 'app' | 'admin'>> = {
+  peer: 'status', path: 'status', status: 'status', channel: 'app', app: 'app', log: 'admin',
+}
+
+export const ipcLogLevels = ['trace', 'debug', 'info', 'warn', 'error'] as const
+export type IpcLogLevel = (typeof ipcLogLevels)[number]
+
+/** Milliseconds from one `event.status` to the next. */
+export const STATUS_INTERVAL_MIN = 100
+export const STATUS_INTERVAL_MAX = 3_600_000
+export const STATUS_INTERVAL_DEFAULT = 1000
+/** Lines of the log that the daemon keeps for who asks later. */
+export const LOG_HISTORY = 256
+
+export interface SubscribeParams {
+  readonly topics: readonly IpcTopic[]
+  readonly intervalMs?: number
+  readonly level?: IpcLogLevel
+  readonly lines?: number
+}
+export interface SubscribeRequest {
+  readonly topics: readonly IpcTopic[]
+  /** Of `status`. */
+  readonly intervalMs: number
+  /** Of `log`: this level and what is graver. */
+  readonly level: IpcLogLevel
+  /** Of `log`: how many of the last lines come first. */
+  readonly lines: number
+}
+export interface UnsubscribeParams {
+  /** All where absent. */
+  readonly topics?: readonly IpcTopic[]
+}
+export interface UnsubscribeRequest {
+  readonly topics: readonly IpcTopic[]
+}
+
 export interface ShutdownResult {
   /** The daemon's process, for whoever waits on the same machine until it is gone. */
   readonly pid?: number
@@ -332,6 +373,8 @@ export interface IpcMethods {
   'keys.create': { params: KeysCreateParams; request: KeysCreateRequest; result: KeysCreateResult }
   'keys.list': { params: Nothing; request: Nothing; result: KeysListResult }
   'keys.revoke': { params: KeyParams; request: KeyParams; result: Nothing }
+  'subscribe': { params: SubscribeParams; request: SubscribeRequest; result: Nothing }
+  'unsubscribe': { params: UnsubscribeParams; request: UnsubscribeRequest; result: Nothing }
   'leave': { params: Nothing; request: Nothing; result: Nothing }
   'shutdown': { params: Nothing; request: Nothing; result: ShutdownResult }
 }
@@ -342,20 +385,24 @@ export type IpcParams<M extends IpcMethod> = IpcMethods[M]['params']
 export type IpcRequest<M extends IpcMethod> = IpcMethods[M]['request']
 export type IpcResult<M extends IpcMethod> = IpcMethods[M]['result']
 
-/** What a client must be allowed to call each method. `app` means the scope of the app named, or of any app where none is; `none` any client may. */
-export const ipcMethodScopes: Readonly<Record<IpcCall, 'app' | 'status' | 'admin' | 'none'>> = {
+/**
+ * What a client must be allowed to call each method. `app` means the scope of the app named, or of any app where none is; `topic` what the
+ * topics named need (ipc-topics); `none` any client may.
+ */
+export const ipcMethodScopes: Readonly<Record<IpcCall, 'app' | 'status' | 'admin' | 'topic' | 'none'>> = {
   'status': 'status', 'peers': 'status',
   'peer.add': 'admin', 'peer.remove': 'admin', 'peer.connect': 'app', 'peer.disconnect': 'admin', 'peer.ping': 'status',
   'listen': 'app', 'unlisten': 'app',
   'channel.open': 'app', 'channel.accept': 'app', 'channel.reject': 'app', 'channel.close': 'app', 'channel.stats': 'app',
   'invite.create': 'admin', 'invite.join': 'admin', 'invite.list': 'admin', 'invite.revoke': 'admin',
   'keys.create': 'admin', 'keys.list': 'admin', 'keys.revoke': 'admin',
+  'subscribe': 'topic', 'unsubscribe': 'none',
   'leave': 'none', 'shutdown': 'admin',
 }
 
 /** Methods of the specification that later versions bring: answered `method`, with a sentence that says so. */
 export const laterMethods: ReadonlySet<string> = new Set([
-  'subscribe', 'unsubscribe', 'peer.why', 'config.reload', 'log.level',
+  'peer.why', 'config.reload', 'log.level',
   'secrets.set', 'secrets.list', 'secrets.remove',
 ])
 
@@ -383,9 +430,8 @@ export interface ChannelEnd {
   readonly by: 'peer' | 'local' | 'daemon'
 }
 
+/** Of the client's own channels and connection; those of subscriptions are in ipc-topics. */
 export interface IpcEvents {
-  'event.peer': { readonly id: string; readonly handle: number; readonly state: IpcPeerState; readonly reason?: string }
-  'event.path': { readonly id: string; readonly from?: string; readonly to: string; readonly rttMs: number; readonly rule: string }
   'event.channel.incoming': {
     readonly channel: number; readonly peer: string; readonly handle: number; readonly app: string
     readonly mode: IpcMode; readonly lane: IpcLane
@@ -395,6 +441,5 @@ export interface IpcEvents {
   'event.channel.closed': ChannelEnd & { readonly channel: number }
   /** The last thing the daemon says before it closes the connection. */
   'event.bye': { readonly code: ErrorCode; readonly reason: string; readonly retryMs: number }
-  'event.lost': { readonly topic: string; readonly count: number }
 }
 export type IpcEventName = keyof IpcEvents

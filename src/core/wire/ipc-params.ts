@@ -5,8 +5,8 @@ import { CLIENT_CHANNELS_MAX, DELIVERY_CREDIT_DEFAULT } from './ipc.ts'
 import type { JsonObject } from './ipc-json.ts'
 import { MemberReader } from './ipc-members.ts'
 import {
-  APP_CODE_MAX, APP_CODE_MIN, ipcLanes, ipcModes, ipcOverflows, ipcPeerStates,
-  type ChannelOpenRequest, type HelloRequest, type IpcCall, type IpcMethod, type IpcMode, type IpcOverflow, type IpcRequest, type ListenFrom, type PeerAddRequest,
+  APP_CODE_MAX, APP_CODE_MIN, ipcLanes, ipcLogLevels, ipcModes, ipcOverflows, ipcPeerStates, ipcTopics, LOG_HISTORY, STATUS_INTERVAL_DEFAULT, STATUS_INTERVAL_MAX, STATUS_INTERVAL_MIN,
+  type ChannelOpenRequest, type HelloRequest, type IpcCall, type IpcMethod, type IpcMode, type IpcOverflow, type IpcRequest, type IpcTopic, type ListenFrom, type PeerAddRequest,
 } from './ipc-methods.ts'
 
 /** Served by this version. */
@@ -70,6 +70,13 @@ const parsers: { readonly [M in IpcMethod]: Parser<M> } = {
   'keys.create': (m) => ({ name: parseName(m), scopes: m.list('scopes', SCOPES_MAX, 'scopes: status, admin, app:* or app:<name>', (value) => (typeof value === 'string' && SCOPE.test(value) ? value : undefined)) }),
   'keys.list': () => nothing,
   'keys.revoke': (m) => ({ id: m.text('id', NAME_BYTES_MAX) }),
+  'subscribe': (m) => ({
+    topics: parseTopics(m),
+    intervalMs: m.optional('intervalMs', (name) => m.integer(name, STATUS_INTERVAL_MIN, STATUS_INTERVAL_MAX)) ?? STATUS_INTERVAL_DEFAULT,
+    level: m.optional('level', (name) => m.oneOf(name, ipcLogLevels)) ?? 'info',
+    lines: m.optional('lines', (name) => m.integer(name, 0, LOG_HISTORY)) ?? 0,
+  }),
+  'unsubscribe': (m) => ({ topics: m.optional('topics', () => parseTopics(m)) ?? ipcTopics }),
   'leave': () => nothing,
   'shutdown': () => nothing,
 }
@@ -144,6 +151,12 @@ function parseFrom(m: MemberReader): ListenFrom {
   if (Array.isArray(from)) return m.peerIds('from', LISTEN_IDS_MAX)
   m.fail('from', '"roster", "any" or an array of peer ids')
   return []
+}
+
+function parseTopics(m: MemberReader): readonly IpcTopic[] {
+  const topics = m.list('topics', ipcTopics.length, `topics: ${ipcTopics.join(', ')}`, (value) => ipcTopics.find((topic) => topic === value))
+  if (topics.length === 0) m.fail('topics', 'at least one topic')
+  return topics
 }
 
 function parsePeer(m: MemberReader): { readonly id: string } {

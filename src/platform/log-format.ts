@@ -4,10 +4,15 @@ const WORD = /^[\w.:/@%+,[\]-]+$/
 
 /** One JSON line of pino as text. Control characters are escaped: a peer's name must not paint the terminal. */
 export function formatText(json: string): string {
-  const { time, level, part, msg, ...fields } = JSON.parse(json) as Readonly<Record<string, unknown>>
+  return `${formatLine(JSON.parse(json) as Readonly<Record<string, unknown>>)}\n`
+}
+
+/** The same for the members of such a line, without the end of it. */
+export function formatLine(line: Readonly<Record<string, unknown>>): string {
+  const { time, level, part, msg, ...fields } = line
   const head = `${String(time)} ${String(level).toUpperCase().padEnd(5)} ${typeof part === 'string' ? `${escape(part)}: ` : ''}${escape(String(msg))}`
   const pairs = Object.entries(fields).flatMap(([name, value]) => pairsOf(name, value))
-  return `${[head, ...pairs].join('  ')}\n`
+  return [head, ...pairs].join('  ')
 }
 
 /** `name=value`; an error as its message with the rest behind it. */
