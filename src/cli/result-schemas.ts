@@ -42,7 +42,8 @@ const status = object<StatusResult>({
 const peer = object<PeerInfo>({
   id: peerId, handle: count.describe('Number of the peer on this IPC connection; of no use to a script'), name: z.string().optional(), state: z.enum(ipcPeerStates),
   path: z.string().optional().describe('Kind and address of the path in use: "udp 192.0.2.1:7000"'),
-  rttMs: milliseconds.optional(), loss: share.optional().describe('Share of packets lost on the path in use'), channels: count.optional().describe('Open channels'), since: unixMs.describe('Since when it is in this state, Unix milliseconds'),
+  rttMs: milliseconds.optional(), loss: share.optional().describe('Share of packets lost on the path in use'),
+  mtu: count.optional().describe('Largest datagram that is sent on the path in use, bytes'), channels: count.optional().describe('Open channels'), since: unixMs.describe('Since when it is in this state, Unix milliseconds'),
 })
 
 const inviteInfo = object<InviteInfo>({

@@ -19,6 +19,8 @@ export interface Config {
     /** Addresses told to peers besides those of the interfaces; port 0 stands for the port of the socket. */
     readonly advertise: readonly HostPort[]
     readonly receiveBuffer: number
+    /** The operator vouches that datagrams leave with DF. */
+    readonly mtuDiscovery: boolean
   }
   readonly transport: {
     readonly congestion: CongestionName
@@ -108,7 +110,8 @@ const udp = z.strictObject({
   bind: key(list(ipLiteral, { min: 1, max: 16, of: 'IP addresses' }), ['::']),
   advertise: key(list(advertised, { min: 0, max: 16, of: 'addresses' }), []),
   receive_buffer: key(size({ min: '64KiB', max: '64MiB' }), '4MiB'),
-}).transform((raw): Config['udp'] => ({ port: raw.port, bind: raw.bind, advertise: raw.advertise, receiveBuffer: raw.receive_buffer }))
+  mtu_discovery: key(yesNo, false),
+}).transform((raw): Config['udp'] => ({ port: raw.port, bind: raw.bind, advertise: raw.advertise, receiveBuffer: raw.receive_buffer, mtuDiscovery: raw.mtu_discovery }))
 
 const transport = z.strictObject({
   congestion: key(oneOf(congestionNames), 'model'),

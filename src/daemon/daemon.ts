@@ -104,6 +104,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#runtime = new NodeRuntime(endpoint, clock, this)
     this.#udp = new UdpDriver(this.#runtime, {
       port: config.udp.port === 0 ? node.udpPort : config.udp.port, bind: config.udp.bind, receiveBuffer: config.udp.receiveBuffer, sendBuffer: config.udp.receiveBuffer,
+      dontFragment: config.udp.mtuDiscovery,
     })
     this.#runtime.add(this.#udp)
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
@@ -281,6 +282,10 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       case 'path':
         this.#log.info('path', { id: this.#idOf(event.peer), to: event.to === undefined ? 'none' : formatAddress(event.to), rule: event.rule })
         this.#subscriptions.onEvent(event)
+        return
+      case 'path-mtu':
+        if (event.cause === 'found') this.#log.debug('path MTU', { id: this.#idOf(event.peer), on: formatAddress(event.address), from: event.from, to: event.to, cause: event.cause })
+        else this.#log.warn('path MTU', { id: this.#idOf(event.peer), on: formatAddress(event.address), from: event.from, to: event.to, cause: event.cause })
         return
       case 'observed-address':
         this.#log.debug('a peer sees us', { id: this.#idOf(event.peer), as: formatAddress(event.address) })

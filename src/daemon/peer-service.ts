@@ -232,6 +232,6 @@ export function peerInfo(client: IpcClient, id: string, stats: PeerStats): PeerI
     ...(stats.name === undefined ? {} : { name: stats.name }),
     ...(path === undefined ? {} : { path }),
     ...(active?.rtt === undefined ? {} : { rttMs: active.rtt / millisecond }),
-    ...(active === undefined ? {} : { loss: active.loss }),
+    ...(active === undefined ? {} : { loss: active.loss, mtu: active.datagramSize }),
   }
 }

@@ -18,6 +18,8 @@ export interface UdpOptions extends UdpBinding {
   readonly batchCapacity?: number
   /** Unsent bytes of a socket at which its link is `blocked`; it is `writable` again below a quarter. */
   readonly unsentMax?: number
+  /** Datagrams leave with DF and are never cut on the way; Node cannot see to that by itself. */
+  readonly dontFragment?: boolean
   readonly system?: UdpSystem
 }
 
@@ -171,7 +173,7 @@ export class UdpDriver implements Driver {
       this.#takeSlab()
       this.#port = sockets[0]!.socket.port
       const links = sockets.map(({ socket, dualStack }): OpenLink => {
-        const info: LinkInfo = { kind: 'udp', local: socket.local, dualStack, datagramMax: UDP_PAYLOAD_MAX, segmentsMax: SEGMENTS_MAX }
+        const info: LinkInfo = { kind: 'udp', local: socket.local, dualStack, datagramMax: UDP_PAYLOAD_MAX, segmentsMax: SEGMENTS_MAX, dontFragment: this.#options.dontFragment === true }
         return { id: this.#host.opened(info), info, socket, blocked: false, errorsInRow: 0 }
       })
       this.#state = { kind: 'open', links }

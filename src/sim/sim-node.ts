@@ -39,6 +39,8 @@ export interface SimNodeOptions {
   readonly resetKey?: Uint8Array
   /** Datagrams of one burst; 1 is a driver without GSO. */
   readonly segmentsMax?: number
+  /** The driver cannot set DF, as Node's cannot: no path MTU is looked for. */
+  readonly mayFragment?: boolean
   /** Microseconds until the driver gives a transmit slab back; 0 or absent = at once. */
   readonly sendTime?: () => number
   /** Equal datagrams in a row from one source come as one row with a segment size, as GRO delivers them. */
@@ -65,6 +67,8 @@ export class SimNode implements PumpHost {
   /** Transmit slabs that are on their way. */
   slabsOut = 0
   stopped = false
+  /** The system refuses larger datagrams, as EMSGSIZE says. */
+  interfaceMtu: number = Infinity
   /** Milliseconds that this node's wall clock is off. */
   wallOffset = 0
   /** As a laptop with its lid closed: datagrams are lost, the timer fires late. */
@@ -76,6 +80,7 @@ export class SimNode implements PumpHost {
   readonly #segmentsMax: number
   readonly #sendTime: (() => number) | undefined
   readonly #coalesce: boolean
+  readonly #mayFragment: boolean
   #fill = 0
   #flushing = false
   #timer: Task | undefined
@@ -96,6 +101,7 @@ export class SimNode implements PumpHost {
     this.#segmentsMax = options.segmentsMax ?? SEGMENTS_MAX
     this.#sendTime = options.sendTime
     this.#coalesce = options.coalesce === true
+    this.#mayFragment = options.mayFragment === true
     const arena = new Arena(options.memory ?? 8 << 20)
     this.endpoint = new Endpoint({
       provider: options.provider, seed: options.seed, arena, config: { ...defaultConfig, ...options.config }, peers: options.peers ?? [],
@@ -275,6 +281,9 @@ export class SimNode implements PumpHost {
   #send(link: LinkId, to: Uint8Array, datagram: Uint8Array): void {
     if (link !== this.#link) {
       this.#connections?.send(link, datagram)
+    } else if (datagram.length > this.interfaceMtu) {
+      const { length } = datagram
+      this.#soon((endpoint, now) => { endpoint.handleTooLarge(now, this.#link, length) })
     } else if (!this.#network.send(this.#sourceFor(to), to, datagram) && !this.#refused.some((address) => equalAddress(address, 0, to, 0))) {
       this.#refused.push(to.slice())
     }
@@ -292,7 +301,7 @@ export class SimNode implements PumpHost {
 
   #openLink(): void {
     this.#link = this.#nextLink++ as LinkId
-    this.endpoint.handleLink(this.now(), this.#link, 'opened', { kind: 'udp', local: new Uint8Array(ADDRESS_SIZE), dualStack: true, datagramMax: DATAGRAM_MAX, segmentsMax: this.#segmentsMax })
+    this.endpoint.handleLink(this.now(), this.#link, 'opened', { kind: 'udp', local: new Uint8Array(ADDRESS_SIZE), dualStack: true, datagramMax: DATAGRAM_MAX, segmentsMax: this.#segmentsMax, dontFragment: !this.#mayFragment })
   }
 
   #connectionHost(): ConstructorParameters<typeof SimConnections>[1] {

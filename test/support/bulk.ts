@@ -1,21 +1,30 @@
 import { encodeAddress } from '../../src/core/base/address.ts'
+import { readU32, writeU32 } from '../../src/core/base/bytes.ts'
 import { never } from '../../src/core/base/time.ts'
 import type { ChannelHandle, EndpointEvent, MessageBatch, PathStats } from '../../src/core/endpoint/contract.ts'
 import { perfectWire, type WireConditions } from '../../src/sim/network.ts'
 import type { SimNode } from '../../src/sim/sim-node.ts'
 import { Player, SECOND, SimWorld } from './sim-world.ts'
 
-const MESSAGE = new Uint8Array(16_384).fill(7)
+const MESSAGE_SIZE = 16_384
 
 /** A player that keeps one channel full, and counts what it receives instead of remembering it. */
 export class BulkPlayer extends Player {
   receivedBytes = 0
+  sentBytes = 0
+  /** Messages that were not the next one, whole and unchanged. */
+  misplaced = 0
+  readonly #message = new Uint8Array(MESSAGE_SIZE)
+  #next = 0
+  #expected = 0
   #channel: ChannelHandle | undefined
   #paused = false
 
   override onMessages(node: SimNode, batch: MessageBatch): void {
     for (let i = 0; i < batch.count; i++) {
+      const { bytes } = node.endpoint.arena
       this.receivedBytes += batch.length[i]!
+      if (batch.length[i] !== MESSAGE_SIZE || !isNumbered(bytes, batch.offset[i]!, this.#expected++)) this.misplaced++
       node.endpoint.consume(node.now(), batch.channel[i] as ChannelHandle, batch.length[i]! + 32)
     }
   }
@@ -42,13 +51,27 @@ export class BulkPlayer extends Player {
   }
 
   #fill(node: SimNode): void {
-    while (!this.#paused && node.endpoint.send(node.now(), this.#channel!, { bytes: MESSAGE, offset: 0, length: MESSAGE.length, lane: 255, tag: 0, confirm: false, deadline: never }) === 'queued');
+    const bytes = this.#message
+    while (!this.#paused) {
+      for (let at = 0; at < MESSAGE_SIZE; at += STEP) writeU32(bytes, at, this.#next + at)
+      if (node.endpoint.send(node.now(), this.#channel!, { bytes, offset: 0, length: MESSAGE_SIZE, lane: 255, tag: 0, confirm: false, deadline: never }) !== 'queued') return
+      this.#next++
+      this.sentBytes += MESSAGE_SIZE
+    }
   }
 
   /** The path in use to the other. */
   pathTo(other: Player): PathStats {
     return this.node.endpoint.peerStats(this.handleOf(other))!.paths.find((path) => path.active)!
   }
+}
+
+/** A message is full of its number, so that no fragment can be in the wrong place. */
+const STEP = 512
+
+function isNumbered(bytes: Uint8Array, offset: number, number: number): boolean {
+  for (let at = 0; at < MESSAGE_SIZE; at += STEP) if (readU32(bytes, offset + at) !== number + at) return false
+  return true
 }
 
 /** Bytes per microsecond. */
@@ -58,7 +81,7 @@ export function megabits(rate: number): number {
 
 /** A link of some Mbit/s and round trip, with a buffer of so many times what it holds, that loses datagrams both ways. */
 export function linkOf(rate: number, rttMs: number, buffer: number, loss = 0): WireConditions {
-  return { ...perfectWire, rate: megabits(rate), delay: rttMs * 500, queueBytes: Math.max(20_000, buffer * megabits(rate) * rttMs * 1000), loss }
+  return { ...perfectWire, mtu: 1472, rate: megabits(rate), delay: rttMs * 500, queueBytes: Math.max(20_000, buffer * megabits(rate) * rttMs * 1000), loss }
 }
 
 /** Two players with a session; the first floods the second. */
@@ -66,11 +89,11 @@ export class BulkWorld extends SimWorld {
   readonly sender: BulkPlayer
   readonly receiver: BulkPlayer
 
-  constructor(seed: number, conditions: WireConditions, congestion: 'model' | 'cubic') {
-    super(seed)
+  constructor(seed: number, conditions: WireConditions, congestion: 'model' | 'cubic', options: { readonly mayFragment?: boolean; readonly maxDatagram?: number } = {}) {
+    super(seed, options.mayFragment)
     this.network.setConditions(conditions)
     this.sender = new BulkPlayer(this, 'sender', 1, '10.0.0.1', { congestion })
-    this.receiver = new BulkPlayer(this, 'receiver', 2, '10.0.0.2', { congestion })
+    this.receiver = new BulkPlayer(this, 'receiver', 2, '10.0.0.2', { congestion, ...(options.maxDatagram === undefined ? {} : { maxDatagram: options.maxDatagram }) })
     this.join(this.sender, this.receiver)
   }
 

@@ -83,7 +83,7 @@ export class Player implements SimApp {
     const invites: InviteRecord[] = values.flatMap((value) => value.kind === 'invite' ? [value.record] : [])
     const node = new SimNode({
       scheduler: this.#world.scheduler, network: this.#world.network, provider: this.provider, seed: this.#seed, address, config: this.#config,
-      memory: 2 << 20, peers, invites, resetKey: this.#resetKey,
+      memory: 2 << 20, peers, invites, resetKey: this.#resetKey, mayFragment: this.#world.mayFragment,
     })
     node.app = this
     return node
@@ -166,9 +166,12 @@ export class SimWorld {
   readonly random: SeededRandom
   readonly scheduler: Scheduler = new Scheduler()
   readonly network: SimNetwork
+  /** Links send without DF, as Node's sockets do: no path MTU is looked for. */
+  readonly mayFragment: boolean
   readonly #players: Player[] = []
 
-  constructor(seed: number) {
+  constructor(seed: number, mayFragment = false) {
+    this.mayFragment = mayFragment
     this.random = new SeededRandom(seed)
     this.network = new SimNetwork(this.scheduler, this.random.fork())
   }

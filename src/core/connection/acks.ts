@@ -13,6 +13,7 @@ import { wantData } from './control.ts'
 import type { Keys } from './keys.ts'
 import { detectLoss } from './loss.ts'
 import { settleQueue } from './send.ts'
+import { noteSizeAcked } from './mtu.ts'
 import type { SessionPath } from './session-path.ts'
 import { PATHS_MAX, type SessionState } from './state.ts'
 import { timer } from './timers.ts'
@@ -97,7 +98,7 @@ function ackRange(state: SessionState, now: Now, keys: Keys, low: number, high: 
     sent.setState(order, PACKET_ACKED)
     if (sent.ackLargest(order) > progress.retire) progress.retire = sent.ackLargest(order)
     if (packet === PACKET_NONE) continue
-    if (packet === PACKET_SENT || packet === PACKET_PROBED) settle(state, order)
+    if (packet === PACKET_SENT || packet === PACKET_PROBED) settle(state, now, order)
     else if (packet === PACKET_LOST) notLost(state, now, order)
     // What was put up for sending again meanwhile need not be: it is acknowledged now.
     framesAcked(state, order)
@@ -111,22 +112,25 @@ function notLost(state: SessionState, now: Now, order: number): void {
   if (path === undefined || path.openedAt > state.sent.time(order)) return
   const { recovery } = path
   const size = state.sent.size(order)
+  noteSizeAcked(state, path, now, order, size)
   recovery.rate.onSpurious(size)
   recovery.controller.onSpuriousLoss?.(now.mono, size)
   recovery.onAlive(now.mono)
   recovery.settleSilence()
 }
 
-function settle(state: SessionState, order: number): void {
+function settle(state: SessionState, now: Now, order: number): void {
   const sent = state.sent
   const slot = sent.path(order)
   const size = sent.size(order)
   progress.eliciting++
   progress.bytes[slot]! += size
   if (sent.time(order) > progress.newest[slot]!) progress.newest[slot] = sent.time(order)
-  const recovery = state.paths[slot]?.recovery
-  if (recovery === undefined) return
+  const path = state.paths[slot]
+  if (path === undefined) return
+  const { recovery } = path
   recovery.onSettled(size)
+  noteSizeAcked(state, path, now, order, size)
   recovery.rate.onAcked(order, size)
   const pathSequence = sent.pathSequence(order)
   if (!recovery.hasAcked || ((pathSequence - recovery.largestAcked) | 0) > 0) {
@@ -175,7 +179,7 @@ function pathAcked(state: SessionState, now: Now, path: SessionPath): void {
   sample.minRtt = recovery.rtt.min
   recovery.rate.fill(state.sent, sample)
   recovery.controller.onAcked(sample)
-  detectLoss(state, now.mono, path)
+  detectLoss(state, now, path)
   recovery.settleSilence()
   if (path !== state.active) return
   state.probes = 0

@@ -10,6 +10,7 @@ export interface CoreConfig {
   readonly maxMessage: number
   readonly maxChannels: number
   readonly maxAckDelay: Duration
+  readonly maxDatagram: number
   readonly idleKeep: Duration
 
   /** Ceilings of what waits to be sent to one peer, shared fairly among its channels; full: `send` says `'blocked'`. */
@@ -57,6 +58,7 @@ export const defaultConfig: CoreConfig = {
   maxMessage: 1 << 20,
   maxChannels: 256,
   maxAckDelay: 10 * millisecond,
+  maxDatagram: 65_507,
   idleKeep: 600 * second,
   queueMessages: 10_000,
   queueBytes: 8 << 20,

@@ -17,6 +17,7 @@ import { FAILED_OPENS_MAX, REKEY_MESSAGES, type Keys } from './keys.ts'
 import { installKeys, onWipeTimer, scheduleKeys, wipeAllKeys, wipeKeys } from './key-slots.ts'
 import { checkLiveness, nextLivenessCheck } from './liveness.ts'
 import { detectLoss, onProbeTimeout } from './loss.ts'
+import { noteTooLarge } from './mtu.ts'
 import { TRANSPORT_OVERHEAD, type BurstSink } from './packet.ts'
 import { confirmNext, forgetExchanges, onRekeyTimer } from './rekey.ts'
 import { READ_ACK_NOW, READ_APP, READ_CLOSED, READ_ELICITING, READ_INCOMPLETE, READ_USES_PATH, readFrames, remoteClose } from './packet-reader.ts'
@@ -170,7 +171,7 @@ export class Connection implements ReadyMember {
       return
     }
     if (timers.take(timer.ack, now.mono)) this.#ackNow()
-    if (timers.take(timer.loss, now.mono)) this.#onLossTimer(now.mono)
+    if (timers.take(timer.loss, now.mono)) this.#onLossTimer(now)
     timers.take(timer.pace, now.mono)
     if (timers.take(timer.keepAlive, now.mono)) onKeepAlive(state, now)
     if (timers.take(timer.path, now.mono)) onPathTimer(state, now)
@@ -198,7 +199,7 @@ export class Connection implements ReadyMember {
     if (state.keysChanged) scheduleKeys(state)
     this.#setLossTimer()
     updateCarriers(state, now)
-    nextPathTimeout(state)
+    nextPathTimeout(state, now)
     nextLivenessCheck(state)
     scheduleKeepAlive(state, now)
     scheduleProbing(state, now)
@@ -225,14 +226,14 @@ export class Connection implements ReadyMember {
     if (previous !== undefined && previous.ackPending > 0) previous.ackNow = true
   }
 
-  #onLossTimer(now: Instant): void {
+  #onLossTimer(now: Now): void {
     const state = this.state
     for (const path of state.paths) {
-      if (path === undefined || path.recovery.timeout(state.limits.maxAckDelay) > now) continue
-      if (path.recovery.lossAt <= now) detectLoss(state, now, path)
-      else onProbeTimeout(state, now, path)
+      if (path === undefined || path.recovery.timeout(state.limits.maxAckDelay) > now.mono) continue
+      if (path.recovery.lossAt <= now.mono) detectLoss(state, now, path)
+      else onProbeTimeout(state, now.mono, path)
     }
-    state.sent.advanceBase(toInstant(now - 2 * state.pto()))
+    state.sent.advanceBase(toInstant(now.mono - 2 * state.pto()))
   }
 
   #onReassemblyTimer(now: Instant): void {
@@ -346,7 +347,7 @@ export class Connection implements ReadyMember {
     if (!writeBurst(state, now, sink, seals)) return false
     this.#setLossTimer()
     if (state.keysChanged) scheduleKeys(state)
-    nextPathTimeout(state)
+    nextPathTimeout(state, now)
     if (state.timers.get(timer.liveness) === never) nextLivenessCheck(state)
     if (state.parked) {
       state.parked = false
@@ -411,6 +412,11 @@ export class Connection implements ReadyMember {
   setPolicy(now: Now, policy: PathPolicy): void {
     applyPolicy(this.state, now, policy)
     this.update(now)
+  }
+
+  /** What was refused is declared lost as anything is that does not arrive; from now on less is sent. */
+  onTooLarge(now: Now, link: LinkId, length: number): void {
+    for (const path of this.state.paths) if (path?.link === link) noteTooLarge(this.state, path, now, length)
   }
 
   dropLink(now: Now, link: LinkId): void {

@@ -1,9 +1,12 @@
 import type { ChannelHandle, DeliveryMode, Lane, LinkKind, PathRule, PeerHandle } from '../base/domain.ts'
 import type { Duration } from '../base/time.ts'
+import type { MtuCause } from '../path/path-log.ts'
 
 /** What a session tells: part of the endpoint's events (contract.ts). */
 export type SessionEvent =
   | { readonly kind: 'path'; readonly peer: PeerHandle; readonly from: Uint8Array | undefined; readonly to: Uint8Array | undefined; readonly link: LinkKind; readonly rtt: Duration | undefined; readonly rule: PathRule }
+  /** The largest datagram that is sent on a path is another one now, bytes of UDP payload. */
+  | { readonly kind: 'path-mtu'; readonly peer: PeerHandle; readonly address: Uint8Array; readonly from: number; readonly to: number; readonly cause: MtuCause }
   | { readonly kind: 'observed-address'; readonly peer: PeerHandle; readonly address: Uint8Array }
   | { readonly kind: 'channel-incoming'; readonly channel: ChannelHandle; readonly peer: PeerHandle; readonly app: string; readonly mode: DeliveryMode; readonly lane: Lane; readonly weight: number; readonly meta: Uint8Array }
   | { readonly kind: 'channel-open'; readonly channel: ChannelHandle; readonly maxMessage: number }

@@ -16,7 +16,7 @@ import type { Keys } from './keys.ts'
 export const counterNames = [
   'datagrams_received', 'datagrams_sent', 'bytes_received', 'bytes_sent', 'handshakes_completed', 'handshakes_refused', 'refusals_sent',
   'rekeys_begun', 'rekeys_completed', 'rekeys_unanswered', 'rekeys_ignored', 'rekeys_failed',
-  'messages_sent', 'messages_received', 'packets_lost', 'packets_lost_spurious', 'frames_retransmitted', 'probes_sent', 'acks_sent',
+  'messages_sent', 'messages_received', 'packets_lost', 'packets_lost_spurious', 'frames_retransmitted', 'probes_sent', 'acks_sent', 'mtu_probes_sent', 'mtu_black_holes',
   // Dropped on arrival, by reason
   'drop_unknown_type', 'drop_stun', 'drop_turn', 'drop_bad_size', 'drop_version', 'drop_malformed_handshake', 'drop_mac1', 'drop_mac2',
   'drop_rate_limited', 'drop_suite', 'drop_replayed_handshake', 'drop_stale_handshake', 'drop_handshake_noise', 'drop_handshake_payload',
@@ -49,6 +49,8 @@ export interface LinkFacts {
   readonly dialed: boolean
   readonly datagramMax: number
   readonly segmentsMax: number
+  /** A datagram arrives whole or not at all. */
+  readonly dontFragment: boolean
 }
 
 /** What a rekey inside a session needs of the node: statics, indexes, payloads and key slots (WIRE.md §3.11). */

@@ -1,4 +1,4 @@
-import { never, toInstant, type Instant } from '../base/time.ts'
+import { never, toInstant, type Instant, type Now } from '../base/time.ts'
 import type { LossSample } from '../flow/congestion.ts'
 import { PACKET_THRESHOLD } from '../flow/path-recovery.ts'
 import {
@@ -11,6 +11,7 @@ import { tryFinish } from './channels.ts'
 import { noteTimed, wantControl, wantData } from './control.ts'
 import { counter } from './host.ts'
 import type { Keys } from './keys.ts'
+import { noteSizeLost } from './mtu.ts'
 import { settleQueue } from './send.ts'
 import type { SessionPath } from './session-path.ts'
 import type { SessionState } from './state.ts'
@@ -30,7 +31,7 @@ const LOST_AFTER_PROBE = 2
 type Loss = typeof LOST | typeof PROBED | typeof LOST_AFTER_PROBE
 
 /** Packets of this path that later ones overtook count as lost: by number, or by time ([QR] §6.1). */
-export function detectLoss(state: SessionState, now: Instant, path: SessionPath): void {
+export function detectLoss(state: SessionState, now: Now, path: SessionPath): void {
   const recovery = path.recovery
   recovery.lossAt = never
   if (!recovery.hasAcked || recovery.outstanding === 0) return
@@ -49,25 +50,31 @@ export function detectLoss(state: SessionState, now: Instant, path: SessionPath)
     const behind = (recovery.largestAcked - sent.pathSequence(order)) | 0
     if (behind < 0) break
     const sentAt = sent.time(order)
-    if (behind < threshold && sentAt + delay > now) {
+    if (behind < threshold && sentAt + delay > now.mono) {
       recovery.lossAt = toInstant(sentAt + delay)
       break
     }
-    bytes += sent.size(order)
+    const size = sent.size(order)
+    // [Q] §14.4: the loss of a probe of the path MTU is no sign of congestion.
+    if (noteSizeLost(state, path, now, order, size, sentAt)) {
+      declareLost(state, order, path)
+      continue
+    }
+    bytes += size
     newest = sentAt
     if (from === Infinity) from = sentAt
     stretch = Math.max(stretch, sentAt - from)
     declareLost(state, order, path)
     if (recovery.controller.onPacketLost === undefined) continue
-    loss.now = now
+    loss.now = now.mono
     recovery.rate.fillLoss(sent, loss, order)
     recovery.controller.onPacketLost(loss)
   }
+  sent.advanceFirstSent()
   if (bytes === 0) return
   const persistent = recovery.rtt.hasSample && stretch > PERSISTENT_PTOS * recovery.rtt.pto(state.limits.maxAckDelay)
-  recovery.controller.onLost(now, bytes, toInstant(newest), persistent)
+  recovery.controller.onLost(now.mono, bytes, toInstant(newest), persistent)
   if (persistent) recovery.rtt.forgetMin()
-  sent.advanceFirstSent()
 }
 
 /** Takes a packet out of flight and puts its frames up for sending again, unless a probe timeout did that before. */

@@ -6,6 +6,7 @@ import { ackDue, openSize, pathFramesWanted, writeAcks, writeControl, writeOpen,
 import { maySendNew, noteBlocked, releaseHeldBack, sendAllowance } from './flow-control.ts'
 import { counter } from './host.ts'
 import type { Keys } from './keys.ts'
+import { writeMtuProbe } from './mtu-probe.ts'
 import { beginPacket, finishPacket, hasSlabRoom, packet, packetEmpty, packetRoom, pushRow, TRANSPORT_OVERHEAD, type BurstSink } from './packet.ts'
 import { writeRekey } from './rekey.ts'
 import { settleQueue } from './send.ts'
@@ -39,7 +40,8 @@ export function writeBurst(state: SessionState, now: Now, sink: BurstSink, seals
   }
   const active = state.active
   if (active === undefined) return false
-  return active.validation.validated ? writeActive(state, now, keys, active, sink, seals) : writeProbe(state, now, keys, active, sink, seals)
+  if (!active.validation.validated) return writeProbe(state, now, keys, active, sink, seals)
+  return writeMtuProbe(state, now, keys, active, sink, seals) || writeActive(state, now, keys, active, sink, seals)
 }
 
 /**

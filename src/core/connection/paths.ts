@@ -1,11 +1,11 @@
 import { ADDRESS_SIZE, equalAddress } from '../base/address.ts'
-import { type LinkId } from '../base/domain.ts'
+import { isReliable, type LinkId } from '../base/domain.ts'
 import { after, millisecond, never, second, toWallTime, type Duration, type Now } from '../base/time.ts'
 import { betterPath } from '../path/path-choice.ts'
 import { allows } from '../path/path-policy.ts'
 import { CHALLENGES_OPEN } from '../path/path-validation.ts'
 import { mayServe } from './carrier-dials.ts'
-import { TRANSPORT_OVERHEAD } from './packet.ts'
+import { newMtuDiscovery } from './mtu.ts'
 import { closeCarrier, forgetPath, freshController, reconsider, switchTo } from './path-switch.ts'
 import { qualityOf, viewOf, viewsOf } from './selection.ts'
 import { SessionPath } from './session-path.ts'
@@ -42,11 +42,9 @@ export function addPath(state: SessionState, now: Now, link: LinkId, address: Ui
   if (facts === undefined || !allows(state.policy, facts.kind)) return undefined
   const slot = freeSlot(state)
   if (slot < 0) return undefined
-  const { baseSize, reliableSize } = state.host.config
-  const wanted = facts.kind === 'tcp' ? Math.min(reliableSize, (state.limits.maxDatagram - TRANSPORT_OVERHEAD) & ~63) : baseSize
-  const size = Math.min(wanted, facts.datagramMax - TRANSPORT_OVERHEAD)
-  const controller = freshController(state, facts.kind, size)
-  const path = new SessionPath(slot, link, facts, address.slice(offset, offset + ADDRESS_SIZE), size, state.lower, controller, now.mono)
+  const mtu = newMtuDiscovery(state, facts, isReliable(facts.kind), now.mono)
+  const controller = freshController(state, facts.kind, mtu.size)
+  const path = new SessionPath(slot, link, facts, address.slice(offset, offset + ADDRESS_SIZE), mtu, state.lower, controller, now.mono)
   if (path.reliable) path.validation.liftBudget()
   state.paths[slot] = path
   if (path.reliable) limitCarriers(state, now)
@@ -241,7 +239,10 @@ function onPathFailed(state: SessionState, now: Now, path: SessionPath): void {
 }
 
 /** The next moment at which {@link onPathTimer} has something to do. */
-export function nextPathTimeout(state: SessionState): void {
+export function nextPathTimeout(state: SessionState, now: Now): void {
+  // A probe of the path MTU that is due already waits for the window or the link, not for time.
+  const probeAt = state.active?.mtu.timeout() ?? never
+  if (probeAt > now.mono) state.timers.setEarlier(timer.path, probeAt)
   for (const path of state.paths) {
     if (path === undefined) continue
     state.timers.setEarlier(timer.path, path.validation.timeout())

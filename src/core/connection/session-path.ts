@@ -2,6 +2,7 @@ import { isReliable, type LinkId, type LinkKind } from '../base/domain.ts'
 import { never, type Instant } from '../base/time.ts'
 import { PathRecovery } from '../flow/path-recovery.ts'
 import type { CongestionController } from '../flow/congestion.ts'
+import type { MtuDiscovery } from '../flow/mtu-discovery.ts'
 import { PathValidation } from '../path/path-validation.ts'
 import type { LinkFacts } from './host.ts'
 
@@ -21,7 +22,8 @@ export class SessionPath {
   readonly secondary: boolean
   readonly validation: PathValidation = new PathValidation()
   readonly recovery: PathRecovery
-  /** Plaintext bytes of a full datagram on this path. */
+  readonly mtu: MtuDiscovery
+  /** Plaintext bytes of a full datagram on this path: what {@link mtu} found. */
   size: number
   readonly segmentsMax: number
   /** PATH_RESPONSE data owed on this path, at most 4; more are dropped. */
@@ -44,7 +46,7 @@ export class SessionPath {
   /** It is only asked whether it works again: forgotten when it does not answer. */
   probing = false
 
-  constructor(slot: number, link: LinkId, facts: LinkFacts, address: Uint8Array, size: number, lower: boolean, controller: CongestionController, now: Instant) {
+  constructor(slot: number, link: LinkId, facts: LinkFacts, address: Uint8Array, mtu: MtuDiscovery, lower: boolean, controller: CongestionController, now: Instant) {
     this.slot = slot
     this.link = link
     this.kind = facts.kind
@@ -52,7 +54,8 @@ export class SessionPath {
     this.dialable = !this.reliable || facts.dialed
     this.secondary = this.reliable && facts.dialed !== lower
     this.address = address
-    this.size = size
+    this.mtu = mtu
+    this.size = mtu.size
     this.segmentsMax = facts.segmentsMax
     this.recovery = new PathRecovery(controller, this.reliable)
     this.observedWanted = !this.reliable

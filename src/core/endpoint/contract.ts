@@ -39,6 +39,8 @@ export interface LinkInfo {
   readonly token?: number
   /** Largest datagram the link can carry, bytes. */
   readonly datagramMax: number
+  /** Datagrams go out with DF, so that one arrives whole or not at all: only then larger ones are tried. */
+  readonly dontFragment?: boolean
   /** Datagrams the driver takes as one burst of equal segments (GSO); 1 where each is sent alone. */
   readonly segmentsMax: number
 }
@@ -258,6 +260,8 @@ export interface PathStats {
   /** Name of what decides how much may be in flight. */
   readonly congestion: string
   readonly congestionWindow: number
+  /** Largest datagram that is sent on the path, bytes of UDP payload. */
+  readonly datagramSize: number
   readonly bytesInFlight: number
   /** Share of packets declared lost, 0 … 1, over the life of the path. */
   readonly loss: number
@@ -317,6 +321,8 @@ export interface EndpointContract {
    * It ends nothing, since such a word may be forged or soon be over: the sessions concerned look for another path at once.
    */
   handleRefused(now: Now, link: LinkId, addresses: readonly Uint8Array[]): void
+  /** The system refused a datagram of `length` bytes on this link (EMSGSIZE): nothing that large is sent over it for a while. */
+  handleTooLarge(now: Now, link: LinkId, length: number): void
   handleTimeout(now: Now): void
 
   /** `undefined` for an id that is not valid or is our own. */

@@ -147,6 +147,10 @@ export class Endpoint implements EndpointContract {
     }
   }
 
+  handleTooLarge(now: Now, link: LinkId, length: number): void {
+    for (const connection of this.#node.sessions) connection?.onTooLarge(now, link, length)
+  }
+
   handleTimeout(now: Now): void {
     const node = this.#node
     for (let left = TIMEOUTS_PER_SLOT * (node.deadlines.size + 1); left > 0; left--) {

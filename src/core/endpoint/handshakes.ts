@@ -14,7 +14,7 @@ import type { SplitKeys } from '../session/noise.ts'
 import { builtSuiteMask, strongerInBoth, suiteOf, type Suite } from '../session/suites.ts'
 import { laterStamp } from '../session/tai64n.ts'
 import { MESSAGE_B, type HandshakeFragment } from '../wire/handshake-fragment.ts'
-import { LIMITS_DEFAULT, type HandshakePayload, type InviteProof, type Limits } from '../wire/handshake-payload.ts'
+import type { HandshakePayload, InviteProof, Limits } from '../wire/handshake-payload.ts'
 import type { HalfOpen } from './half-open.ts'
 import type { HandshakeService, Node } from './node.ts'
 import type { PeerEntry } from './roster.ts'
@@ -26,9 +26,9 @@ const SUITE: Suite = suiteOf(1)!
 
 /** What we tell a peer we will take. */
 export function ownLimits(node: Node): Limits {
-  const { maxData, maxChannelData, maxMessage, maxChannels, maxAckDelay, idleKeep } = node.config
+  const { maxData, maxChannelData, maxMessage, maxChannels, maxAckDelay, maxDatagram, idleKeep } = node.config
   return {
-    maxData, maxChannelData, maxMessage, maxChannels, maxAckDelayMs: Math.ceil(maxAckDelay / millisecond), maxDatagram: LIMITS_DEFAULT.maxDatagram,
+    maxData, maxChannelData, maxMessage, maxChannels, maxAckDelayMs: Math.ceil(maxAckDelay / millisecond), maxDatagram,
     idleKeepS: Math.ceil(idleKeep / 1_000_000),
   }
 }

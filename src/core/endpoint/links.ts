@@ -22,6 +22,7 @@ export class Link implements LinkFacts {
   readonly dialed: boolean
   readonly datagramMax: number
   readonly segmentsMax: number
+  readonly dontFragment: boolean
   blocked = false
   /** The session that this connection is a path of. One connection carries one session (WIRE.md §7). */
   owner: Connection | undefined
@@ -40,6 +41,7 @@ export class Link implements LinkFacts {
     this.dialed = info.dialed === true
     this.datagramMax = info.datagramMax
     this.segmentsMax = info.segmentsMax
+    this.dontFragment = info.dontFragment === true
   }
 }
 

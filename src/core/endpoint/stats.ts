@@ -2,6 +2,7 @@ import { lanes } from '../base/domain.ts'
 import type { LaneTally } from '../flow/lane-tally.ts'
 import type { Channel } from '../connection/channel.ts'
 import type { Connection } from '../connection/connection.ts'
+import { TRANSPORT_OVERHEAD } from '../connection/packet.ts'
 import { viewOf } from '../connection/selection.ts'
 import type { SessionPath } from '../connection/session-path.ts'
 import type { Instant } from '../base/time.ts'
@@ -14,7 +15,7 @@ function pathStats(path: SessionPath, active: boolean): PathStats {
   const { rtt, controller, inFlight, packetsSent, packetsLost } = path.recovery
   return {
     address: path.address, kind: path.kind, active, validated: path.validation.validated, rtt: rtt.hasSample ? rtt.smoothed : undefined,
-    congestion: controller.name, congestionWindow: controller.window, bytesInFlight: inFlight, loss: packetsSent === 0 ? 0 : packetsLost / packetsSent,
+    congestion: controller.name, congestionWindow: controller.window, datagramSize: path.size + TRANSPORT_OVERHEAD, bytesInFlight: inFlight, loss: packetsSent === 0 ? 0 : packetsLost / packetsSent,
   }
 }
 

@@ -1,9 +1,9 @@
-import { after, millisecond, minute, never, second, type Duration, type Instant } from '../base/time.ts'
+import { after, millisecond, minute, never, second, toInstant, type Duration, type Instant } from '../base/time.ts'
 
 /** WIRE.md §6: sizes probed above the base, in bytes of plaintext; multiples of 64. 1408 → 1437 fits 1472 (IPv4) and 1452 (IPv6). */
 export const MTU_LADDER: readonly number[] = [1408, 4096, 8192, 16_320]
 /** Header and tag around the plaintext of a datagram. */
-const OVERHEAD = 29
+export const DATAGRAM_OVERHEAD = 29
 /** RELAY_DATA around an inner datagram: type, flow. */
 const RELAY_OVERHEAD = 5
 /** RFC 8899 §5.1.2 MAX_PROBES. */
@@ -12,7 +12,10 @@ const PROBES_MAX = 3
 const RAISE_TIME: Duration = 10 * minute
 /** WIRE.md §6: after a black hole. */
 const BLACK_HOLE_TIME: Duration = minute
-/** Lost datagrams above the base, none acknowledged after them, that make a black hole. */
+/**
+ * Lost datagrams above the base, each sent after the loss of the one before it was noticed, none acknowledged after them, that make a
+ * black hole. One burst is not enough: a queue that overflows drops large datagrams in a row and still finds room for small ones.
+ */
 const BLACK_HOLE_LOSSES = 3
 /** A probe that is neither acknowledged nor declared lost counts as lost: RFC 8899 §5.1.1 PROBE_TIMER, ≥ 1 s. The greatest PTO. */
 const PROBE_TIME: Duration = 5 * second
@@ -21,7 +24,7 @@ const RETRY_TIME: Duration = 500 * millisecond
 
 /** Plaintext of an inner datagram that is relayed in one of `outer` bytes of plaintext (WIRE.md §6): 1152 → 1088, 1408 → 1344. */
 export function relayedSize(outer: number): number {
-  return Math.floor((outer - RELAY_OVERHEAD - OVERHEAD) / 64) * 64
+  return Math.floor((outer - RELAY_OVERHEAD - DATAGRAM_OVERHEAD) / 64) * 64
 }
 
 /** Sizes in bytes of plaintext. */
@@ -69,6 +72,8 @@ export class MtuDiscovery {
   #lastProbeRung = 0
   #largestAcked = -1
   #losses = 0
+  /** When the last of these was noticed. */
+  #lossAt: Instant = toInstant(-1)
 
   constructor(options: MtuOptions, now: Instant) {
     this.#base = options.base
@@ -84,7 +89,7 @@ export class MtuDiscovery {
 
   /** Datagrams up to this many bytes on the wire need not be told to {@link onAcked} and {@link onLost}. */
   get baseDatagram(): number {
-    return this.#base + OVERHEAD
+    return this.#base + DATAGRAM_OVERHEAD
   }
 
   get state(): State['kind'] {
@@ -125,13 +130,15 @@ export class MtuDiscovery {
   }
 
   /** A datagram of `length` bytes, a probe or not, is declared lost: by those after it, by time, or by a probe timeout. */
-  onLost(now: Instant, order: number, length: number): SizeChange {
+  onLost(now: Instant, order: number, length: number, sentAt: Instant): SizeChange {
     if (order === this.#lastProbe) {
       if (this.#state.kind === 'probing') this.#probeFailed(now, this.#state.tries)
       return 'same'
     }
     // Random loss is found by larger numbers acknowledged: if one of those was as large, large ones pass.
     if (length <= this.baseDatagram || order < this.#largestAcked || this.#rung === 0 || this.#state.kind === 'off') return 'same'
+    if (this.#losses > 0 && sentAt <= this.#lossAt) return 'same'
+    this.#lossAt = now
     if (++this.#losses < BLACK_HOLE_LOSSES) return 'same'
     return this.#fall(now)
   }
@@ -139,8 +146,9 @@ export class MtuDiscovery {
   /** A driver refused a datagram of `length` bytes on the wire: nothing that large goes for now (RFC 8899 §4.6, a PTB of our own). */
   onTooLarge(now: Instant, length: number): SizeChange {
     const before = this.size
-    this.#refusedAbove = Math.min(this.#refusedAbove, length - 1 - OVERHEAD)
+    this.#refusedAbove = Math.min(this.#refusedAbove, length - 1 - DATAGRAM_OVERHEAD)
     this.#fit(now)
+    if (this.#state.kind === 'complete') this.#state = { kind: 'complete', againAt: after(now, RAISE_TIME) }
     return compare(before, this.size)
   }
 

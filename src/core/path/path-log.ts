@@ -21,6 +21,8 @@ export type PathDecision =
   | DialDecision
   /** An address answers probes, but data sent there was lost again and again. */
   | { readonly kind: 'quarantine'; readonly at: WallTime; readonly address: Uint8Array; readonly transport: LinkKind; readonly until: WallTime }
+  /** The largest datagram that is sent on a path is another one now: bytes of UDP payload. */
+  | { readonly kind: 'mtu'; readonly at: WallTime; readonly transport: LinkKind; readonly address: Uint8Array; readonly from: number; readonly to: number; readonly cause: MtuCause }
   | { readonly kind: 'close'; readonly at: WallTime; readonly transport: LinkKind; readonly address: Uint8Array; readonly cause: CloseCause }
 
 /** Why a connection was dialed, and what came of it (`undefined`: it still runs). */
@@ -35,6 +37,8 @@ export interface DialDecision {
 
 /** unanswered: UDP did not answer a dial · doubt: nothing was acknowledged · refused: the system does not send · policy: the user's wish */
 export type DialCause = 'unanswered' | 'doubt' | 'refused' | 'policy'
+/** found: a probe of that size arrived · black_hole: large datagrams vanish, small ones arrive · too_large: the system refuses the size */
+export type MtuCause = 'found' | 'black_hole' | 'too_large'
 /** unused: another path has been good for long · extra: one connection is enough · silent: no answer on it */
 export type CloseCause = 'unused' | 'extra' | 'silent' | 'policy'
 

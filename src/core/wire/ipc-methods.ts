@@ -103,6 +103,8 @@ export interface PeerInfo {
   readonly rttMs?: number
   /** Share of packets lost, 0 … 1. */
   readonly loss?: number
+  /** Largest datagram that is sent on the path in use, bytes of UDP payload; of TCP, of one record. */
+  readonly mtu?: number
   /** Open channels. */
   readonly channels?: number
   /** Unix milliseconds. */

@@ -198,7 +198,7 @@ describe('deadlines', () => {
     world.run(0.5)
     world.network.wire(alice.player.address, bob.player.address).cut = true
     // The window fills, and the rest waits in the queue.
-    for (let n = 0; n < 100; n++) alice.send(channel, { length: 1000 })
+    for (let n = 0; n < 300; n++) alice.send(channel, { length: 1000 })
     const late = alice.send(channel, { ttlMs: 100 }).tag
     const later = alice.send(channel, { ttlMs: 200 }).tag
     world.run(0.09)

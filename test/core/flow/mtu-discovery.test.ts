@@ -57,7 +57,7 @@ class ModelPath {
     if (this.busy) this.#send(this.discovery.size + OVERHEAD)
     this.#receive()
     if (this.#inFlight.length > 0 && this.now - this.#lastActivity > 200 * millisecond) {
-      for (const packet of this.#inFlight.splice(0, 2)) this.#lose(packet.order, packet.length)
+      for (const packet of this.#inFlight.splice(0, 2)) this.#lose(packet.order, packet.length, packet.sentAt)
       this.#send(60)
       this.#lastActivity = this.now
     }
@@ -78,13 +78,13 @@ class ModelPath {
       this.discovery.onAcked(this.now, packet.order, packet.length)
     }
     this.#inFlight = this.#inFlight.filter((packet) => packet.arrives > this.now)
-    for (const packet of this.#inFlight.filter(({ order }) => order <= newest - 3)) this.#lose(packet.order, packet.length)
+    for (const packet of this.#inFlight.filter(({ order }) => order <= newest - 3)) this.#lose(packet.order, packet.length, packet.sentAt)
     this.#inFlight = this.#inFlight.filter(({ order }) => order > newest - 3)
   }
 
-  #lose(order: number, length: number): void {
+  #lose(order: number, length: number, sentAt: number): void {
     if (!this.discovery.isProbe(order)) this.lostData++
-    this.discovery.onLost(this.now, order, length)
+    this.discovery.onLost(this.now, order, length, toInstant(sentAt))
   }
 }
 
@@ -240,7 +240,7 @@ describe('MtuDiscovery (RFC 8899, WIRE.md §6)', () => {
     const discovery = new MtuDiscovery({ base: BASE, ceiling: 2000, enabled: true }, toInstant(0))
     expect(discovery.nextProbe(toInstant(0))).toBe(1408)
     discovery.onProbeSent(toInstant(0), 1)
-    expect(discovery.onLost(toInstant(10), 1, 1437)).toBe('same')
+    expect(discovery.onLost(toInstant(10), 1, 1437, toInstant(0))).toBe('same')
     expect(discovery.nextProbe(toInstant(20))).toBe(0)
     expect(discovery.onAcked(toInstant(30), 1, 1437)).toBe('raised')
     expect(discovery.size).toBe(1408)
@@ -282,14 +282,14 @@ describe('MtuDiscovery (RFC 8899, WIRE.md §6)', () => {
             break
           }
           case 'ack': discovery.onAcked(now, order++, discovery.size + OVERHEAD); break
-          case 'lose': discovery.onLost(now, order++, discovery.size + OVERHEAD); break
+          case 'lose': discovery.onLost(now, order++, discovery.size + OVERHEAD, toInstant(Math.max(0, now - n))); break
           case 'ackProbe':
             if (probe >= 0) {
               proven.add(probeSize)
               discovery.onAcked(now, probe, probeSize + OVERHEAD)
             }
             break
-          case 'loseProbe': if (probe >= 0) discovery.onLost(now, probe, probeSize + OVERHEAD); break
+          case 'loseProbe': if (probe >= 0) discovery.onLost(now, probe, probeSize + OVERHEAD, now); break
           case 'tooLarge': discovery.onTooLarge(now, 1200 + n); break
           case 'ceiling': ceiling = 1152 + n; discovery.setCeiling(now, ceiling); break
           case 'restart': discovery.restart(now); break
