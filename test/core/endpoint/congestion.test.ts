@@ -82,10 +82,12 @@ describe('congestion control between two real endpoints', () => {
   })
 
   it('is fair: two sessions through one queue, and a CUBIC one beside it', () => {
-    for (const [buffer, seed] of [[1, 1], [3, 2]] as const) {
-      const shares = shared([MODEL, MODEL], 20, 40, buffer, seed)
-      expect(jain(shares), `buffer ${buffer}: ${shares.join(' ')}`).toBeGreaterThan(0.8)
-      expect(shares[0]! + shares[1]!).toBeGreaterThan(17)
+    for (const each of both) {
+      for (const [buffer, seed] of [[0.5, 3], [1, 1], [3, 2]] as const) {
+        const shares = shared([each, each], 20, 40, buffer, seed)
+        expect(jain(shares), `${each}, buffer ${buffer}: ${shares.join(' ')}`).toBeGreaterThan(0.8)
+        expect(shares[0]! + shares[1]!).toBeGreaterThan(17)
+      }
     }
     for (const first of both) {
       const shares = shared(first === MODEL ? [MODEL, CUBIC] : [CUBIC, MODEL], 20, 40, 1, 1)
