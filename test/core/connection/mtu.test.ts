@@ -181,7 +181,7 @@ describe('path MTU discovery', () => {
     expect(decisions(silent).slice(-1)).toMatchObject([{ kind: 'dial', cause: 'doubt' }])
     expect(sizes(silent)[0]).toBe(8221)
     silent.run(10)
-    expect(decisions(silent).slice(-1)).toMatchObject([{ kind: 'path', rule: 'black_hole', to: undefined }])
+    expect(decisions(silent).some((decision) => decision.kind === 'path' && decision.rule === 'black_hole' && decision.to === undefined)).toBe(true)
     expect(silent.sender.counter('mtu_black_holes')).toBe(0)
   })
 
