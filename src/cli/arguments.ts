@@ -1,4 +1,5 @@
 /** What people type behind options, checked before anything else happens. Each throws `params` with an example of what it takes. */
+import { ipcModes, type IpcMode } from '../core/wire/ipc-methods.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { parseAddress } from '../core/base/address.ts'
 
@@ -50,6 +51,12 @@ export function parsePeerAddress(text: string, option: string): string {
 export function parseAppName(text: string, option: string): string {
   if (!/^[a-z0-9._/-]{1,64}$/.test(text)) throw wrong(`"${text}" is not an app name for ${option}.`, '1 to 64 of a-z 0-9 . _ / -')
   return text
+}
+
+export function parseMode(text: string, option: string): IpcMode {
+  const mode = ipcModes.find((name) => name === text)
+  if (mode === undefined) throw wrong(`"${text}" is not a delivery mode for ${option}.`, `One of ${ipcModes.join(', ')}`)
+  return mode
 }
 
 function wrong(message: string, hint: string): PosternError {

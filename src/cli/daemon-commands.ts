@@ -88,6 +88,7 @@ export async function status(globals: Globals, output: Output): Promise<void> {
       ['sessions', `${state.sessions}${carried.length > 0 ? ` (${carried.join(', ')})` : ''}`],
       ['reachable at', state.addresses.length === 0 ? 'nowhere yet' : state.addresses.join(', ')],
       ['messages', `${counters['messages_received'] ?? 0} received, ${counters['messages_sent'] ?? 0} sent`],
+      ...laneRows(state.lanes),
       ['datagrams', `${counters['datagrams_received'] ?? 0} in (${bytesText(counters['bytes_received'] ?? 0)}), ${counters['datagrams_sent'] ?? 0} out (${bytesText(counters['bytes_sent'] ?? 0)})`],
       ['lost on the way', String(counters['packets_lost'] ?? 0)],
       ['dropped', dropped.length === 0 ? 'nothing' : dropped.map(([name, count]) => `${name.slice(5)} ${count}`).join(', ')],
@@ -101,6 +102,14 @@ function nativeText(native: StatusResult['native']): string {
   if (native === undefined) return 'no'
   const parts = Object.entries(native).flatMap(([part, by]) => (part === 'reason' ? [] : [`${part} ${by === 'addon' ? 'yes' : 'no'}`]))
   return `${parts.join(', ')}${native.reason === undefined ? '' : ` (${native.reason})`}`
+}
+
+/** A row for each lane that was used. */
+function laneRows(lanes: StatusResult['lanes']): [string, string][] {
+  return Object.entries(lanes).filter(([, { sent, queued, dropped }]) => sent + queued + Object.keys(dropped).length > 0).map(([name, { sent, queued, dropped }]) => {
+    const reasons = Object.entries(dropped).map(([reason, count]) => `${count} ${reason === 'none' ? 'lost' : reason}`).join(', ')
+    return [`  ${name}`, `${sent} sent, ${queued} waiting${reasons === '' ? '' : `, dropped: ${reasons}`}`]
+  })
 }
 
 export async function id(globals: Globals, output: Output): Promise<void> {

@@ -8,7 +8,7 @@ import { createKey, listKeys, revokeKey, type KeyOptions } from './keys-commands
 import type { Globals, Output } from './output.ts'
 import { addPeer, peers, removePeer, renamePeer, type AddOptions } from './peers-commands.ts'
 import { ping, type PingOptions } from './ping.ts'
-import { listen, send } from './text-commands.ts'
+import { listen, send, type SendCommandOptions } from './text-commands.ts'
 import { log, type LogOptions } from './log.ts'
 import { watch, type WatchOptions } from './watch.ts'
 
@@ -97,7 +97,9 @@ function addLogCommand(program: Command, run: Run): void {
 function addTextCommands(program: Command, run: Run): void {
   program.command('send').description('send a text to a peer that listens').argument('<peer>', PEER).argument('<text>')
     .option('--app <name>', 'the app that listens there')
-    .action((peer: string, text: string, options: { readonly app?: string }) => run((globals, output) => send(globals, peer, text, options, output)))
+    .option('--mode <mode>', 'reliable-ordered, reliable-unordered, unreliable or latest', 'reliable-ordered')
+    .option('--ttl <duration>', 'drop it if it is not sent within this time: 200ms, 5s')
+    .action((peer: string, text: string, options: SendCommandOptions) => run((globals, output) => send(globals, peer, text, options, output)))
   program.command('listen').description('print the texts that peers send')
     .option('--app <name>', 'the app to listen as')
     .option('-c, --count <number>', 'end after so many')

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod'
 import { errorCodes } from '../core/base/errors.ts'
-import { ipcLogLevels, ipcPeerStates } from '../core/wire/ipc-methods.ts'
+import { ipcLanes, ipcLogLevels, ipcModes, ipcPeerStates, type IpcLaneCount, type IpcLaneStats } from '../core/wire/ipc-methods.ts'
 import type { ApiKeyInfo, InviteCreateResult, InviteInfo, KeysCreateResult, LogEvent, PeerInfo, StatusResult } from '../client/client.ts'
 import type { CommandResults, ConfigKey, ConfigProblem, ErrorResult, PingResult, PingSummary, ResultName, UpResult, WatchRates, WatchResult } from './results.ts'
 
@@ -27,11 +27,14 @@ const up = object<UpResult>({
   log: z.string().describe('Path of the log file; empty when it goes to standard error'),
 })
 
+const lane = object<IpcLaneCount>({ sent: count, queued: count.describe('Waiting, or not acknowledged'), dropped: z.record(z.string(), z.number()).describe('By reason') })
+
 const status = object<StatusResult>({
   peerId, version: z.string(), uptimeMs: milliseconds, sessions: count,
   paths: object<StatusResult['paths']>({ direct: count, tcp: count, relay: count, turn: count, ble: count }).describe('Sessions by kind of path'),
   addresses: z.array(z.string()).describe('Where peers can reach this node'),
   counters: z.record(z.string(), z.number()).describe('Everything that is counted: docs/counters.md'),
+  lanes: object<IpcLaneStats>({ critical: lane, high: lane, normal: lane, low: lane }).describe('Messages by lane'),
   nat: z.string().optional(),
   native: object<NonNullable<StatusResult['native']>>({
     crypto: z.enum(['addon', 'node:crypto']).describe('What seals and opens datagrams'),
@@ -43,7 +46,8 @@ const peer = object<PeerInfo>({
   id: peerId, handle: count.describe('Number of the peer on this IPC connection; of no use to a script'), name: z.string().optional(), state: z.enum(ipcPeerStates),
   path: z.string().optional().describe('Kind and address of the path in use: "udp 192.0.2.1:7000"'),
   rttMs: milliseconds.optional(), loss: share.optional().describe('Share of packets lost on the path in use'),
-  mtu: count.optional().describe('Largest datagram that is sent on the path in use, bytes'), channels: count.optional().describe('Open channels'), since: unixMs.describe('Since when it is in this state, Unix milliseconds'),
+  mtu: count.optional().describe('Largest datagram that is sent on the path in use, bytes'), channels: count.optional().describe('Open channels'),
+  lanes: z.partialRecord(z.enum(ipcLanes), lane).optional().describe('Messages by lane; only of programs that ask for it'), since: unixMs.describe('Since when it is in this state, Unix milliseconds'),
 })
 
 const inviteInfo = object<InviteInfo>({
@@ -79,6 +83,7 @@ const watch = object<WatchResult>({
   rates: object<WatchRates>({
     messagesReceived: perSecond, messagesSent: perSecond, datagramsReceived: perSecond, datagramsSent: perSecond, bytesReceived: perSecond, bytesSent: perSecond, packetsLost: perSecond,
   }).optional().describe('Per second since the line before; missing in the first'),
+  lanes: object<IpcLaneStats>({ critical: lane, high: lane, normal: lane, low: lane }).describe('Messages by lane'),
   peers: z.array(peer).describe('The connected first, then by name'),
 })
 
@@ -117,7 +122,7 @@ export const resultSchemas: { readonly [Name in ResultName]: z.ZodType<CommandRe
   'peers-rename': object<CommandResults['peers-rename']>({ renamed: peerId, name: z.string() }),
   'ping': ping,
   'watch': watch,
-  'send': object<CommandResults['send']>({ peer: peerId, app: z.string(), bytes: count }),
+  'send': object<CommandResults['send']>({ peer: peerId, app: z.string(), bytes: count, mode: z.enum(ipcModes), outcome: z.literal('delivered').describe('The peer\'s daemon has it') }),
   'listen': listen,
   'log': logLine,
   'keys-create': object<KeysCreateResult>({ id: z.string().describe('The key\'s own name, for revoke'), key: z.string().startsWith('pk_').describe('The key; shown this once') }),

@@ -1,5 +1,5 @@
 /** What commands print with `--json`, by command. `result-schemas.ts` describes the same for programs: docs/schemas. */
-import type { ApiKeyInfo, InviteCreateResult, InviteInfo, KeysCreateResult, LogEvent, PeerInfo, StatusResult } from '../client/client.ts'
+import type { ApiKeyInfo, InviteCreateResult, InviteInfo, IpcMode, KeysCreateResult, LogEvent, PeerInfo, StatusResult } from '../client/client.ts'
 
 export interface UpResult {
   readonly kind: 'ready'
@@ -54,6 +54,7 @@ export interface WatchResult {
   readonly sessions: number
   /** Missing in the first one. */
   readonly rates?: WatchRates
+  readonly lanes: StatusResult['lanes']
   readonly peers: readonly PeerInfo[]
 }
 
@@ -99,7 +100,7 @@ export interface CommandResults {
   readonly 'peers-rename': { readonly renamed: string; readonly name: string }
   readonly 'ping': PingResult
   readonly 'watch': WatchResult
-  readonly 'send': { readonly peer: string; readonly app: string; readonly bytes: number }
+  readonly 'send': { readonly peer: string; readonly app: string; readonly bytes: number; readonly mode: IpcMode; readonly outcome: 'delivered' }
   readonly 'listen': ListenResult
   readonly 'log': LogEvent
   readonly 'keys-create': KeysCreateResult

@@ -60,6 +60,7 @@ export function watchLines(snapshot: WatchResult, size: ScreenSize): readonly st
   const head = [
     `postern ${snapshot.version}  ${snapshot.peerId.slice(0, 8)}  up ${ago(snapshot.uptimeMs)}  ${peers.length} ${peers.length === 1 ? 'peer' : 'peers'}, ${connected} connected`,
     rates === undefined ? 'rates from the next look on' : `in ${trafficText(rates.bytesReceived, rates.datagramsReceived, rates.messagesReceived)}   out ${trafficText(rates.bytesSent, rates.datagramsSent, rates.messagesSent)}   lost ${rateText(rates.packetsLost)}/s`,
+    ...lanesLine(snapshot.lanes),
     '',
   ].map((line) => cut(line, size.columns))
   const rowsLeft = Math.max(1, size.rows - head.length - 1)
@@ -83,6 +84,16 @@ function tableLines(peers: readonly PeerInfo[], now: number, size: ScreenSize): 
     return [text(line(columns.map(({ title }) => title))), ...cells.map((row, i) => text(line(row), peers[i]))]
   }
   return []
+}
+
+/** Of lanes in which something waits or was dropped; no line where all is well. */
+function lanesLine(lanes: StatusResult['lanes']): readonly string[] {
+  const parts = Object.entries(lanes).map(([name, { queued, dropped }]) => {
+    const lost = Object.values(dropped).reduce((sum, count) => sum + count, 0)
+    const words = [...(queued > 0 ? [`${queued} waiting`] : []), ...(lost > 0 ? [`${lost} dropped`] : [])]
+    return words.length === 0 ? '' : `${name} ${words.join(' ')}`
+  }).filter((part) => part !== '')
+  return parts.length === 0 ? [] : [`messages: ${parts.join(', ')}`]
 }
 
 function trafficText(bytes: number, datagrams: number, messages: number): string {

@@ -35,8 +35,8 @@ function looker(client: Client, signal: AbortSignal): () => Promise<WatchResult>
     const [status, peers] = await Promise.all([client.status({ signal }), client.peers({ signal })])
     const rates = before === undefined ? undefined : ratesBetween(before, status)
     before = status
-    const { peerId, version, uptimeMs, sessions } = status
-    return { at: Date.now(), peerId, version, uptimeMs, sessions, ...(rates === undefined ? {} : { rates }), peers: inOrder(peers) }
+    const { peerId, version, uptimeMs, sessions, lanes } = status
+    return { at: Date.now(), peerId, version, uptimeMs, sessions, ...(rates === undefined ? {} : { rates }), lanes, peers: inOrder(peers) }
   }
 }
 

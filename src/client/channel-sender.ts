@@ -1,7 +1,8 @@
 import { PosternError } from '../core/base/errors.ts'
-import { LANE_OF_CHANNEL, MESSAGE_COST } from '../core/wire/ipc.ts'
+import { LANE_OF_CHANNEL, MESSAGE_CONFIRM, MESSAGE_COST, type Notice } from '../core/wire/ipc.ts'
 import { ipcLanes, type IpcLane, type IpcMode } from '../core/wire/ipc-methods.ts'
 import { RetainedMessages, RetainedView, tagAfter, tagDistance } from '../core/wire/ipc-retained.ts'
+import { SentFates, type DroppedHandler, type MessageFate } from './message-fates.ts'
 import { firstOf, rejectAll, waitIn, type Waiter } from './waiting.ts'
 
 export interface MessageOptions {
@@ -9,6 +10,8 @@ export interface MessageOptions {
   readonly lane?: IpcLane | undefined
   /** Not sent by then: dropped. */
   readonly ttlMs?: number | undefined
+  /** Called once with what became of the message, at the latest when the channel ends. */
+  readonly onFate?: ((fate: MessageFate) => void) | undefined
 }
 
 export interface SendOptions extends MessageOptions {
@@ -19,15 +22,17 @@ export interface SendOptions extends MessageOptions {
 export type SendResult = 'queued' | 'full' | 'closed'
 
 /** Where messages go: the connection. */
-export type WriteMessage = (lane: number, ttlMs: number, tag: number, bytes: Uint8Array, offset: number, length: number) => void
+export type WriteMessage = (flags: number, lane: number, ttlMs: number, tag: number, bytes: Uint8Array, offset: number, length: number) => void
 
 interface Sending extends Waiter<undefined> {
   /** `undefined`: waits for room only. */
-  readonly message: { readonly bytes: Uint8Array; readonly lane: number; readonly ttlMs: number } | undefined
+  readonly message: { readonly bytes: Uint8Array; readonly lane: number; readonly options: MessageOptions } | undefined
 }
 
 /** Sends of one channel that wait for credit; one more fails with `limit`: it is a program that does not wait for its sends. */
 export const WAITING_SENDS_MAX = 256
+/** Messages of one channel whose fate somebody waits for; one more fails with `limit`. The daemon's queue is shorter, so it is what lies in sockets besides. */
+export const FATES_MAX = 65_536
 const TTL_MAX = 0xffff_ffff
 const done = Promise.resolve()
 
@@ -42,6 +47,7 @@ export class ChannelSender {
   readonly #waiting = new Set<Sending>()
   readonly #retained: RetainedMessages | undefined
   readonly #view = new RetainedView()
+  readonly #fates = new SentFates()
   #nextTag = 1
   #maxMessage = 0
   /** Credit the daemon gave at first: what is not credit now was taken over by it, or is on its way. */
@@ -85,6 +91,8 @@ export class ChannelSender {
       retained.drop(Math.max(0, retained.count - missing))
       retained.rewind(0)
       retained.expectForeignCredit(Math.max(0, this.#window - sendCredit))
+    } else {
+      this.#fates.lost(acceptedTag)
     }
     this.#credit = sendCredit
     this.#suspended = false
@@ -106,14 +114,20 @@ export class ChannelSender {
       const tag = tagAfter(this.#nextTag, -retained.unsent)
       if (!retained.next(view)) break
       this.#credit -= view.length + MESSAGE_COST
-      this.#write(view.lane, view.word, tag, view.bytes, view.offset, view.length)
+      this.#write(view.flags, view.lane, view.word, tag, view.bytes, view.offset, view.length)
     }
     while (this.#ready) {
       const first = firstOf(this.#waiting)
       if (first === undefined) return
-      if (first.message !== undefined) this.#put(first.message.lane, first.message.ttlMs, first.message.bytes)
+      if (first.message !== undefined) this.#put(first.message.lane, first.message.options, first.message.bytes)
       first.resolve(undefined)
     }
+  }
+
+  /** Throws for what this channel would never take. */
+  check(bytes: Uint8Array, options: MessageOptions): void {
+    const lane = this.#laneFor(bytes, options)
+    if (lane instanceof PosternError) throw lane
   }
 
   trySend(bytes: Uint8Array, options: MessageOptions): SendResult {
@@ -121,7 +135,7 @@ export class ChannelSender {
     if (lane instanceof PosternError) throw lane
     if (this.#closed !== undefined) return 'closed'
     if (!this.#ready || this.#waiting.size > 0) return 'full'
-    this.#put(lane, options.ttlMs ?? 0, bytes)
+    this.#put(lane, options, bytes)
     return 'queued'
   }
 
@@ -130,10 +144,10 @@ export class ChannelSender {
     if (lane instanceof PosternError) return Promise.reject(lane)
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
     if (this.#ready && this.#waiting.size === 0 && options.signal?.aborted !== true) {
-      this.#put(lane, options.ttlMs ?? 0, bytes)
+      this.#put(lane, options, bytes)
       return done
     }
-    return this.#wait(options.signal, { bytes, lane, ttlMs: options.ttlMs ?? 0 })
+    return this.#wait(options.signal, { bytes, lane, options })
   }
 
   writable(signal: AbortSignal | undefined): Promise<void> {
@@ -148,9 +162,19 @@ export class ChannelSender {
     rejectAll(this.#waiting, error)
   }
 
-  /** The channel ended: nothing will be written again. */
+  /** What became of messages. */
+  notice(notice: Notice): void {
+    this.#fates.notice(notice)
+  }
+
+  setDropped(handler: DroppedHandler | undefined): void {
+    this.#fates.onDropped = handler
+  }
+
+  /** The channel ended: nothing will be written again, and nothing more be heard of what was. */
   end(): void {
     this.#retained?.clear()
+    this.#fates.end()
   }
 
   /** Whether a message may be queued now. What has to be written again keeps its place before all others. */
@@ -167,17 +191,22 @@ export class ChannelSender {
     return waitIn<undefined, Sending>(this.#waiting, signal, (waiter) => ({ ...waiter, message }))
   }
 
-  #put(lane: number, ttlMs: number, bytes: Uint8Array): void {
+  #put(lane: number, options: MessageOptions, bytes: Uint8Array): void {
     this.#credit -= bytes.length + MESSAGE_COST
+    const { ttlMs = 0, onFate } = options
     const retained = this.#retained
-    if (retained === undefined) {
-      this.#write(lane, ttlMs, 0, bytes, 0, bytes.length)
+    const fates = this.#fates
+    const flags = onFate === undefined ? 0 : MESSAGE_CONFIRM
+    // Without a connection a message of an unreliable channel is gone: it is written nowhere, and resume says so.
+    if (retained === undefined && onFate === undefined && fates.onDropped === undefined) {
+      this.#write(flags, lane, ttlMs, 0, bytes, 0, bytes.length)
       return
     }
     const tag = this.#nextTag
     this.#nextTag = tagAfter(tag)
-    retained.push(!this.#suspended, 0, lane, ttlMs, bytes, 0, bytes.length)
-    if (!this.#suspended) this.#write(lane, ttlMs, tag, bytes, 0, bytes.length)
+    if (onFate !== undefined) fates.expect(tag, onFate)
+    retained?.push(!this.#suspended, flags, lane, ttlMs, bytes, 0, bytes.length)
+    if (!this.#suspended) this.#write(flags, lane, ttlMs, tag, bytes, 0, bytes.length)
   }
 
   /** The number of a message's lane, or an error for what no channel of this kind would ever take. */
@@ -187,7 +216,10 @@ export class ChannelSender {
         details: { limit: 'message', max: this.#maxMessage },
       })
     }
-    const { lane, ttlMs } = options
+    const { lane, ttlMs, onFate } = options
+    if (onFate !== undefined && this.#fates.size >= FATES_MAX) {
+      return new PosternError('limit', `The fate of ${FATES_MAX} messages is not known yet.`, { hint: 'Send less before it is, or without onFate.', details: { limit: 'fates', max: FATES_MAX } })
+    }
     if (ttlMs !== undefined && !(Number.isInteger(ttlMs) && ttlMs >= 0 && ttlMs <= TTL_MAX)) {
       return new PosternError('params', 'ttlMs is a whole number of milliseconds.', { details: { member: 'ttlMs' } })
     }

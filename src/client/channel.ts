@@ -1,10 +1,11 @@
 import { PosternError } from '../core/base/errors.ts'
-import type { MessageHead } from '../core/wire/ipc.ts'
+import type { MessageHead, Notice } from '../core/wire/ipc.ts'
 import { isErrorCode } from '../core/wire/ipc-errors.ts'
 import type { ChannelCloseParams, ChannelEnd, ChannelStatsResult, IpcLane, IpcMode } from '../core/wire/ipc-methods.ts'
 import { ChannelReceiver } from './channel-receiver.ts'
 import { ChannelSender, type MessageOptions, type SendOptions, type SendResult } from './channel-sender.ts'
 import type { Message, MessageHandler } from './message.ts'
+import type { DroppedHandler, MessageFate } from './message-fates.ts'
 import { throwIfAborted, waitIn, type Waiter } from './waiting.ts'
 
 /** How a channel ended; `disconnected`: the connection to the daemon was lost. */
@@ -51,6 +52,13 @@ export interface Channel extends AsyncIterable<Message, undefined, undefined>, A
    * must not change. Sends keep their order. Rejects with `closed` (or why the channel ended), `aborted`, `limit`, `params`.
    */
   send(bytes: Uint8Array, options?: SendOptions): Promise<void>
+  /**
+   * As {@link send}, and resolves with what became of the message: `delivered` when the peer's daemon has it, `dropped` when it was late, gave way
+   * to others, or was lost. After that it is said once and stays said. The signal calls off the wait for room only.
+   */
+  sendConfirmed(bytes: Uint8Array, options?: Omit<SendOptions, 'onFate'>): Promise<MessageFate>
+  /** Told when messages sent from now on are dropped by the daemon: late (`ttlMs`, `deadlineMs`), by the channel's `overflow`, or with the session. */
+  onDropped(handler: DroppedHandler | undefined): void
   /** Resolves when {@link trySend} has room. Another sender may be faster: look again. */
   writable(options?: { readonly signal?: AbortSignal }): Promise<void>
   /** The next message; `undefined` when the channel ended in good order and all were taken. */
@@ -67,7 +75,7 @@ export interface Channel extends AsyncIterable<Message, undefined, undefined>, A
 
 /** What a channel needs of its connection. */
 export interface ChannelPort {
-  sendMessage(channel: number, lane: number, ttlMs: number, tag: number, bytes: Uint8Array, offset: number, length: number): void
+  sendMessage(channel: number, flags: number, lane: number, ttlMs: number, tag: number, bytes: Uint8Array, offset: number, length: number): void
   sendCredit(channel: number, cost: number): void
   channelStats(channel: number, signal: AbortSignal | undefined): Promise<ChannelStatsResult>
   closeChannel(params: ChannelCloseParams, signal: AbortSignal | undefined): Promise<void>
@@ -110,7 +118,7 @@ export class ClientChannel implements Channel {
     this.lane = info.lane
     this.meta = info.meta
     this.#port = port
-    this.#sender = new ChannelSender(info.mode, (lane, ttlMs, tag, bytes, offset, length) => this.#port.sendMessage(info.number, lane, ttlMs, tag, bytes, offset, length))
+    this.#sender = new ChannelSender(info.mode, (flags, lane, ttlMs, tag, bytes, offset, length) => this.#port.sendMessage(info.number, flags, lane, ttlMs, tag, bytes, offset, length))
     this.#receiver = new ChannelReceiver(info.mode.startsWith('reliable'), info.window, (cost) => this.#port.sendCredit(info.number, cost))
     this.closed = new Promise((resolve) => (this.#resolveClosed = resolve))
   }
@@ -131,8 +139,24 @@ export class ClientChannel implements Channel {
     return this.#sender.trySend(bytes, options)
   }
 
+  /** Throws what {@link trySend} would. */
+  check(bytes: Uint8Array, options: MessageOptions): void {
+    this.#sender.check(bytes, options)
+  }
+
   send(bytes: Uint8Array, options: SendOptions = {}): Promise<void> {
     return this.#sender.send(bytes, options)
+  }
+
+  async sendConfirmed(bytes: Uint8Array, options: Omit<SendOptions, 'onFate'> = {}): Promise<MessageFate> {
+    let onFate: ((fate: MessageFate) => void) | undefined
+    const fate = new Promise<MessageFate>((resolve) => (onFate = resolve))
+    await this.#sender.send(bytes, { ...options, onFate })
+    return await fate
+  }
+
+  onDropped(handler: DroppedHandler | undefined): void {
+    this.#sender.setDropped(handler)
   }
 
   writable(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
@@ -208,6 +232,10 @@ export class ClientChannel implements Channel {
 
   grant(add: number): void {
     this.#sender.grant(add)
+  }
+
+  notice(notice: Notice): void {
+    this.#sender.notice(notice)
   }
 
   /** `false`: the daemon sent without credit. */

@@ -11,7 +11,8 @@ import type {
   PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult,
 } from '../core/wire/ipc-methods.ts'
 import { makeApiKeys, type ApiKeys } from './api-keys.ts'
-import type { Channel } from './channel.ts'
+import { ClientChannel, type Channel } from './channel.ts'
+import type { MessageOptions, SendResult } from './channel-sender.ts'
 import { daemonPaths } from './find-daemon.ts'
 import { LinkKeeper, type ConnectionState } from './keeper.ts'
 import type { Incoming, Link } from './link.ts'
@@ -21,15 +22,16 @@ import { readChannelOpen, readObjects, readTexts } from './results.ts'
 import { systemTimers, type ClientTimers } from './timers.ts'
 
 export { PosternError, type ErrorCode } from '../core/base/errors.ts'
-export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcLogLevel, IpcMode, IpcPeerState, IpcTopic, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
+export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcLaneStats, IpcLogLevel, IpcMode, IpcOverflow, IpcPeerState, IpcTopic, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
 export type { ApiKeys } from './api-keys.ts'
 export type { Channel, ChannelOutcome, CloseOptions } from './channel.ts'
 export type { MessageOptions, SendOptions, SendResult } from './channel-sender.ts'
 export type { ConnectionState } from './keeper.ts'
-export type { IncomingChannel, Listener, ListenOptions } from './listener.ts'
+export type { AcceptOptions, IncomingChannel, Listener, ListenOptions } from './listener.ts'
 export type { SubscribeOptions, Subscription } from './subscription.ts'
 export type { AppWantedEvent, ChannelEvent, LogEvent, PathEvent, PeerEvent, TopicEvent } from '../core/wire/ipc-topics.ts'
 export type { Message, MessageHandler, MessageView } from './message.ts'
+export type { DropCause, DroppedHandler, MessageFate } from './message-fates.ts'
 
 export interface ConnectOptions {
   /** The instance directory of the daemon, as its `--dir`; by default what POSTERN_DIR or the system says. */
@@ -63,6 +65,7 @@ export interface OpenChannelOptions extends WaitOptions {
   readonly lane?: IpcLane
   /** Share among channels of the same lane, 1 … 255. */
   readonly weight?: number
+  /** What happens when the daemon's queue is full: `block` (no credit, the default), or which message goes. */
   readonly overflow?: IpcOverflow
   /** For messages that name no `ttlMs`. */
   readonly deadlineMs?: number
@@ -147,13 +150,13 @@ export class Client implements AsyncDisposable {
     return this.#call('status', {}, options, (result) => result as unknown as StatusResult)
   }
 
-  /** All peers the daemon knows, or those in one state. */
-  async peers(options: WaitOptions & { readonly state?: IpcPeerState } = {}): Promise<readonly PeerInfo[]> {
-    const { state } = options
+  /** All peers the daemon knows, or those in one state; with `lanes`, their messages by lane. */
+  async peers(options: WaitOptions & { readonly state?: IpcPeerState; readonly lanes?: boolean } = {}): Promise<readonly PeerInfo[]> {
+    const { state, lanes } = options
     const peers: PeerInfo[] = []
     let after: string | undefined
     do {
-      const params = { ...(state === undefined ? {} : { state }), ...(after === undefined ? {} : { after }) }
+      const params = { ...(state === undefined ? {} : { state }), ...(after === undefined ? {} : { after }), ...(lanes === undefined ? {} : { lanes }) }
       const page = await this.#call('peers', params, options, (result) => ({
         peers: readObjects('answer to peers', result, 'peers') as unknown as readonly PeerInfo[],
         next: typeof result['next'] === 'string' ? result['next'] : undefined,
@@ -208,8 +211,7 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Opens a channel to an app of a peer. Fails with `unknown_peer`, `unreachable`, `no_app`, `refused`, `timeout`, `limit`, or `params` for what
-   * this version of the daemon does not do yet.
+   * Opens a channel to an app of a peer. Fails with `unknown_peer`, `unreachable`, `no_app`, `refused`, `timeout`, `limit`.
    */
   async openChannel(peer: string, options: OpenChannelOptions): Promise<Channel> {
     const { app, mode = 'reliable-ordered', lane = 'normal', weight, overflow, deadlineMs, meta = new Uint8Array(0), credit = DELIVERY_CREDIT_DEFAULT, signal } = options
@@ -247,6 +249,23 @@ export class Client implements AsyncDisposable {
       this.#subscriptions.remove(subscription)
       throw error
     }
+  }
+
+  /**
+   * Queues one message on many channels as {@link Channel.trySend} does on one; result i is of channel i. The bytes go to the daemon once. Throws, with
+   * nothing sent, for what one of the channels never takes.
+   */
+  sendMany(channels: readonly Channel[], bytes: Uint8Array, options: MessageOptions = {}): readonly SendResult[] {
+    // Channels are made by this library only; what else has the shape of one sends by itself.
+    for (const channel of channels) if (channel instanceof ClientChannel) channel.check(bytes, options)
+    let results: readonly SendResult[] = []
+    const send = (): void => {
+      results = channels.map((channel) => channel.trySend(bytes, options))
+    }
+    const link = this.#keeper.current
+    if (link === undefined) send()
+    else link.sendMany(bytes, send)
+    return results
   }
 
   /** Asks the daemon to end. It says goodbye first and is gone a little later: `pid` is its process. */

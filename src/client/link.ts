@@ -1,6 +1,9 @@
 import type { Socket } from 'node:net'
 import { PosternError } from '../core/base/errors.ts'
-import { decodeCredit, decodeMessage, IPC_PROTOCOL, JSON_BODY_MAX, KIND_CREDIT, KIND_JSON, KIND_MESSAGE, MESSAGE_HEADER_SIZE, MessageHead } from '../core/wire/ipc.ts'
+import {
+  CLIENT_CHANNELS_MAX, decodeCredit, decodeMessage, decodeNotice, IPC_PROTOCOL, JSON_BODY_MAX, KIND_CREDIT, KIND_JSON, KIND_MESSAGE, KIND_NOTICE, MESSAGE_HEADER_SIZE,
+  MessageHead, type ManyEntry,
+} from '../core/wire/ipc.ts'
 import { fromIpcError, isErrorCode } from '../core/wire/ipc-errors.ts'
 import { decodeReply, type JsonObject } from '../core/wire/ipc-json.ts'
 import type { ChannelCloseParams, ChannelStatsResult, HelloParams, HelloResult, IpcMethod, IpcParams } from '../core/wire/ipc-methods.ts'
@@ -63,6 +66,8 @@ export class Link implements ChannelPort {
   readonly #slice = new IpcSlice()
   readonly #head = new MessageHead()
   #latest: ClientChannel | undefined
+  /** While one message is sent to many channels: those that it goes to so far. */
+  #gathered: { readonly bytes: Uint8Array; flags: number; lane: number; ttlMs: number; readonly entries: ManyEntry[] } | undefined
   #socket: Socket | undefined
   #hello: HelloResult | undefined
   #writing = false
@@ -111,9 +116,40 @@ export class Link implements ChannelPort {
     return channel
   }
 
-  sendMessage(channel: number, lane: number, ttlMs: number, tag: number, bytes: Uint8Array, offset: number, length: number): void {
-    if (this.#closed) return
-    this.#outbox.appendMessage(channel, 0, lane, tag, ttlMs, bytes, offset, length)
+  sendMessage(channel: number, flags: number, lane: number, ttlMs: number, tag: number, bytes: Uint8Array, offset: number, length: number): void {
+    if (this.#closed || this.#gather(channel, flags, lane, ttlMs, tag, bytes)) return
+    this.#outbox.appendMessage(channel, flags, lane, tag, ttlMs, bytes, offset, length)
+    this.#wake()
+  }
+
+  /** What `run` sends of these bytes with equal options goes as one frame. */
+  sendMany(bytes: Uint8Array, run: () => void): void {
+    this.#gathered = { bytes, flags: 0, lane: 0, ttlMs: 0, entries: [] }
+    try {
+      run()
+    } finally {
+      this.#writeGathered()
+      this.#gathered = undefined
+    }
+  }
+
+  /** Whether the message joined those that go as one frame. */
+  #gather(channel: number, flags: number, lane: number, ttlMs: number, tag: number, bytes: Uint8Array): boolean {
+    const gathered = this.#gathered
+    if (gathered?.bytes !== bytes) return false
+    const { entries } = gathered
+    if (entries.length === CLIENT_CHANNELS_MAX || (entries.length > 0 && (gathered.flags !== flags || gathered.lane !== lane || gathered.ttlMs !== ttlMs))) this.#writeGathered()
+    gathered.flags = flags
+    gathered.lane = lane
+    gathered.ttlMs = ttlMs
+    entries.push({ channel, tag })
+    return true
+  }
+
+  #writeGathered(): void {
+    const gathered = this.#gathered
+    if (gathered === undefined || gathered.entries.length === 0) return
+    this.#outbox.appendMany(gathered.entries.splice(0), gathered.flags, gathered.lane, gathered.ttlMs, gathered.bytes)
     this.#wake()
   }
 
@@ -267,7 +303,10 @@ export class Link implements ChannelPort {
       case KIND_JSON:
         this.#json(bytes, offset, length)
         break
-      default: // Notices come with a later version of this client.
+      case KIND_NOTICE:
+        this.#notice(bytes, offset, length)
+        break
+      default: // A kind that only clients write.
     }
   }
 
@@ -286,6 +325,12 @@ export class Link implements ChannelPort {
     const credit = decodeCredit(bytes, offset, length)
     if (credit.kind === 'malformed') throw new PosternError('protocol', `The daemon sent a bad frame: ${credit.where}.`)
     this.#find(credit.channel)?.grant(credit.add)
+  }
+
+  #notice(bytes: Uint8Array, offset: number, length: number): void {
+    const decoded = decodeNotice(bytes, offset, length)
+    if (decoded.kind === 'malformed') throw new PosternError('protocol', `The daemon sent a bad frame: ${decoded.where}.`)
+    this.#find(decoded.notice.channel)?.notice(decoded.notice)
   }
 
   #json(bytes: Uint8Array, offset: number, length: number): void {

@@ -1,7 +1,7 @@
 import { PosternError } from '../core/base/errors.ts'
 import { BoundedQueue } from '../core/base/queue.ts'
 import { CLIENT_CHANNELS_MAX } from '../core/wire/ipc.ts'
-import type { IpcLane, IpcMode, ListenFrom } from '../core/wire/ipc-methods.ts'
+import type { IpcLane, IpcMode, IpcOverflow, ListenFrom } from '../core/wire/ipc-methods.ts'
 import type { Channel, ClientChannel } from './channel.ts'
 import type { Incoming, Link } from './link.ts'
 import { readChannelAccept } from './results.ts'
@@ -15,6 +15,14 @@ export interface ListenOptions {
   readonly signal?: AbortSignal
 }
 
+/** What holds for the messages that this side sends; the side that opened the channel says so for its own. */
+export interface AcceptOptions {
+  readonly overflow?: IpcOverflow
+  /** For messages that name no `ttlMs`. */
+  readonly deadlineMs?: number
+  readonly signal?: AbortSignal
+}
+
 /** A remote app's wish for a channel. Undecided for 10 s it is rejected. */
 export interface IncomingChannel {
   /** The peer's id. */
@@ -24,7 +32,7 @@ export interface IncomingChannel {
   readonly lane: IpcLane
   readonly meta: Uint8Array
   /** Fails with `unknown_channel` when it is too late. */
-  accept(options?: { readonly signal?: AbortSignal }): Promise<Channel>
+  accept(options?: AcceptOptions): Promise<Channel>
   reject(options?: { readonly reason?: string; readonly signal?: AbortSignal }): Promise<void>
 }
 
@@ -136,10 +144,12 @@ class Offer implements IncomingChannel {
     return !this.#channel.ended
   }
 
-  accept(options: { readonly signal?: AbortSignal } = {}): Promise<Channel> {
+  accept(options: AcceptOptions = {}): Promise<Channel> {
     const channel = this.#channel
-    return this.#link.call('channel.accept', { channel: channel.number }, {
-      signal: options.signal,
+    const { overflow, deadlineMs, signal } = options
+    const params = { channel: channel.number, ...(overflow === undefined ? {} : { overflow }), ...(deadlineMs === undefined ? {} : { deadlineMs }) }
+    return this.#link.call('channel.accept', params, {
+      signal,
       take: (result): Channel => {
         const { sendCredit, maxMessage } = readChannelAccept(result)
         if (channel.ended) throw new PosternError('unknown_channel', 'The channel ended before it was open.')

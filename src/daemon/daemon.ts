@@ -468,7 +468,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     const buffers = this.#udp.links()[0]
     return {
       peerId: this.peerId, version, uptimeMs: Math.round(performance.now() - this.#startedAt), sessions, paths,
-      addresses: this.#addresses().map((address) => formatAddress(address)),
+      addresses: this.#addresses().map((address) => formatAddress(address)), lanes: endpoint.laneStats(),
       counters: {
         ...endpoint.counters(), ...drivers, ...(this.#ipc?.counters() ?? {}),
         memory_used: endpoint.arena.used, memory_capacity: endpoint.arena.capacity, udp_receive_buffer: buffers?.receiveBuffer ?? 0,

@@ -6,7 +6,7 @@ import { millisecond, toWallTime } from '../core/base/time.ts'
 import type { EndpointEvent, InviteRecord, PeerHandle, PeerState, PeerStats } from '../core/endpoint/contract.ts'
 import { decodeInviteLink, encodeInviteLink, INVITE_TOKEN_SIZE } from '../core/wire/invite-link.ts'
 import {
-  PEERS_PAGE, type InviteCreateRequest, type InviteCreateResult, type InviteInfo, type InviteJoinResult, type InviteListResult, type IpcPeerState, type Nothing,
+  PEERS_PAGE, PEERS_PAGE_WITH_LANES, type InviteCreateRequest, type InviteCreateResult, type InviteInfo, type InviteJoinResult, type InviteListResult, type IpcPeerState, type Nothing,
   type PeerAddRequest, type PeerConnectRequest, type PeerConnectResult, type PeerInfo, type PeerPingResult, type PeersResult,
 } from '../core/wire/ipc-methods.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
@@ -54,7 +54,7 @@ export class PeerService {
 
   // ── peers ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  list(client: IpcClient, request: { readonly state: IpcPeerState | undefined; readonly after: string | undefined }): PeersResult {
+  list(client: IpcClient, request: { readonly state: IpcPeerState | undefined; readonly after: string | undefined; readonly lanes: boolean }): PeersResult {
     const found: { readonly id: string; readonly stats: PeerStats }[] = []
     for (const handle of this.#runtime.endpoint.peers()) {
       const stats = this.#runtime.endpoint.peerStats(handle)
@@ -63,8 +63,8 @@ export class PeerService {
       if (request.after === undefined || id > request.after) found.push({ id, stats })
     }
     found.sort((a, b) => (a.id < b.id ? -1 : 1))
-    const page = found.slice(0, PEERS_PAGE)
-    const peers = page.map(({ id, stats }) => peerInfo(client, id, stats))
+    const page = found.slice(0, request.lanes ? PEERS_PAGE_WITH_LANES : PEERS_PAGE)
+    const peers = page.map(({ id, stats }) => ({ ...peerInfo(client, id, stats), ...(request.lanes ? lanesOf(stats) : {}) }))
     const last = page.at(-1)
     return found.length > page.length && last !== undefined ? { peers, next: last.id } : { peers }
   }
@@ -221,6 +221,12 @@ function connectError(id: string, state: PeerState, reason: string | undefined):
 export function pathOf(stats: PeerStats | undefined): string | undefined {
   const active = stats?.paths.find((path) => path.active)
   return active === undefined ? undefined : `${active.kind} ${formatAddress(active.address)}`
+}
+
+/** Lanes that were used: most peers have one, and a page has many peers. */
+function lanesOf({ lanes }: PeerStats): Pick<PeerInfo, 'lanes'> {
+  if (lanes === undefined) return {}
+  return { lanes: Object.fromEntries(Object.entries(lanes).filter(([, { sent, queued, dropped }]) => sent > 0 || queued > 0 || Object.keys(dropped).length > 0)) }
 }
 
 /** What a client is told of a peer. */

@@ -1,6 +1,7 @@
 import { PosternError } from '../core/base/errors.ts'
-import { after, millisecond, never } from '../core/base/time.ts'
-import { MESSAGE_COST, MESSAGE_GAP_BEFORE, type ChannelHandle, type EndpointEvent, type MessageBatch, type NoticeBatch, type OutgoingMessage, type PeerHandle, type ReleaseBatch, type SendResult } from '../core/endpoint/contract.ts'
+import { after, millisecond, never, type Instant, type Now } from '../core/base/time.ts'
+import { dropReason } from '../core/base/domain.ts'
+import { MESSAGE_COST, MESSAGE_GAP_BEFORE, NOTICE_DROPPED, type ChannelHandle, type EndpointEvent, type MessageBatch, type NoticeBatch, type OutgoingMessage, type PeerHandle, type ReleaseBatch, type SendResult } from '../core/endpoint/contract.ts'
 import { MESSAGE_GAP, LANE_OF_CHANNEL } from '../core/wire/ipc.ts'
 import {
   channelEndCode, type ChannelAcceptRequest, type ChannelAcceptResult, type ChannelCloseRequest, type ChannelEnd, type ChannelOpenRequest, type ChannelOpenResult,
@@ -134,6 +135,7 @@ export class Router {
     if (channel === 'unreachable') throw new PosternError('unreachable', 'There is no session with this peer.', { hint: 'Look at: postern peers' })
     if (channel === 'limit') throw new PosternError('limit', 'There are as many channels with this peer as there may be.', { details: { limit: 'channels' } })
     const route = new Route(channel, routed, { peer: request.peer, app, mode, lane, openedBy: 'local' })
+    route.drops = overflow !== 'block'
     const number = client.addChannel({ peer: request.peer, context: channel, mode, credit, deadlineMs: request.deadlineMs })
     if (number === undefined) {
       endpoint.closeChannel(this.#runtime.now(), channel, { abort: true, code: channelCodes.limit, reason: '' })
@@ -157,9 +159,10 @@ export class Router {
     const route = this.#routeOf(client, request.channel)
     const { endpoint } = this.#runtime
     const credit = request.credit ?? this.#creditOf(route)
-    if (!endpoint.acceptChannel(this.#runtime.now(), route.channel, { credit, consumer: client.id, overflow: 'block' })) {
+    if (!endpoint.acceptChannel(this.#runtime.now(), route.channel, { credit, consumer: client.id, overflow: request.overflow })) {
       throw new PosternError('unknown_channel', 'This channel has been decided already.')
     }
+    route.drops = request.overflow !== 'block'
     if (route.owner.held) endpoint.holdChannel(this.#runtime.now(), route.channel, true)
     this.#opened(route)
     this.#runtime.schedule()
@@ -179,7 +182,7 @@ export class Router {
     const closed = this.#closing.wait(route.channel, CLOSE_TIMEOUT_MS, signal, 'Closing the channel')
     // What the client wrote before it closed goes first, also what still waits for room in the queue.
     route.afterParked = () => this.#runtime.endpoint.closeChannel(this.#runtime.now(), route.channel, request)
-    if (request.abort) for (const parked of route.parked.splice(0)) this.#unpark(route, parked)
+    if (request.abort) this.#dropParked(route, dropReason['channel-closed'])
     this.#tellParked(route)
     this.#runtime.schedule()
     await closed
@@ -189,8 +192,8 @@ export class Router {
   stats(client: IpcClient, number: number): ChannelStatsResult {
     const stats = this.#runtime.endpoint.channelStats(this.#routeOf(client, number).channel)
     if (stats === undefined) throw new PosternError('unknown_channel', 'There is no such channel.')
-    const { sent, received, delivered, dropped, queued, queuedBytes, rtt } = stats
-    return { sent, received, delivered, dropped, queued, queuedBytes, rttMs: rtt === undefined ? null : rtt / millisecond }
+    const { sent, received, delivered, dropped, queued, queuedBytes, rtt, lanes } = stats
+    return { sent, received, delivered, dropped, queued, queuedBytes, rttMs: rtt === undefined ? null : rtt / millisecond, lanes }
   }
 
   /** Whether the message was taken; see `IpcHandler.onMessage`. */
@@ -198,8 +201,10 @@ export class Router {
     const route = this.#routes.get(message.context as ChannelHandle)
     if (route?.owner.client !== client) return true
     const routed = route.owner
+    const now = this.#runtime.turnTime()
+    const deadline = message.ttlMs === 0 ? never : after(now.mono, message.ttlMs * millisecond)
     if (route.parked.length === 0) {
-      const result = this.#send(route, message.bytes, message.offset, message.length, message.lane, message.tag, message.confirm, message.ttlMs)
+      const result = this.#send(now, route, message.bytes, message.offset, message.length, message.lane, message.tag, message.confirm, deadline)
       if (result !== 'blocked') return true
     }
     if (routed.parkedBytes + message.length > PARKED_MAX && routed.parkedBytes > 0) {
@@ -207,7 +212,7 @@ export class Router {
       return false
     }
     const bytes = new Uint8Array(message.bytes.subarray(message.offset, message.offset + message.length))
-    route.parked.push({ bytes, lane: message.lane, tag: message.tag, confirm: message.confirm, ttlMs: message.ttlMs })
+    route.parked.push({ bytes, lane: message.lane, tag: message.tag, confirm: message.confirm, deadline })
     routed.parkedBytes += bytes.length + MESSAGE_COST
     return true
   }
@@ -252,7 +257,7 @@ export class Router {
   onReleases(batch: ReleaseBatch): void {
     for (let i = 0; i < batch.count; i++) {
       const route = this.#routes.get(batch.channel[i]! as ChannelHandle)
-      if (route === undefined) continue
+      if (route === undefined || route.drops) continue
       route.owed += batch.cost[i]!
       this.#giveCredit(route)
     }
@@ -318,6 +323,7 @@ export class Router {
   #closed(event: Extract<EndpointEvent, { readonly kind: 'channel-closed' }>): void {
     const route = this.#routes.get(event.channel)
     if (route === undefined) return
+    this.#dropParked(route, event.by === 'session' ? dropReason['peer-gone'] : dropReason['channel-closed'])
     const end = endOf(event)
     this.#forget(route, end)
     if (this.#opening.has(event.channel)) {
@@ -333,8 +339,8 @@ export class Router {
     const route = this.#routes.get(channel)
     if (route === undefined) return
     while (route.parked.length > 0) {
-      const { bytes, lane, tag, confirm, ttlMs } = route.parked[0]!
-      if (this.#send(route, bytes, 0, bytes.length, lane, tag, confirm, ttlMs) === 'blocked') break
+      const { bytes, lane, tag, confirm, deadline } = route.parked[0]!
+      if (this.#send(this.#runtime.turnTime(), route, bytes, 0, bytes.length, lane, tag, confirm, deadline) === 'blocked') break
       this.#unpark(route, route.parked.shift()!)
     }
     this.#tellParked(route)
@@ -349,7 +355,7 @@ export class Router {
 
   // ── between ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #send(route: Route, bytes: Uint8Array, offset: number, length: number, lane: number, tag: number, confirm: boolean, ttlMs: number): SendResult {
+  #send(now: Now, route: Route, bytes: Uint8Array, offset: number, length: number, lane: number, tag: number, confirm: boolean, deadline: Instant): SendResult {
     const message = this.#message
     message.bytes = bytes
     message.offset = offset
@@ -357,11 +363,37 @@ export class Router {
     message.lane = lane
     message.tag = tag
     message.confirm = confirm
-    const now = this.#runtime.turnTime()
-    message.deadline = ttlMs === 0 ? never : after(now.mono, ttlMs * millisecond)
+    message.deadline = deadline
     const result = this.#runtime.endpoint.send(now, route.channel, message)
-    if (result === 'too-large') this.#runtime.endpoint.closeChannel(now, route.channel, { abort: true, code: channelCodes.limit, reason: 'message larger than maxMessage' })
+    switch (result) {
+      case 'queued':
+      case 'dropped':
+        if (!route.drops) break
+        route.owed += length + MESSAGE_COST
+        this.#giveCredit(route)
+        break
+      case 'too-large':
+        this.#tellDropped(route, dropReason['too-large-for-path'], tag, confirm)
+        this.#runtime.endpoint.closeChannel(now, route.channel, { abort: true, code: channelCodes.limit, reason: 'message larger than maxMessage' })
+        break
+      case 'closed':
+        this.#tellDropped(route, dropReason['channel-closed'], tag, confirm)
+        break
+      case 'blocked':
+    }
     return result
+  }
+
+  /** A message that the endpoint never took. */
+  #tellDropped(route: Route, reason: number, tag: number, confirm: boolean): void {
+    if (confirm || tag !== 0) route.owner.client.sendNotice(route.number, NOTICE_DROPPED, reason, tag, tag)
+  }
+
+  #dropParked(route: Route, reason: number): void {
+    for (const parked of route.parked.splice(0)) {
+      this.#tellDropped(route, reason, parked.tag, parked.confirm)
+      this.#unpark(route, parked)
+    }
   }
 
   #unpark(route: Route, parked: Parked): void {

@@ -1,5 +1,6 @@
 import { channelSlot } from '../core/base/domain.ts'
 import type { ChannelHandle } from '../core/endpoint/contract.ts'
+import type { Instant } from '../core/base/time.ts'
 import type { ChannelEnd } from '../core/wire/ipc-methods.ts'
 import type { ChannelEvent } from '../core/wire/ipc-topics.ts'
 import type { IpcClient } from '../ipc/handler.ts'
@@ -10,7 +11,7 @@ export interface Parked {
   readonly lane: number
   readonly tag: number
   readonly confirm: boolean
-  readonly ttlMs: number
+  readonly deadline: Instant
 }
 
 /** What can be told of a channel, but for the number that each client has for the peer. */
@@ -33,6 +34,8 @@ export class Route {
   afterParked: (() => void) | undefined
   /** Cost that left the endpoint's queue and was not given back to the client yet. */
   owed = 0
+  /** Its queue drops instead of filling up: credit comes back with each message. */
+  drops = false
 
   constructor(channel: ChannelHandle, owner: RoutedClient, details: RouteDetails) {
     this.channel = channel

@@ -23,7 +23,7 @@ export interface ChannelRow {
   readonly context: number
   readonly mode: IpcMode
   readonly handle: number
-  readonly deadlineMs: number
+  deadlineMs: number
   state: ChannelState
   /** What the client may still write; below zero once, by the message that used it up. */
   sendBalance: number
@@ -46,6 +46,8 @@ export interface ChannelRow {
   gap: boolean
   /** What became of its messages, while it cannot be told. */
   readonly notices: KeptNotice[]
+  /** The last ones that were told: a lost connection may not have carried them. */
+  readonly told: KeptNotice[]
   /** It ended, and the client is told behind the messages that wait. */
   end: ChannelEnd | undefined
 }
@@ -69,7 +71,7 @@ export class ChannelTable {
     const row: ChannelRow = {
       number: this.#next++, context: channel.context, mode: channel.mode, handle, deadlineMs: channel.deadlineMs, state,
       sendBalance: 0, maxMessage: 0, window: channel.credit, deliveryBalance: channel.credit, nextDelivery: 0, held: [],
-      retained: channel.mode.startsWith('reliable') ? new RetainedMessages() : undefined, acceptedTag: 0, repeatedTag: 0, gap: false, notices: [], end: undefined,
+      retained: channel.mode.startsWith('reliable') ? new RetainedMessages() : undefined, acceptedTag: 0, repeatedTag: 0, gap: false, notices: [], told: [], end: undefined,
     }
     this.#rows.set(row.number, row)
     return row

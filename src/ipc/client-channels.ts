@@ -1,7 +1,7 @@
-import { utf8 } from '../core/base/bytes.ts'
+import { readU32, utf8 } from '../core/base/bytes.ts'
 import type { Counters } from '../core/base/counters.ts'
 import {
-  decodeCredit, decodeMessage, encodeMessageHead, LANE_OF_CHANNEL, MESSAGE_CONFIRM, MESSAGE_COST, MESSAGE_GAP, MESSAGE_HEADER_SIZE, MESSAGE_REPEATED, messageFrameSize,
+  decodeCredit, decodeMany, decodeMessage, encodeMessageHead, LANE_OF_CHANNEL, MANY_ENTRY_SIZE, MANY_HEADER_SIZE, MESSAGE_CONFIRM, MESSAGE_COST, MESSAGE_GAP, MESSAGE_HEADER_SIZE, MESSAGE_REPEATED, messageFrameSize,
   MessageHead,
 } from '../core/wire/ipc.ts'
 import type { Instant } from '../core/base/time.ts'
@@ -38,6 +38,8 @@ export interface ClientChannelsOptions {
 
 /** Runs of notices of one channel that are kept while its client is away; more are lost, and counted. */
 const NOTICES_KEPT_MAX = 1024
+/** Runs that are told once more when the client comes back: what the buffers of a socket hold of them, as long as it is read. */
+const NOTICES_TOLD_MAX = 256
 
 class MessageView implements IncomingMessage {
   channel = 0
@@ -68,6 +70,8 @@ export class ClientChannels {
   /** Channels that ended a moment ago: whether the client read so is not known yet. */
   readonly #ended = new EndedChannels()
   #detached = false
+  /** Entries of the frame under way that were taken; the router had no room for the next. */
+  #manyTaken = 0
 
   constructor(client: IpcClient, options: ClientChannelsOptions) {
     this.#client = client
@@ -184,6 +188,7 @@ export class ClientChannels {
   /** The connection is gone, the channels stay. Those whose opening was not finished end: the client never knew, or could not decide. */
   detach(): void {
     this.#detached = true
+    this.#manyTaken = 0
     this.#backlog.clear()
     for (const row of [...this.table.rows()]) {
       if (row.state === 'open' || row.end !== undefined) continue
@@ -204,6 +209,7 @@ export class ClientChannels {
     for (const row of this.table.rows()) {
       this.#restart(row, received.get(row.number))
       row.repeatedTag = row.acceptedTag
+      row.notices.unshift(...row.told.splice(0))
       channels.push({ channel: row.number, acceptedTag: row.acceptedTag, sendCredit: row.sendBalance })
       if ((row.retained?.unsent ?? 0) > 0 || row.end !== undefined || row.notices.length > 0) this.#backlog.add(row)
     }
@@ -245,8 +251,14 @@ export class ClientChannels {
   }
 
   #tellNotices(row: ChannelRow): void {
-    for (const { what, reason, firstTag, lastTag } of row.notices.splice(0)) this.#outbox().frames.appendNotice(row.number, what, reason, firstTag, lastTag)
+    for (const { what, reason, firstTag, lastTag } of row.notices.splice(0)) this.#tellNotice(row, what, reason, firstTag, lastTag)
     this.#queued()
+  }
+
+  #tellNotice(row: ChannelRow, what: number, reason: number, firstTag: number, lastTag: number): void {
+    row.told.push({ what, reason, firstTag, lastTag })
+    if (row.told.length > NOTICES_TOLD_MAX) row.told.shift()
+    this.#outbox().frames.appendNotice(row.number, what, reason, firstTag, lastTag)
   }
 
   #tellEnd(row: ChannelRow, end: ChannelEnd): void {
@@ -268,7 +280,7 @@ export class ClientChannels {
       this.#keepNotice(row, what, reason, firstTag, lastTag)
       return
     }
-    this.#outbox().frames.appendNotice(channel, what, reason, firstTag, lastTag)
+    this.#tellNotice(row, what, reason, firstTag, lastTag)
     this.#queued()
   }
 
@@ -276,10 +288,31 @@ export class ClientChannels {
   receiveMessage(bytes: Uint8Array, offset: number, length: number): FrameOutcome {
     const head = this.#head
     if (!decodeMessage(bytes, offset, length, head)) return 'malformed'
+    return this.#receive(head, bytes, offset + MESSAGE_HEADER_SIZE, length - MESSAGE_HEADER_SIZE)
+  }
+
+  /** One message for many channels: as so many frames in a row. */
+  receiveMany(bytes: Uint8Array, offset: number, length: number): FrameOutcome {
+    const many = decodeMany(bytes, offset, length)
+    if (many === undefined) return 'malformed'
+    const head = this.#head
+    for (let at = offset + MANY_HEADER_SIZE + MANY_ENTRY_SIZE * this.#manyTaken; this.#manyTaken < many.count; this.#manyTaken++, at += MANY_ENTRY_SIZE) {
+      head.channel = readU32(bytes, at)
+      head.flags = many.flags
+      head.lane = many.lane
+      head.first = readU32(bytes, at + 4)
+      head.second = many.ttlMs
+      const outcome = this.#receive(head, bytes, offset + many.start, length - many.start)
+      if (outcome !== 'taken') return outcome
+    }
+    this.#manyTaken = 0
+    return 'taken'
+  }
+
+  #receive(head: MessageHead, bytes: Uint8Array, offset: number, size: number): FrameOutcome {
     const row = this.table.get(head.channel)
     if (row === undefined) return this.#unknown(head.channel)
     if (row.end !== undefined) return 'taken'
-    const size = length - MESSAGE_HEADER_SIZE
     if (row.repeatedTag !== 0 && head.first !== 0 && this.#isRepeated(row, head.first, size)) return 'taken'
     if (row.sendBalance <= 0) return this.#break(row, 'credit', 'ipc_channel_no_credit', 'A message was written without credit.')
     if (size > row.maxMessage) return this.#break(row, 'limit', 'ipc_channel_too_large', `A message was larger than ${row.maxMessage} bytes.`)
@@ -292,7 +325,7 @@ export class ClientChannels {
     message.ttlMs = head.second === 0 ? row.deadlineMs : head.second
     message.confirm = (head.flags & MESSAGE_CONFIRM) !== 0
     message.bytes = bytes
-    message.offset = offset + MESSAGE_HEADER_SIZE
+    message.offset = offset
     message.length = size
     if (!this.#handler.onMessage(this.#client, message)) return 'blocked'
     if (head.first !== 0) row.acceptedTag = head.first

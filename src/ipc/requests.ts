@@ -157,6 +157,7 @@ export class ClientRequests {
     if (row.state !== 'offered') return false
     if (method === 'channel.reject') return true
     row.state = 'accepting'
+    if ('deadlineMs' in request && typeof request.deadlineMs === 'number') row.deadlineMs = request.deadlineMs
     if ('credit' in request && typeof request.credit === 'number') {
       row.window = request.credit
       row.deliveryBalance = request.credit

@@ -3,7 +3,7 @@ import { utf8 } from '../core/base/bytes.ts'
 import { PosternError, type ErrorCode } from '../core/base/errors.ts'
 import { after, never, type Instant } from '../core/base/time.ts'
 import {
-  CLIENT_CHANNELS_MAX, HELLO_BODY_MAX, JSON_BODY_MAX, KIND_CREDIT, KIND_JSON, KIND_MESSAGE, LANE_OF_CHANNEL, MESSAGE_HEADER_SIZE, OPEN_REQUESTS_MAX,
+  CLIENT_CHANNELS_MAX, HELLO_BODY_MAX, JSON_BODY_MAX, KIND_CREDIT, KIND_JSON, KIND_MANY, KIND_MESSAGE, LANE_OF_CHANNEL, MESSAGE_HEADER_SIZE, OPEN_REQUESTS_MAX,
 } from '../core/wire/ipc.ts'
 import { toIpcError } from '../core/wire/ipc-errors.ts'
 import { decodeRequest, encodeError, encodeEvent, encodeResult, type JsonRpcId } from '../core/wire/ipc-json.ts'
@@ -297,7 +297,8 @@ export class IpcSession implements IpcClient {
       return
     }
     const outcome: FrameOutcome = kind === KIND_MESSAGE ? this.#channels.receiveMessage(bytes, offset, length)
-      : kind === KIND_CREDIT ? this.#channels.receiveCredit(bytes, offset, length) : 'malformed'
+      : kind === KIND_CREDIT ? this.#channels.receiveCredit(bytes, offset, length)
+      : kind === KIND_MANY ? this.#channels.receiveMany(bytes, offset, length) : 'malformed'
     if (outcome === 'taken') return
     if (outcome === 'malformed') {
       this.#protocol(`frame of kind ${kind}: wrong length, or a channel that never was`)

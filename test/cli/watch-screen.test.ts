@@ -13,7 +13,9 @@ const peers: readonly PeerInfo[] = [
   { id: id('zzzzzzzz'), handle: 3, state: 'connected', since: NOW - 1000, path: 'tcp [2001:db8::1]:443', rttMs: 120, loss: 0.034, channels: 12 },
 ]
 const rates = { messagesReceived: 600, messagesSent: 0, datagramsReceived: 61, datagramsSent: 20.4, bytesReceived: 11_469, bytesSent: 2048, packetsLost: 0.5 }
-const snapshot: WatchResult = { at: NOW, peerId: id('kwe3db3r'), version: '0.1.0', uptimeMs: 724_000, sessions: 2, rates, peers }
+const idle = { sent: 0, queued: 0, dropped: {} }
+const idleLanes = { critical: idle, high: idle, normal: { ...idle, sent: 9 }, low: idle }
+const snapshot: WatchResult = { at: NOW, peerId: id('kwe3db3r'), version: '0.1.0', uptimeMs: 724_000, sessions: 2, rates, lanes: idleLanes, peers }
 const wide = { columns: 200, rows: 50, colours: false }
 
 describe('the table of watch', () => {
@@ -60,6 +62,11 @@ describe('the table of watch', () => {
     expect(watchLines(evil, wide).join('')).not.toMatch(/[\u001b\n]/)
   })
 
+  it('says in which lanes messages wait or were dropped, where there are any', () => {
+    const lanes = { ...idleLanes, critical: { ...idle, queued: 2 }, low: { sent: 0, queued: 300, dropped: { 'drop-oldest': 7, 'deadline': 1 } } }
+    expect(watchLines({ ...snapshot, lanes }, wide).slice(2, 4)).toEqual(['messages: critical 2 waiting, low 300 waiting 8 dropped', ''])
+  })
+
   it('says what to do when nobody is there, and that rates come later', () => {
     const { rates: _none, ...first } = snapshot
     expect(watchLines({ ...first, peers: [] }, wide).slice(1)).toEqual(['rates from the next look on', '', 'There are no peers yet. Let somebody in: postern invite'])
@@ -68,7 +75,7 @@ describe('the table of watch', () => {
 
 it('rates are of the time between two looks by the daemon\'s own clock; one that started anew has none', () => {
   const status = (uptimeMs: number, received: number): StatusResult => ({
-    peerId: id('x'), version: '1', uptimeMs, sessions: 0, paths: { direct: 0, tcp: 0, relay: 0, turn: 0, ble: 0 }, addresses: [], counters: { messages_received: received },
+    peerId: id('x'), version: '1', uptimeMs, sessions: 0, paths: { direct: 0, tcp: 0, relay: 0, turn: 0, ble: 0 }, addresses: [], lanes: idleLanes, counters: { messages_received: received },
   })
   expect(ratesBetween(status(1000, 10), status(3000, 25))).toMatchObject({ messagesReceived: 7.5, bytesSent: 0 })
   expect(ratesBetween(status(5000, 10), status(1000, 25))).toBeUndefined()

@@ -151,7 +151,7 @@ describe('requests', () => {
   it('fail with the daemon\'s code, sentence and hint', async () => {
     const client = await dial()
     await expect(client.ping('nobody')).rejects.toMatchObject({ name: 'PosternError', code: 'bad_peer_id', hint: expect.stringContaining('52') as string })
-    await expect(client.openChannel(PEER, { app: 'echo', mode: 'latest' })).rejects.toMatchObject({ code: 'params', details: { member: 'mode', later: true } })
+    await expect(client.openChannel(PEER, { app: 'echo', mode: 'newest' as 'latest' })).rejects.toMatchObject({ code: 'params', details: { member: 'mode' } })
   })
 
   it('can be called off', async () => {

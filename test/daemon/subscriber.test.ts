@@ -1,10 +1,11 @@
+import { idleLanes } from '../ipc/support.ts'
 import { describe, expect, it } from 'vitest'
 import type { ChannelHandle } from '../../src/core/endpoint/contract.ts'
 import type { StatusResult } from '../../src/core/wire/ipc-methods.ts'
 import type { ChannelEvent, LogEvent, TopicEvent } from '../../src/core/wire/ipc-topics.ts'
 import { Subscriber, type SubscriberSource } from '../../src/daemon/subscriber.ts'
 
-const status: StatusResult = { peerId: 'p', version: '0', uptimeMs: 1, sessions: 0, paths: { direct: 0, tcp: 0, relay: 0, turn: 0, ble: 0 }, addresses: [], counters: {} }
+const status: StatusResult = { peerId: 'p', version: '0', uptimeMs: 1, sessions: 0, paths: { direct: 0, tcp: 0, relay: 0, turn: 0, ble: 0 }, addresses: [], counters: {}, lanes: idleLanes }
 
 function world(ids: readonly string[]): SubscriberSource {
   return {

@@ -146,7 +146,7 @@ describe('requests', () => {
     ['peer.why', { id: PEER }, 'method'],
     ['peer.ping', {}, 'params'],
     ['peer.ping', { id: 'nobody' }, 'bad_peer_id'],
-    ['channel.open', { peer: PEER, app: 'echo', mode: 'latest' }, 'params'],
+    ['channel.open', { peer: PEER, app: 'echo', mode: 'newest' }, 'params'],
     ['channel.stats', { channel: 7 }, 'unknown_channel'],
     ['channel.accept', { channel: 7 }, 'unknown_channel'],
     ['channel.close', { channel: 0 }, 'unknown_channel'],

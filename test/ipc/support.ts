@@ -4,16 +4,22 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PosternError } from '../../src/core/base/errors.ts'
 import { after, toInstant, type Instant } from '../../src/core/base/time.ts'
-import { FRAME_HEADER_SIZE, KIND_CREDIT, KIND_JSON, KIND_MESSAGE, MessageHead, MESSAGE_COST, MESSAGE_HEADER_SIZE, decodeCredit, decodeMessage, encodeCredit, encodeMessageHead, messageFrameSize, writeFrameHead } from '../../src/core/wire/ipc.ts'
+import {
+  FRAME_HEADER_SIZE, KIND_CREDIT, KIND_JSON, KIND_MESSAGE, KIND_NOTICE, MessageHead, MESSAGE_COST, MESSAGE_HEADER_SIZE, decodeCredit, decodeMessage, decodeNotice, encodeCredit,
+  encodeManyHead, encodeMessageHead, manyFrameSize, messageFrameSize, writeFrameHead, type ManyEntry, type Notice,
+} from '../../src/core/wire/ipc.ts'
 import { IpcFrameReader } from '../../src/core/wire/ipc-reader.ts'
 import { ipcPaths } from '../../src/core/wire/ipc-path.ts'
-import type { ChannelEnd, HelloRequest, IpcLane, IpcMode } from '../../src/core/wire/ipc-methods.ts'
+import type { ChannelEnd, HelloRequest, IpcLane, IpcLaneStats, IpcMode } from '../../src/core/wire/ipc-methods.ts'
 import type { ClientEnd, Grant, IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../../src/ipc/handler.ts'
 import { startIpcServer, type IpcServer, type IpcServerOptions } from '../../src/ipc/server.ts'
 import type { IpcTimers } from '../../src/ipc/timers.ts'
 
 export const PEER: string = `${'a'.repeat(51)}q`
 export const MESSAGE_MAX = 1_048_576
+
+const idle = { sent: 0, queued: 0, dropped: {} }
+export const idleLanes: IpcLaneStats = { critical: idle, high: idle, normal: idle, low: idle }
 
 /** Time that moves only when told; deferred work runs at the end of the real turn. */
 export class FakeTimers implements IpcTimers {
@@ -106,7 +112,7 @@ export class EchoHandler implements IpcHandler {
 
   readonly methods: IpcMethodTable = {
     'status': () => ({
-      peerId: PEER, version: '0.1.0', uptimeMs: 1, sessions: 0, paths: { direct: 0, tcp: 0, relay: 0, turn: 0, ble: 0 }, addresses: [], counters: {},
+      peerId: PEER, version: '0.1.0', uptimeMs: 1, sessions: 0, paths: { direct: 0, tcp: 0, relay: 0, turn: 0, ble: 0 }, addresses: [], counters: {}, lanes: idleLanes,
     }),
     'peers': (client, request, signal) => this.overrides['peers']?.(client, request, signal)
       ?? { peers: [{ id: PEER, handle: client.peerHandle(PEER), state: 'connected', since: 0 }] },
@@ -139,7 +145,7 @@ export class EchoHandler implements IpcHandler {
       client.closeChannel(channel, { code: 'done', reason, by: 'local' })
       return {}
     },
-    'channel.stats': () => ({ sent: 1, received: 2, delivered: 1, dropped: {}, queued: 0, queuedBytes: 0, rttMs: null }),
+    'channel.stats': () => ({ sent: 1, received: 2, delivered: 1, dropped: {}, queued: 0, queuedBytes: 0, rttMs: null, lanes: idleLanes }),
     'invite.create': () => ({ link: 'postern:1/AA', id: '00' }),
     'invite.join': () => ({ peer: PEER }),
     'invite.list': () => ({ invites: [] }),
@@ -275,6 +281,7 @@ export type RawFrame =
   | { readonly kind: 'json'; readonly value: Record<string, unknown> }
   | { readonly kind: 'message'; readonly channel: number; readonly flags: number; readonly lane: number; readonly handle: number; readonly id: number; readonly bytes: Uint8Array }
   | { readonly kind: 'credit'; readonly channel: number; readonly add: number }
+  | { readonly kind: 'notice'; readonly notice: Notice }
 
 /** A client without manners: writes any bytes, and keeps what comes back as frames. */
 export class RawClient {
@@ -362,6 +369,10 @@ export class RawClient {
     return this.frames.filter((frame) => frame.kind === 'message')
   }
 
+  get notices(): Notice[] {
+    return this.frames.filter((frame) => frame.kind === 'notice').map(({ notice }) => notice)
+  }
+
   async gone(): Promise<void> {
     await until(() => this.closed, 'the connection to close')
   }
@@ -385,6 +396,9 @@ export class RawClient {
       } else if (kind === KIND_CREDIT) {
         const credit = decodeCredit(bytes, offset, length)
         if (credit.kind === 'credit') this.frames.push(credit)
+      } else if (kind === KIND_NOTICE) {
+        const notice = decodeNotice(bytes, offset, length)
+        if (notice.kind === 'notice') this.frames.push(notice)
       }
     }
   }
@@ -409,6 +423,14 @@ export function messageFrame(channel: number, bytes: Uint8Array, options: { flag
   const { flags = 0, lane = 255, tag = 0, ttl = 0 } = options
   const whole = new Uint8Array(messageFrameSize(bytes.length))
   whole.set(bytes, encodeMessageHead(whole, 0, bytes.length, channel, flags, lane, tag, ttl))
+  return whole
+}
+
+/** One message for many channels. */
+export function manyFrame(entries: readonly ManyEntry[], bytes: Uint8Array, options: { flags?: number; lane?: number; ttl?: number } = {}): Uint8Array {
+  const { flags = 0, lane = 255, ttl = 0 } = options
+  const whole = new Uint8Array(manyFrameSize(entries.length, bytes.length))
+  whole.set(bytes, encodeManyHead(whole, 0, bytes.length, flags, lane, ttl, entries))
   return whole
 }
 

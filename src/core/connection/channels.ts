@@ -1,7 +1,7 @@
 import { deliveryModes, lanes, type ChannelHandle, type Overflow } from '../base/domain.ts'
 import { after, never, type Now } from '../base/time.ts'
 import { channelCodes, closeCodes, type ChannelCloseFrame, type ChannelOpenFrame } from '../wire/frame.ts'
-import { Channel, type ChannelIdentity } from './channel.ts'
+import { Channel, MODE_LATEST, MODE_UNRELIABLE, type ChannelIdentity } from './channel.ts'
 import { wantControl, wantData } from './control.ts'
 import { consumedPassed, leaveShare, moveShare, settleClosed, settleRest } from './flow-control.ts'
 import type { ConnectionHost } from './host.ts'
@@ -70,7 +70,8 @@ export function onOpenFrame(state: SessionState, now: Now, frame: ChannelOpenFra
     state.fail(closeCodes.limit, 0x20, 'too many channels')
     return
   }
-  const channel = create(state, now, { id: frame.channel, local: false, app: frame.app, mode: frame.mode, lane: frame.lane, weight: frame.weight, meta: frame.meta }, 0, UNDECIDED)
+  const known = frame.mode <= MODE_LATEST
+  const channel = create(state, now, { id: frame.channel, local: false, app: frame.app, mode: known ? frame.mode : MODE_UNRELIABLE, lane: frame.lane, weight: frame.weight, meta: frame.meta }, 0, UNDECIDED)
   if (channel === undefined) {
     state.fail(closeCodes.limit, 0x20, 'no more channels on this node')
     return
@@ -80,6 +81,11 @@ export function onOpenFrame(state: SessionState, now: Now, frame: ChannelOpenFra
   channel.state = 'incoming'
   if (state.channels.size > state.host.config.maxChannels) {
     refuse(state, now, channel, channelCodes.limit, 'too many channels')
+    return
+  }
+  if (!known) {
+    // Of a later version. Its messages are ignored, as of any channel that is closed.
+    refuse(state, now, channel, channelCodes.refused, 'unknown delivery mode')
     return
   }
   channel.deadline = after(now.mono, state.host.config.channelDecisionTime)

@@ -104,7 +104,7 @@ export function readChannelOpen(reader: ByteReader): ChannelOpenFrame | undefine
   const app = fromUtf8(reader.view(reader.u8()))
   const metaLength = reader.varint()
   const meta = metaLength > META_MAX ? undefined : reader.view(metaLength).slice()
-  if (reader.failed || meta === undefined || app === undefined || !isAppName(app) || mode > 3 || lane > 3 || weight === 0) {
+  if (reader.failed || meta === undefined || app === undefined || !isAppName(app) || lane > 3 || weight === 0) {
     reader.failed = true
     return undefined
   }

@@ -66,13 +66,6 @@ export class MemberReader {
     return values[0]
   }
 
-  /** As {@link oneOf}, and a value that the specification knows but this version does not is answered with that fact. */
-  oneOfBuilt<T extends string>(name: string, values: readonly [T, ...T[]], built: readonly T[]): T {
-    const value = this.oneOf(name, values)
-    if (this.failure === undefined && !built.includes(value)) this.later(name, `${name} "${value}"`)
-    return value
-  }
-
   app(name: string): string {
     const value = this.value(name)
     if (typeof value === 'string' && APP_NAME.test(value)) return value

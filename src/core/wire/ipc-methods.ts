@@ -20,6 +20,8 @@ export type IpcScope = string
 
 /** How many peers one answer of `peers` holds at most: 10,000 of them would not fit a JSON frame. */
 export const PEERS_PAGE = 500
+/** The same where their lanes are asked for. */
+export const PEERS_PAGE_WITH_LANES = 100
 
 export interface HelloParams {
   readonly protocol: number
@@ -74,6 +76,14 @@ export interface HelloResult {
   readonly channels: readonly ResumedChannel[]
 }
 
+/** Messages of one lane: handed to a datagram, waiting or not acknowledged, and dropped by reason. */
+export interface IpcLaneCount {
+  readonly sent: number
+  readonly queued: number
+  readonly dropped: Readonly<Record<string, number>>
+}
+export type IpcLaneStats = Readonly<Record<IpcLane, IpcLaneCount>>
+
 export interface StatusResult {
   readonly peerId: string
   readonly version: string
@@ -82,6 +92,8 @@ export interface StatusResult {
   readonly paths: { readonly direct: number; readonly tcp: number; readonly relay: number; readonly turn: number; readonly ble: number }
   readonly addresses: readonly string[]
   readonly counters: Readonly<Record<string, number>>
+  /** Of the whole daemon. */
+  readonly lanes: IpcLaneStats
   readonly nat?: string
   /** What does the work, and why not the addon. */
   readonly native?: { readonly crypto: 'addon' | 'node:crypto'; readonly reason?: string }
@@ -91,6 +103,8 @@ export interface PeersParams {
   readonly state?: IpcPeerState
   /** The `next` of the page before. */
   readonly after?: string
+  /** With the messages of each peer by lane. */
+  readonly lanes?: boolean
 }
 export interface PeerInfo {
   readonly id: string
@@ -107,6 +121,8 @@ export interface PeerInfo {
   readonly mtu?: number
   /** Open channels. */
   readonly channels?: number
+  /** In this session; only where asked for, and lanes that were used. */
+  readonly lanes?: Partial<IpcLaneStats>
   /** Unix milliseconds. */
   readonly since: number
 }
@@ -201,11 +217,16 @@ export interface ChannelParams {
 }
 export interface ChannelAcceptParams extends ChannelParams {
   readonly credit?: number
+  readonly overflow?: IpcOverflow
+  readonly deadlineMs?: number
 }
 export interface ChannelAcceptRequest {
   readonly channel: number
   /** `undefined`: what `listen` said. */
   readonly credit: number | undefined
+  readonly overflow: IpcOverflow
+  /** 0 = none. */
+  readonly deadlineMs: number
 }
 export interface ChannelAcceptResult {
   readonly sendCredit: number
@@ -238,6 +259,7 @@ export interface ChannelStatsResult {
   readonly queued: number
   readonly queuedBytes: number
   readonly rttMs: number | null
+  readonly lanes: IpcLaneStats
 }
 
 export interface InviteCreateParams {
@@ -355,7 +377,7 @@ export type Nothing = Readonly<Record<string, never>>
 export interface IpcMethods {
   'hello': { params: HelloParams; request: HelloRequest; result: HelloResult }
   'status': { params: Nothing; request: Nothing; result: StatusResult }
-  'peers': { params: PeersParams; request: { readonly state: IpcPeerState | undefined; readonly after: string | undefined }; result: PeersResult }
+  'peers': { params: PeersParams; request: { readonly state: IpcPeerState | undefined; readonly after: string | undefined; readonly lanes: boolean }; result: PeersResult }
   'peer.add': { params: PeerAddParams; request: PeerAddRequest; result: Nothing }
   'peer.remove': { params: PeerParams; request: PeerParams; result: Nothing }
   'peer.connect': { params: PeerConnectParams; request: PeerConnectRequest; result: PeerConnectResult }

@@ -1,4 +1,6 @@
-import { encodeCredit, encodeMessageHead, FRAME_HEADER_SIZE, KIND_JSON, messageFrameSize, writeFrameHead, writeNotice } from './ipc.ts'
+import {
+  encodeCredit, encodeManyHead, encodeMessageHead, FRAME_HEADER_SIZE, KIND_JSON, manyFrameSize, messageFrameSize, writeFrameHead, writeNotice, type ManyEntry,
+} from './ipc.ts'
 
 /**
  * Frames are gathered in buffers of this size and written together: one write per frame is 8 to 17 times slower, a 64 KiB
@@ -80,6 +82,14 @@ export class IpcOutbox {
     const batch = this.#room(size)
     const at = encodeMessageHead(batch.bytes, batch.end, length, channel, flags, lane, first, second)
     batch.bytes.set(length === source.length ? source : source.subarray(offset, offset + length), at)
+    this.#appended(batch, size)
+  }
+
+  /** One message for many channels (layout of {@link encodeManyHead}); the app's bytes are copied, once. */
+  appendMany(entries: readonly ManyEntry[], flags: number, lane: number, ttlMs: number, source: Uint8Array): void {
+    const size = manyFrameSize(entries.length, source.length)
+    const batch = this.#room(size)
+    batch.bytes.set(source, encodeManyHead(batch.bytes, batch.end, source.length, flags, lane, ttlMs, entries))
     this.#appended(batch, size)
   }
 

@@ -6,12 +6,8 @@ import type { JsonObject } from './ipc-json.ts'
 import { MemberReader } from './ipc-members.ts'
 import {
   APP_CODE_MAX, APP_CODE_MIN, ipcLanes, ipcLogLevels, ipcModes, ipcOverflows, ipcPeerStates, ipcTopics, LOG_HISTORY, STATUS_INTERVAL_DEFAULT, STATUS_INTERVAL_MAX, STATUS_INTERVAL_MIN,
-  type ChannelOpenRequest, type HelloRequest, type IpcCall, type IpcMethod, type IpcMode, type IpcOverflow, type IpcRequest, type IpcTopic, type ListenFrom, type PeerAddRequest,
+  type ChannelOpenRequest, type HelloRequest, type IpcCall, type IpcMethod, type IpcOverflow, type IpcRequest, type IpcTopic, type ListenFrom, type PeerAddRequest,
 } from './ipc-methods.ts'
-
-/** Served by this version. */
-export const builtModes: readonly IpcMode[] = ['reliable-ordered', 'unreliable']
-export const builtOverflows: readonly IpcOverflow[] = ['block']
 
 const U32_MAX = 0xffff_ffff
 /** A credit above this is refused: it bounds what the daemon may have on its way to one channel of a client. */
@@ -43,7 +39,7 @@ const nothing = {}
 const parsers: { readonly [M in IpcMethod]: Parser<M> } = {
   'hello': parseHello,
   'status': () => nothing,
-  'peers': (m) => ({ state: m.optional('state', (name) => m.oneOf(name, ipcPeerStates)), after: m.optional('after', (name) => m.peerId(name)) }),
+  'peers': (m) => ({ state: m.optional('state', (name) => m.oneOf(name, ipcPeerStates)), after: m.optional('after', (name) => m.peerId(name)), lanes: m.optional('lanes', (name) => m.boolean(name)) ?? false }),
   'peer.add': parsePeerAdd,
   'peer.remove': parsePeer,
   'peer.connect': (m) => {
@@ -55,7 +51,7 @@ const parsers: { readonly [M in IpcMethod]: Parser<M> } = {
   'listen': (m) => ({ app: m.app('app'), from: m.optional('from', () => parseFrom(m)) ?? 'roster', credit: parseCredit(m) ?? DELIVERY_CREDIT_DEFAULT }),
   'unlisten': (m) => ({ app: m.app('app') }),
   'channel.open': parseChannelOpen,
-  'channel.accept': (m) => ({ ...parseChannel(m), credit: parseCredit(m) }),
+  'channel.accept': (m) => ({ ...parseChannel(m), credit: parseCredit(m), ...parseSending(m) }),
   'channel.reject': (m) => ({ ...parseChannel(m), reason: parseReason(m) }),
   'channel.close': (m) => ({ ...parseChannel(m), abort: m.optional('abort', (name) => m.boolean(name)) ?? false, code: parseAppCode(m), reason: parseReason(m) }),
   'channel.stats': parseChannel,
@@ -135,13 +131,20 @@ function parseChannelOpen(m: MemberReader): ChannelOpenRequest {
   return {
     peer: m.peerId('peer'),
     app: m.app('app'),
-    mode: m.oneOfBuilt('mode', ipcModes, builtModes),
+    mode: m.oneOf('mode', ipcModes),
     lane: m.optional('lane', (name) => m.oneOf(name, ipcLanes)) ?? 'normal',
     weight: m.optional('weight', (name) => m.integer(name, 1, 255)) ?? WEIGHT_DEFAULT,
-    overflow: m.optional('overflow', (name) => m.oneOfBuilt(name, ipcOverflows, builtOverflows)) ?? 'block',
-    deadlineMs: m.optional('deadlineMs', (name) => m.integer(name, 1, U32_MAX)) ?? 0,
+    ...parseSending(m),
     meta: m.optional('meta', (name) => m.base64(name, META_BYTES_MAX)) ?? new Uint8Array(0),
     credit: parseCredit(m) ?? DELIVERY_CREDIT_DEFAULT,
+  }
+}
+
+/** What holds for the messages that this side of a channel sends. */
+function parseSending(m: MemberReader): { readonly overflow: IpcOverflow; readonly deadlineMs: number } {
+  return {
+    overflow: m.optional('overflow', (name) => m.oneOf(name, ipcOverflows)) ?? 'block',
+    deadlineMs: m.optional('deadlineMs', (name) => m.integer(name, 1, U32_MAX)) ?? 0,
   }
 }
 

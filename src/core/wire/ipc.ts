@@ -3,7 +3,7 @@
  *
  *     0 len u32 | 4 kind u8 | 5 body                 len = 1 + length of body
  *
- * Kind 0 is JSON-RPC text, 1 a message, 2 credit, 3 a notice. Kinds from 0x80 on are for later versions and skipped.
+ * Kind 0 is JSON-RPC text, 1 a message, 2 credit, 3 a notice, 4 one message for many channels. Kinds from 0x80 on are for later versions and skipped.
  */
 import { readU16, readU32, writeU16, writeU32 } from '../base/bytes.ts'
 import { dropReasons } from '../base/domain.ts'
@@ -16,6 +16,7 @@ export const KIND_JSON = 0
 export const KIND_MESSAGE = 1
 export const KIND_CREDIT = 2
 export const KIND_NOTICE = 3
+export const KIND_MANY = 4
 /** The first kind that a reader who does not know it skips; below it an unknown kind ends the connection. */
 export const KIND_IGNORED_MIN = 0x80
 
@@ -38,6 +39,10 @@ export const LANE_OF_CHANNEL = 255
 export const MESSAGE_HEADER_SIZE = 16
 export const CREDIT_BODY_SIZE = 8
 export const NOTICE_BODY_SIZE = 16
+
+/** Before the entries of one message for many channels, and each of these. */
+export const MANY_HEADER_SIZE = 8
+export const MANY_ENTRY_SIZE = 8
 
 /** Flag of a client's message: tell me by notice what became of it. */
 export const MESSAGE_CONFIRM = 1
@@ -92,6 +97,54 @@ export function encodeMessageHead(
   writeU32(target, at + 13, first)
   writeU32(target, at + 17, second)
   return at + FRAME_HEADER_SIZE + MESSAGE_HEADER_SIZE
+}
+
+/**
+ * One message for many channels, client → daemon:
+ *
+ *     0 count u16 (1 … 256) | 2 flags u8 | 3 lane u8 | 4 ttl u32 ms | 8 count × (channel u32 | tag u32) | bytes
+ */
+export interface ManyHead {
+  readonly count: number
+  readonly flags: number
+  readonly lane: number
+  readonly ttlMs: number
+  /** Where the app's bytes begin, in the body. */
+  readonly start: number
+}
+
+export function decodeMany(bytes: Uint8Array, offset: number, length: number): ManyHead | undefined {
+  if (length < MANY_HEADER_SIZE) return undefined
+  const count = readU16(bytes, offset)
+  const start = MANY_HEADER_SIZE + MANY_ENTRY_SIZE * count
+  if (count === 0 || count > CLIENT_CHANNELS_MAX || length < start) return undefined
+  return { count, flags: bytes[offset + 2]!, lane: bytes[offset + 3]!, ttlMs: readU32(bytes, offset + 4), start }
+}
+
+export interface ManyEntry {
+  readonly channel: number
+  readonly tag: number
+}
+
+/** Size of a whole frame with one message of `length` bytes for `count` channels. */
+export function manyFrameSize(count: number, length: number): number {
+  return FRAME_HEADER_SIZE + MANY_HEADER_SIZE + MANY_ENTRY_SIZE * count + length
+}
+
+/** Writes the frame without the app's bytes, which belong at the offset that is returned. At most {@link CLIENT_CHANNELS_MAX} entries. */
+export function encodeManyHead(target: Uint8Array, at: number, length: number, flags: number, lane: number, ttlMs: number, entries: readonly ManyEntry[]): number {
+  writeFrameHead(target, at, KIND_MANY, manyFrameSize(entries.length, length) - FRAME_HEADER_SIZE)
+  writeU16(target, at + 5, entries.length)
+  target[at + 7] = flags
+  target[at + 8] = lane
+  writeU32(target, at + 9, ttlMs)
+  let p = at + FRAME_HEADER_SIZE + MANY_HEADER_SIZE
+  for (const { channel, tag } of entries) {
+    writeU32(target, p, channel)
+    writeU32(target, p + 4, tag)
+    p += MANY_ENTRY_SIZE
+  }
+  return p
 }
 
 /** `0 len u32 | 4 kind u8`. */

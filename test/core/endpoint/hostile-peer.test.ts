@@ -141,7 +141,6 @@ describe('frames that are not well-formed', () => {
     ['an ACK whose first range begins below 0', ack(2, 3)],
     ['an ACK whose later range begins below 0', ack(5, 1, [[0, 9]])],
     ['an ACK of more ranges than 64', ack(3, 0, new Array(65).fill([0, 0]) as [number, number][])],
-    ['CHANNEL_OPEN of mode 4', open(theirs, { mode: 4 })],
     ['CHANNEL_OPEN in lane 4', open(theirs, { lane: 4 })],
     ['CHANNEL_OPEN of weight 0', open(theirs, { weight: 0 })],
     ['CHANNEL_OPEN without an app', open(theirs, { app: '' })],
@@ -268,6 +267,15 @@ describe('channels', () => {
     }
     expect([scene.closed, scene.lone.endpoint.arena.used]).toEqual([undefined, scene.baseline])
     expect(scene.lone.act((endpoint) => endpoint.peerStats(endpoint.findPeer(scene.peer.id)!)!.channels)).toBeLessThan(16)
+  })
+
+  it('modes of a later version are refused, what comes on them is ignored, the session goes on', () => {
+    const scene = new Scene()
+    scene.send(open(theirs, { mode: 4 }), open(theirs + 2, { mode: 255 }))
+    expect(scene.frames.filter(({ type }) => type === 0x22).map(({ fields }) => fields[2])).toEqual([2, 2])
+    scene.send(message(theirs, 0, [1, 2, 3]))
+    scene.expectClean(undefined)
+    expect(scene.lone.endpoint.counters()['channels_refused']).toBe(2)
   })
 
   it('frames for a closed channel are ignored', () => {

@@ -42,7 +42,7 @@ describe('parameters', () => {
 
   it('may have members of later versions, and null for none', () => {
     expect(request('status', { fresh: true })).toEqual({})
-    expect(request('peers', { state: null, after: null, colour: 'red' })).toEqual({ state: undefined, after: undefined })
+    expect(request('peers', { state: null, after: null, colour: 'red' })).toEqual({ state: undefined, after: undefined, lanes: false })
   })
 
   it.each<[IpcMethod, Record<string, unknown>, string]>([
@@ -72,6 +72,12 @@ describe('parameters', () => {
     ['channel.close', { channel: 1, code: 5 }, 'code'],
     ['channel.close', { channel: 1, abort: 'yes' }, 'abort'],
     ['channel.reject', { channel: 1, reason: 'ü'.repeat(128) }, 'reason'],
+    ['channel.open', { peer: PEER, app: 'a', mode: 'newest' }, 'mode'],
+    ['channel.open', { peer: PEER, app: 'a', mode: 'latest', overflow: 'drop' }, 'overflow'],
+    ['channel.open', { peer: PEER, app: 'a', mode: 'latest', deadlineMs: 0 }, 'deadlineMs'],
+    ['channel.accept', { channel: 1, overflow: 'drop-all' }, 'overflow'],
+    ['channel.accept', { channel: 1, deadlineMs: 1.5 }, 'deadlineMs'],
+    ['peers', { lanes: 'all' }, 'lanes'],
     ['invite.create', { uses: 0 }, 'uses'],
     ['invite.join', {}, 'link'],
     ['invite.revoke', { id: 5 }, 'id'],
@@ -80,9 +86,6 @@ describe('parameters', () => {
   })
 
   it.each<[IpcMethod, Record<string, unknown>, string]>([
-    ['channel.open', { peer: PEER, app: 'a', mode: 'reliable-unordered' }, 'mode'],
-    ['channel.open', { peer: PEER, app: 'a', mode: 'latest' }, 'mode'],
-    ['channel.open', { peer: PEER, app: 'a', mode: 'unreliable', overflow: 'drop-oldest' }, 'overflow'],
     ['peer.connect', { id: PEER, policy: 'direct-only' }, 'policy'],
     ['peer.add', { id: PEER, apps: ['dice'] }, 'apps'],
     ['peer.add', { id: PEER, relays: [PEER] }, 'relays'],

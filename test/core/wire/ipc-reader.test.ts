@@ -42,6 +42,7 @@ const frames: fc.Arbitrary<Frame[]> = fc.array(fc.oneof(
   fc.record({ kind: fc.constant(1), body: fc.uint8Array({ maxLength: 1016 }) }),
   fc.record({ kind: fc.constant(2), body: fc.uint8Array({ maxLength: 8 }) }),
   fc.record({ kind: fc.constant(3), body: fc.uint8Array({ maxLength: 16 }) }),
+  fc.record({ kind: fc.constant(4), body: fc.uint8Array({ maxLength: 3056 }) }),
   fc.record({ kind: fc.integer({ min: 0x80, max: 255 }), body: fc.uint8Array({ maxLength: 1016 }) }),
 ), { maxLength: 12 })
 
@@ -100,7 +101,8 @@ describe('frames out of a byte stream', () => {
     expect([judge(2, 9), judge(2, 10)]).toEqual(['more', 'malformed'])
     expect([judge(3, 17), judge(3, 18)]).toEqual(['more', 'malformed'])
     expect([judge(0x80, 1017), judge(0x80, 1018)]).toEqual(['more', 'malformed'])
-    expect([judge(4, 1), judge(0x7f, 5), judge(0, 0), judge(1, 0xffff_ffff)]).toEqual(['malformed', 'malformed', 'malformed', 'malformed'])
+    expect([judge(4, 1 + 1000 + 8 + 8 * 256), judge(4, 2 + 1000 + 8 + 8 * 256)]).toEqual(['more', 'malformed'])
+    expect([judge(5, 1), judge(0x7f, 5), judge(0, 0), judge(1, 0xffff_ffff)]).toEqual(['malformed', 'malformed', 'malformed', 'malformed'])
   })
 
   it('hold no more memory than came', () => {
