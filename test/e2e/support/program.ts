@@ -24,6 +24,8 @@ export interface RunOptions {
   /** What to start it with, before the program itself: `['ip', 'netns', 'exec', 'x']`. */
   readonly prefix?: readonly string[]
   readonly timeoutMs?: number
+  /** Its standard input stays open, for who writes to it later. */
+  readonly talks?: true
 }
 
 export interface Outcome {
@@ -48,7 +50,8 @@ export class Program implements AsyncDisposable {
     this.child = spawn(first!, rest, {
       cwd: options.cwd, env: cleanEnvironment(options.env), stdio: ['pipe', 'pipe', 'pipe', ...(options.ipc === true ? ['ipc' as const] : [])],
     })
-    this.child.stdin?.on('error', () => undefined).end(options.input ?? '')
+    this.child.stdin?.on('error', () => undefined)
+    if (options.talks !== true) this.child.stdin?.end(options.input ?? '')
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.out += text
       this.#wake()
