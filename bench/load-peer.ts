@@ -86,7 +86,7 @@ export class LoadPeer implements PumpHost {
     const now = host.clock.now()
     this.endpoint = new Endpoint({
       provider: host.provider, seed, arena: this.#arena, config: host.config, invites: [], resetKey: host.provider.random(new Uint8Array(32)), now,
-      peers: [{ id: daemonId, name: undefined, addresses: [socket.remote], addedAt: toWallTime(now.wall), connectedAt: undefined, hadSession: false, greatest: undefined, lastSent: undefined, invite: undefined }],
+      peers: [{ id: daemonId, name: undefined, addresses: [socket.remote], addedAt: toWallTime(now.wall), connectedAt: undefined, hadSession: false, greatest: undefined, lastSent: undefined, policy: undefined, invite: undefined }],
     })
     this.#slab = this.#arena.allocate(SLAB)
     this.#pump = new Pump(this.endpoint, this, SLAB)

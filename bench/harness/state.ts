@@ -16,7 +16,7 @@ export async function writeRoster(instance: string, ids: readonly Uint8Array[]):
       kind: 'put', key: `${storeKeys.peers}${encodePeerId(id)}`,
       value: encodeRecord({
         kind: 'peer',
-        record: { id, name: undefined, addresses: [], addedAt, connectedAt: undefined, hadSession: false, greatest: undefined, lastSent: undefined, invite: undefined },
+        record: { id, name: undefined, addresses: [], addedAt, connectedAt: undefined, hadSession: false, greatest: undefined, lastSent: undefined, policy: undefined, invite: undefined },
       }),
     })))
   }

@@ -2,6 +2,7 @@
 import { ipcModes, type IpcMode } from '../core/wire/ipc-methods.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { parseAddress } from '../core/base/address.ts'
+import { ipcPathKinds, type IpcPathKind } from '../core/wire/ipc-methods.ts'
 
 const SECONDS_MAX = 366 * 86_400
 const COUNT_MAX = 1_000_000_000
@@ -46,6 +47,13 @@ export function parsePeerName(text: string, option: string): string {
 export function parsePeerAddress(text: string, option: string): string {
   if (parseAddress(text) === undefined) throw wrong(`"${text}" is not an address for ${option}.`, 'An IP address and a port: 192.0.2.1:7000 or [2001:db8::1]:7000')
   return text
+}
+
+/** A kind of path, as policies name it. */
+export function parsePathKind(text: string, option: string): IpcPathKind {
+  const kind = ipcPathKinds.find((known) => known === text)
+  if (kind === undefined) throw wrong(`"${text}" is not a kind of path for ${option}.`, `One of: ${ipcPathKinds.join(', ')}`)
+  return kind
 }
 
 export function parseAppName(text: string, option: string): string {

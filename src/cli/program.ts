@@ -8,6 +8,7 @@ import { createKey, listKeys, revokeKey, type KeyOptions } from './keys-commands
 import type { Globals, Output } from './output.ts'
 import { addPeer, peers, removePeer, renamePeer, type AddOptions } from './peers-commands.ts'
 import { ping, type PingOptions } from './ping.ts'
+import { policy, type PolicyOptions } from './policy-command.ts'
 import { listen, send, type SendCommandOptions } from './text-commands.ts'
 import { log, type LogOptions } from './log.ts'
 import { watch, type WatchOptions } from './watch.ts'
@@ -75,6 +76,12 @@ function addPeerCommands(program: Command, run: Run): void {
     .action((peer: string) => run((globals, output) => removePeer(globals, peer, output)))
   roster.command('rename').description('give a node another name').argument('<peer>', PEER).argument('<name>')
     .action((peer: string, name: string) => run((globals, output) => renamePeer(globals, peer, name, output)))
+  roster.command('policy').description('which kinds of path may lead to a peer: show it, or set it').argument('<peer>', PEER)
+    .option('--prefer <kind>', 'udp or tcp, before all others')
+    .option('--only <kind>', 'udp or tcp, and nothing else')
+    .option('--never <kind...>', 'not by udp, or not by tcp')
+    .option('--default', 'as the configuration says')
+    .action((peer: string, options: PolicyOptions) => run((globals, output) => policy(globals, peer, options, output)))
   program.command('ping').description('time round trips to a peer').argument('<peer>', PEER)
     .option('-c, --count <number>', 'how many; 0 goes on until Ctrl-C', '5')
     .option('-i, --interval <duration>', 'from one to the next: 1, 0.2, 200ms', '1')

@@ -4,8 +4,8 @@
  */
 import { z } from 'zod'
 import { errorCodes } from '../core/base/errors.ts'
-import { ipcLanes, ipcLogLevels, ipcModes, ipcPeerStates, type IpcLaneCount, type IpcLaneStats } from '../core/wire/ipc-methods.ts'
-import type { ApiKeyInfo, InviteCreateResult, InviteInfo, KeysCreateResult, LogEvent, PeerInfo, StatusResult } from '../client/client.ts'
+import { type IpcLaneCount, ipcLanes, type IpcLaneStats, ipcLogLevels, ipcModes, ipcPathKinds, ipcPeerStates } from '../core/wire/ipc-methods.ts'
+import type { ApiKeyInfo, InviteCreateResult, InviteInfo, IpcPathPolicy, KeysCreateResult, LogEvent, PeerInfo, StatusResult } from '../client/client.ts'
 import type { CommandResults, ConfigKey, ConfigProblem, ErrorResult, PingResult, PingSummary, ResultName, UpResult, WatchRates, WatchResult } from './results.ts'
 
 type Optional<T> = { readonly [K in keyof T]-?: Partial<Pick<T, K>> extends Pick<T, K> ? K : never }[keyof T]
@@ -87,6 +87,13 @@ const watch = object<WatchResult>({
   peers: z.array(peer).describe('The connected first, then by name'),
 })
 
+const pathKind = z.enum(ipcPathKinds)
+const policyParts = object<IpcPathPolicy>({
+  prefer: pathKind.optional().describe('This kind before all others'), only: pathKind.optional().describe('No other kind'), never: z.array(pathKind).describe('None of these'),
+})
+const policyFrom = z.enum(['peer', 'config', 'default']).describe('Set for this peer, by [path] of the configuration, or by nobody')
+const policy = object<CommandResults['peers-policy']>({ peer: peerId, policy: policyParts, from: policyFrom })
+
 const configKey = object<ConfigKey>({
   key: z.string().describe('section.key'), value: z.unknown().describe('As it is written in TOML, or would be'),
   from: z.enum(['default', 'file', 'option']), line: count.optional().describe('Line of the file, from 1'), option: z.string().optional().describe('The option that set it'),
@@ -102,7 +109,7 @@ const file = z.string().nullable().describe('The file that was read; null when t
 export const resultTitles: Readonly<Record<ResultName, string>> = {
   'up': 'postern up', 'down': 'postern down', 'status': 'postern status', 'id': 'postern id',
   'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join',
-  'peers': 'postern peers', 'peers-add': 'postern peers add', 'peers-remove': 'postern peers remove', 'peers-rename': 'postern peers rename',
+  'peers': 'postern peers', 'peers-add': 'postern peers add', 'peers-remove': 'postern peers remove', 'peers-rename': 'postern peers rename', 'peers-policy': 'postern peers policy',
   'ping': 'postern ping, each line', 'watch': 'postern watch, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'log': 'postern log, each line', 'keys-create': 'postern keys create', 'keys-list': 'postern keys list', 'keys-revoke': 'postern keys revoke',
   'config-check': 'postern config check', 'config-show': 'postern config show', 'error': 'any command that fails',
 }
@@ -120,6 +127,7 @@ export const resultSchemas: { readonly [Name in ResultName]: z.ZodType<CommandRe
   'peers-add': object<CommandResults['peers-add']>({ added: peerId, name: z.string().optional() }),
   'peers-remove': object<CommandResults['peers-remove']>({ removed: peerId }),
   'peers-rename': object<CommandResults['peers-rename']>({ renamed: peerId, name: z.string() }),
+  'peers-policy': policy,
   'ping': ping,
   'watch': watch,
   'send': object<CommandResults['send']>({ peer: peerId, app: z.string(), bytes: count, mode: z.enum(ipcModes), outcome: z.literal('delivered').describe('The peer\'s daemon has it') }),

@@ -7,8 +7,8 @@ import { DELIVERY_CREDIT_DEFAULT } from '../core/wire/ipc.ts'
 import { toBase64 } from '../core/wire/ipc-base64.ts'
 import type { JsonObject } from '../core/wire/ipc-json.ts'
 import type {
-  HelloParams, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMethod, IpcMode, IpcOverflow, IpcParams, IpcPeerState,
-  PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult,
+  HelloParams, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMethod, IpcMode, IpcOverflow, IpcParams, IpcPathPolicy, IpcPeerState,
+  PeerConnectResult, PeerInfo, PeerPingResult, PeerPolicyResult, ShutdownResult, StatusResult,
 } from '../core/wire/ipc-methods.ts'
 import { makeApiKeys, type ApiKeys } from './api-keys.ts'
 import { ClientChannel, type Channel } from './channel.ts'
@@ -22,7 +22,7 @@ import { readChannelOpen, readObjects, readTexts } from './results.ts'
 import { systemTimers, type ClientTimers } from './timers.ts'
 
 export { PosternError, type ErrorCode } from '../core/base/errors.ts'
-export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcLaneStats, IpcLogLevel, IpcMode, IpcOverflow, IpcPeerState, IpcTopic, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
+export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcLaneStats, IpcLogLevel, IpcMode, IpcOverflow, IpcPathKind, IpcPathPolicy, IpcPeerState, IpcTopic, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, PeerPolicyResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
 export type { ApiKeys } from './api-keys.ts'
 export type { Channel, ChannelOutcome, CloseOptions } from './channel.ts'
 export type { MessageOptions, SendOptions, SendResult } from './channel-sender.ts'
@@ -175,6 +175,18 @@ export class Client implements AsyncDisposable {
 
   async removePeer(id: string, options: WaitOptions = {}): Promise<void> {
     await this.#call('peer.remove', { id }, options, ignore)
+  }
+
+  /** Which kinds of path may lead to this peer, and whose word that is. */
+  peerPolicy(id: string, options: WaitOptions = {}): Promise<PeerPolicyResult> {
+    return this.#call('peer.policy', { id }, options, (result) => result as unknown as PeerPolicyResult)
+  }
+
+  /** Sets it, at once and for good; `policy` is all of it. `'default'`: as the configuration says. Fails with `params` where it contradicts itself, with `policy` where no way would be left. */
+  setPeerPolicy(id: string, policy: Partial<IpcPathPolicy> | 'default', options: WaitOptions = {}): Promise<PeerPolicyResult> {
+    // An empty policy is one too: nothing is preferred or forbidden, whatever the configuration says.
+    const params = policy === 'default' ? { id, default: true } : { id, never: [], ...policy }
+    return this.#call('peer.policy', params, options, (result) => result as unknown as PeerPolicyResult)
   }
 
   /** Resolves when the peer is connected; fails with `unreachable` or `timeout` (10 s unless `timeoutMs` says otherwise). */

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { HostPort } from '../core/base/address.ts'
 import { millisecond, second, type Duration } from '../core/base/time.ts'
 import { congestionNames, type CongestionName } from '../core/flow/controllers.ts'
-import { builtPathKinds, type PathKind, type PathPolicy } from '../core/path/path-policy.ts'
+import { builtPathKinds, faultOf, type PathKind, type PathPolicy } from '../core/path/path-policy.ts'
 import { advertised, duration, formatDuration, formatSize, ipLiteral, list, matching, oneOf, path, share, size, wholeNumber, yesNo, type Parser } from './config-values.ts'
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error'] as const
@@ -132,9 +132,8 @@ const pathPolicy = z.strictObject({
   only: key(noPathKind, ''),
   never: key(list(pathKind, { min: 0, max: builtPathKinds.length, of: 'kinds of path' }), []),
 }).superRefine((raw, context) => {
-  const refuse = (name: 'prefer' | 'only' | 'never', against: string, message: string): void => context.addIssue({ code: 'custom', path: [name], params: { against }, message })
-  if (raw.only !== undefined && raw.never.includes(raw.only)) refuse('only', 'never', `must not be a kind that never lists, but is "${raw.only}"`)
-  if (raw.never.length === builtPathKinds.length) refuse('never', 'never', 'must leave at least one kind of path')
+  const fault = faultOf(raw)
+  if (fault !== undefined) context.addIssue({ code: 'custom', path: [fault.member], params: { against: fault.against }, message: fault.message })
 })
 
 const store = z.strictObject({

@@ -415,6 +415,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       'peers': (client, request) => peers.list(client, request),
       'peer.add': (_client, request) => peers.add(request),
       'peer.remove': (_client, request) => peers.remove(request.id),
+      'peer.policy': (_client, request) => peers.paths.policy(request),
       'peer.connect': (client, request, signal) => peers.connect(client, request, signal),
       'peer.disconnect': (_client, request) => peers.disconnect(request.id),
       'peer.ping': (_client, request, signal) => peers.ping(request.id, signal),

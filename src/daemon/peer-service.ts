@@ -17,6 +17,7 @@ import type { CryptoProvider } from '../core/crypto/provider.ts'
 import type { IpcClient } from '../ipc/handler.ts'
 import { idBytes } from './router.ts'
 import type { NodeRuntime } from './node-runtime.ts'
+import { PeerPaths, policyError, unknownPeer } from './peer-paths.ts'
 import { Waiters } from './waiters.ts'
 
 const PING_TIMEOUT_MS = 10_000
@@ -41,10 +42,13 @@ export class PeerService {
   readonly #options: PeerServiceOptions
   readonly #changes = new Waiters<PeerHandle, PeerEvent>()
   readonly #pongs = new Waiters<number, number | undefined>()
+  /** The ways to peers: which may be taken, and why which is. */
+  readonly paths: PeerPaths
 
   constructor(runtime: NodeRuntime, options: PeerServiceOptions) {
     this.#runtime = runtime
     this.#options = options
+    this.paths = new PeerPaths(runtime, () => this.#durable())
   }
 
   onEvent(event: Extract<EndpointEvent, { readonly kind: 'peer' | 'pong' }>): void {
@@ -99,14 +103,15 @@ export class PeerService {
       const changed = this.#changes.wait(peer, Math.max(1, deadline - performance.now()), signal, `Connecting to ${id}`)
       this.#runtime.schedule()
       const event = await changed.catch((error: unknown) => {
-        throw error instanceof PosternError && error.code === 'timeout' ? this.#unreached(id, timeoutMs) : error
+        throw error instanceof PosternError && error.code === 'timeout' ? this.#unreached(peer, id, timeoutMs) : error
       })
       if (event.state === 'offline' || (event.state === 'unreachable' && event.reason !== undefined)) throw connectError(id, event.state, event.reason)
     }
     return peer
   }
 
-  #unreached(id: string, timeoutMs: number): PosternError {
+  #unreached(peer: PeerHandle, id: string, timeoutMs: number): PosternError {
+    if (this.paths.leftByPolicy(peer)) return policyError(id)
     return new PosternError('unreachable', `${id} did not answer within ${timeoutMs / 1000} s.`, {
       hint: 'Is posternd running there, and do its addresses still hold? The daemon goes on trying; look at: postern peers',
     })
@@ -195,10 +200,6 @@ export class PeerService {
   }
 }
 
-function unknownPeer(id: string): PosternError {
-  return new PosternError('unknown_peer', `There is no peer ${id}.`, { hint: 'List them: postern peers' })
-}
-
 function connectError(id: string, state: PeerState, reason: string | undefined): PosternError {
   switch (reason) {
     case 'not_admitted':
@@ -207,6 +208,8 @@ function connectError(id: string, state: PeerState, reason: string | undefined):
       return new PosternError('refused', `${id} refuses sessions with this node.`, { hint: 'Ask there for a new invite: postern invite' })
     case 'no_address':
       return new PosternError('unreachable', `No address of ${id} is known.`, { hint: 'Join by an invite of that node, or add an address to it.' })
+    case 'policy':
+      return policyError(id)
     case 'downgrade':
     case 'suite':
       return new PosternError('downgrade', `${id} speaks no common cipher suite.`, { hint: 'Bring both nodes to the same version.' })

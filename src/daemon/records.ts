@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { formatAddress, parseAddress } from '../core/base/address.ts'
 import { fromHex, fromUtf8, toHex, utf8 } from '../core/base/bytes.ts'
+import { linkKinds } from '../core/base/domain.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { toWallTime } from '../core/base/time.ts'
 import type { InviteRecord, PeerRecord, PersistValue } from '../core/endpoint/contract.ts'
@@ -31,9 +32,13 @@ const address: z.ZodType<Uint8Array> = z.string().transform((text, context): Uin
   return z.NEVER
 })
 
+// Also kinds that this version has not: who forbade a kind of path in a later one has not allowed it by going back.
+const pathKind = z.enum(linkKinds)
+
 const peerSchema = z.object({
   v: z.literal(RECORD_VERSION), id, name: z.string().optional(), addresses: z.array(address).max(16), addedAt: z.number(), connectedAt: z.number().optional(),
   hadSession: z.boolean(), greatest: hexBytes(12).optional(), lastSent: hexBytes(12).optional(),
+  policy: z.object({ prefer: pathKind.optional(), only: pathKind.optional(), never: z.array(pathKind).max(linkKinds.length) }).optional(),
   invite: z.object({ token: hexBytes(16), expires: z.number() }).optional(),
 })
 
@@ -70,11 +75,11 @@ export function encodeRecord(value: PersistValue): Uint8Array {
 }
 
 function peerJson(record: PeerRecord): object {
-  const { name, greatest, lastSent, invite } = record
+  const { name, greatest, lastSent, policy, invite } = record
   return {
     v: RECORD_VERSION, id: encodePeerId(record.id), name, addresses: record.addresses.map((bytes) => formatAddress(bytes)), addedAt: record.addedAt,
     connectedAt: record.connectedAt, hadSession: record.hadSession, greatest: greatest === undefined ? undefined : toHex(greatest),
-    lastSent: lastSent === undefined ? undefined : toHex(lastSent), invite: invite === undefined ? undefined : { token: toHex(invite.token), expires: invite.expires },
+    lastSent: lastSent === undefined ? undefined : toHex(lastSent), policy, invite: invite === undefined ? undefined : { token: toHex(invite.token), expires: invite.expires },
   }
 }
 
@@ -88,6 +93,7 @@ export function decodePeer(key: string, bytes: Uint8Array): PeerRecord {
   return {
     id: parsed.id, name: parsed.name, addresses: parsed.addresses, addedAt: toWallTime(parsed.addedAt), hadSession: parsed.hadSession,
     connectedAt: parsed.connectedAt === undefined ? undefined : toWallTime(parsed.connectedAt), greatest: parsed.greatest, lastSent: parsed.lastSent,
+    policy: parsed.policy === undefined ? undefined : { prefer: parsed.policy.prefer, only: parsed.policy.only, never: parsed.policy.never },
     invite: parsed.invite === undefined ? undefined : { token: parsed.invite.token, expires: toWallTime(parsed.invite.expires) },
   }
 }

@@ -220,7 +220,7 @@ const validDocument = fc.record({
   }, { requiredKeys: [] }),
   transport: fc.record({ congestion: fc.constantFrom('model', 'cubic') }, { requiredKeys: [] }),
   tcp: fc.record({ enabled: fc.boolean(), listen: fc.boolean(), port: fc.integer({ min: 0, max: 65_535 }), after: durations(0, 60) }, { requiredKeys: [] }),
-  path: fc.constantFrom({}, { prefer: 'tcp' }, { prefer: '' }, { only: 'udp', never: ['tcp'] }, { never: ['udp'] }, { prefer: 'udp', only: 'tcp', never: [] }),
+  path: fc.constantFrom({}, { prefer: 'tcp' }, { prefer: '' }, { only: 'udp', never: ['tcp'] }, { never: ['udp'] }, { prefer: 'tcp', only: 'tcp', never: [] }),
   store: fc.record({ key: fc.constantFrom('file', 'passphrase'), passphrase_file: fc.constantFrom('', '/run/secret', 'beside') }, { requiredKeys: [] }),
   ipc: fc.record({ socket: fc.constantFrom('', '/tmp/x.sock'), uid_scopes: fc.subarray(['status', 'admin', 'app:*', 'app:dice']), linger: durations(0, 600) }, { requiredKeys: [] }),
   access: fc.record({ strangers: fc.boolean(), apps: fc.subarray(['*', 'dice', 'chess']) }, { requiredKeys: [] }),

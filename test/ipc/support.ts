@@ -118,6 +118,7 @@ export class EchoHandler implements IpcHandler {
       ?? { peers: [{ id: PEER, handle: client.peerHandle(PEER), state: 'connected', since: 0 }] },
     'peer.add': () => ({}),
     'peer.remove': () => ({}),
+    'peer.policy': () => ({ policy: { never: [] }, from: 'default' }),
     'peer.connect': (client, request, signal) => this.overrides['peer.connect']?.(client, request, signal) ?? { handle: client.peerHandle(request.id), state: 'connected' },
     'peer.disconnect': () => ({}),
     'peer.ping': (client, request, signal) => this.overrides['peer.ping']?.(client, request, signal) ?? { rttMs: [1], path: 'udp 192.0.2.1:7000' },

@@ -169,5 +169,5 @@ export class LoneEndpoint {
 
 /** A roster entry as the store would give it. */
 export function peerRecord(id: Uint8Array, change: Partial<PeerRecord> = {}): PeerRecord {
-  return { id, name: undefined, addresses: [], addedAt: toWallTime(0), connectedAt: undefined, hadSession: false, greatest: undefined, lastSent: undefined, invite: undefined, ...change }
+  return { id, name: undefined, addresses: [], addedAt: toWallTime(0), connectedAt: undefined, hadSession: false, greatest: undefined, lastSent: undefined, policy: undefined, invite: undefined, ...change }
 }

@@ -17,7 +17,8 @@ export function channelSlot(channel: ChannelHandle): number {
   return channel & ((1 << CHANNEL_SLOT_BITS) - 1)
 }
 
-export type LinkKind = 'udp' | 'tcp' | 'ble' | 'relay' | 'turn'
+export const linkKinds = ['udp', 'tcp', 'ble', 'relay', 'turn'] as const
+export type LinkKind = (typeof linkKinds)[number]
 /** Links that deliver whole and in order what they take, while they live; each is one connection with one remote address. */
 export function isReliable(kind: LinkKind | undefined): boolean {
   return kind === 'tcp' || kind === 'ble'

@@ -24,7 +24,8 @@ import { READ_ACK_NOW, READ_APP, READ_CLOSED, READ_ELICITING, READ_INCOMPLETE, R
 import { wantsToSend, writeBurst, writeCloseDatagram } from './packet-writer.ts'
 import { addPath, dropLink, findPath, nextPathTimeout, onPathTimer, onPathUsed } from './paths.ts'
 import { onProbeTimer, scheduleProbing } from './probing.ts'
-import { applyPolicy, lostPaths, onRefused, useSource, type HandshakeSource } from './reach.ts'
+import { applyPolicy, insist, isLeft, lostPaths, onRefused, useSource, type HandshakeSource } from './reach.ts'
+import type { SessionPath } from './session-path.ts'
 import { sendMessage, type OutgoingMessage } from './send.ts'
 import { PINGS_MAX, QUIET_TIME, type SessionState } from './state.ts'
 import { timer } from './timers.ts'
@@ -108,12 +109,8 @@ export class Connection implements ReadyMember {
       return
     }
     if (keys === state.next) confirmNext(state, now, keys)
-    const path = findPath(state, link, address, addressOffset) ?? addPath(state, now, link, address, addressOffset)
-    if (path === undefined) {
-      const facts = state.host.link(link)
-      state.host.counters.add(facts === undefined ? 'drop_link_unknown' : allows(state.policy, facts.kind) ? 'drop_path_limit' : 'drop_path_policy')
-      return
-    }
+    const path = findPath(state, link, address, addressOffset) ?? this.#newPath(now, link, address, addressOffset)
+    if (path === undefined) return
     if (!path.validation.validated) path.validation.bytesReceived += end - offset + TRANSPORT_OVERHEAD
     state.lastReceivedAt = now.mono
     const bits = readFrames(state, now, keys, path, state.host.arena.bytes, offset, end)
@@ -128,6 +125,19 @@ export class Connection implements ReadyMember {
     if ((bits & READ_INCOMPLETE) !== 0) state.host.noteNoRoom(now)
     else this.#noteReceived(now, keys, number, newest, bits)
     if (path !== state.active) onPathUsed(state, now, path, newest && (bits & READ_USES_PATH) !== 0)
+  }
+
+  #newPath(now: Now, link: LinkId, address: Uint8Array, offset: number): SessionPath | undefined {
+    const state = this.state
+    const path = addPath(state, now, link, address, offset)
+    // Until the peer has answered on it, a connection counts among the strangers' and is closed after 10 s.
+    if (path?.reliable === true) path.validation.begin()
+    if (path !== undefined) return path
+    const facts = state.host.link(link)
+    const forbidden = facts !== undefined && !allows(state.policy, facts.kind)
+    state.host.counters.add(facts === undefined ? 'drop_link_unknown' : forbidden ? 'drop_path_policy' : 'drop_path_limit')
+    if (forbidden) insist(state, now)
+    return undefined
   }
 
   #noteReceived(now: Now, keys: Keys, number: number, newest: boolean, bits: number): void {
@@ -175,6 +185,7 @@ export class Connection implements ReadyMember {
     timers.take(timer.pace, now.mono)
     if (timers.take(timer.keepAlive, now.mono)) onKeepAlive(state, now)
     if (timers.take(timer.path, now.mono)) onPathTimer(state, now)
+    if (isLeft(state, now.mono)) lostPaths(state, now, 'policy')
     if (timers.take(timer.liveness, now.mono) && checkLiveness(state, now) === 'gone') lostPaths(this.state, now)
     if (timers.take(timer.reassembly, now.mono)) this.#onReassemblyTimer(now.mono)
     if (timers.take(timer.channel, now.mono)) onChannelTimer(state, now)

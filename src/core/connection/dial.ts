@@ -2,7 +2,7 @@ import { ADDRESS_SIZE, equalAddress } from '../base/address.ts'
 import type { LinkId } from '../base/domain.ts'
 import { after, millisecond, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
 import type { Initiation } from '../session/initiation.ts'
-import { allows, tierOf } from '../path/path-policy.ts'
+import { allows, tierOf, type PathPolicy } from '../path/path-policy.ts'
 import { cancelDials, mayDialTcp } from './carrier-dials.ts'
 import { Dial, type DialTarget } from './dial-campaign.ts'
 import type { Keys } from './keys.ts'
@@ -63,6 +63,21 @@ function addTargets(state: SessionState, now: Now, dial: Dial, wanted: readonly 
 export function onSocketOpened(state: SessionState, now: Now): void {
   if (state.dial !== undefined) addTargets(state, now, state.dial, state.dial.addresses)
   state.remotes?.hurry(now.mono)
+}
+
+/** The user's wish changed: A goes only where it may go now. */
+export function applyToDial(state: SessionState, now: Now, policy: PathPolicy): void {
+  const { dial } = state
+  if (dial === undefined) return
+  for (let i = dial.targets.length - 1; i >= 0; i--) {
+    const { reliable, link } = dial.targets[i]!
+    if (allows(policy, reliable ? 'tcp' : 'udp')) continue
+    dial.targets.splice(i, 1)
+    if (reliable && !state.paths.some((path) => path?.link === link)) state.host.closeLink(link)
+  }
+  if (!allows(policy, 'tcp')) cancelDials(state)
+  beginDial(state, now, dial.addresses, false)
+  if (tcpDelay(state) === 0) hurryTcp(state, now)
 }
 
 /** The newest wishes first; of 16, older ones make room. */

@@ -139,7 +139,8 @@ function resultBits(state: SessionState, result: ReceiveResult, type: number): n
 function readControl(state: SessionState, now: Now, keys: Keys, path: SessionPath, type: number): number {
   switch (type) {
     case FRAME_PING:
-      return READ_ELICITING | READ_ACK_NOW
+      // Nobody pings over a connection but who uses it. Over UDP the first datagrams to an address hold PINGs too.
+      return READ_ELICITING | READ_ACK_NOW | (path.reliable ? READ_USES_PATH : 0)
     case FRAME_ACK:
     case FRAME_ACK_ECN:
       readAck(state, now, reader, keys, type === FRAME_ACK_ECN)

@@ -4,6 +4,7 @@ import type { CongestionController } from '../flow/congestion.ts'
 import { newController } from '../flow/controllers.ts'
 import { choosePath, ruleOf, type PathQuality } from '../path/path-choice.ts'
 import type { CloseCause } from '../path/path-log.ts'
+import { allows } from '../path/path-policy.ts'
 import { Remotes, sameHost } from '../path/remotes.ts'
 import { endDial } from './dial.ts'
 import { exposeKeys } from './key-slots.ts'
@@ -53,6 +54,7 @@ export function switchTo(state: SessionState, now: Now, path: SessionPath, rule:
   path.probing = false
   state.lastCarrier = path.reliable
   if (from !== undefined) leave(state, now, from, path, dead, useless)
+  if (from !== undefined && !allows(state.policy, from.kind)) dropForbidden(state, now, from)
   if (path.reliable) rememberRemotes(state)
   const rtt = path.recovery.rtt
   state.host.emit({ kind: 'path', peer: state.peer, from: from?.address, to: path.address, link: path.kind, rtt: rtt.hasSample ? rtt.smoothed : undefined, rule })
@@ -82,6 +84,13 @@ function leave(state: SessionState, now: Now, from: SessionPath, to: SessionPath
   state.host.counters.add('paths_quarantined')
   const untilWall = toWallTime(now.wall + (until - now.mono) / 1000)
   state.host.noteDecision(state.peer, { kind: 'quarantine', at: toWallTime(now.wall), transport: from.kind, address: from.address, until: untilWall })
+}
+
+/** What the policy forbids answers nothing from now on, and the peer is shown where we are: so it learns to leave it. */
+export function dropForbidden(state: SessionState, now: Now, path: SessionPath): void {
+  if (path.reliable) closeCarrier(state, now, path, 'policy')
+  else forgetPath(state, path)
+  state.pingWanted = true
 }
 
 export function freshController(state: SessionState, kind: LinkKind, size: number): CongestionController {

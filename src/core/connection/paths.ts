@@ -243,6 +243,7 @@ export function nextPathTimeout(state: SessionState, now: Now): void {
   // A probe of the path MTU that is due already waits for the window or the link, not for time.
   const probeAt = state.active?.mtu.timeout() ?? never
   if (probeAt > now.mono) state.timers.setEarlier(timer.path, probeAt)
+  state.timers.setEarlier(timer.path, state.leaveBy)
   for (const path of state.paths) {
     if (path === undefined) continue
     state.timers.setEarlier(timer.path, path.validation.timeout())

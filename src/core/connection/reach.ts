@@ -1,10 +1,10 @@
 import { ADDRESS_SIZE } from '../base/address.ts'
 import type { LinkId } from '../base/domain.ts'
-import { after, never, toWallTime, type Duration, type Now } from '../base/time.ts'
+import { after, millisecond, never, second, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
 import { allows, type PathPolicy } from '../path/path-policy.ts'
-import { hurryTcp } from './dial.ts'
+import { applyToDial, hurryTcp } from './dial.ts'
 import { doubt } from './liveness.ts'
-import { forgetPath, reconsider, remotesOf, switchTo } from './path-switch.ts'
+import { dropForbidden, forgetPath, reconsider, remotesOf, switchTo } from './path-switch.ts'
 import { addCandidate, addPath, findPath, proved } from './paths.ts'
 import { viewOf, viewsOf } from './selection.ts'
 import { QUIET_TIME, type SessionState } from './state.ts'
@@ -12,6 +12,11 @@ import { timer } from './timers.ts'
 
 /** Shortest B (suite 1): authenticated bytes that the initiator has received from where B came. */
 const RESPONSE_SIZE_MIN = 276
+/** What the policy forbids carries the traffic for so long after the wish, while something else is looked for. */
+const POLICY_TIME: Duration = 3 * second
+/** A peer that goes on by a forbidden way is shown the other one again after this, doubling, so many times in all. */
+const INSIST_TIME: Duration = 500 * millisecond
+const INSIST_MAX = 8
 
 /** Where a handshake's confirming datagram or its B came from, and what that proves. */
 export interface HandshakeSource {
@@ -43,7 +48,7 @@ export function useSource(state: SessionState, now: Now, source: HandshakeSource
 }
 
 /** No path is left: the session is kept, its queues too, and the peer is dialed. */
-export function lostPaths(state: SessionState, now: Now): void {
+export function lostPaths(state: SessionState, now: Now, rule: 'black_hole' | 'policy' = 'black_hole'): void {
   const before = state.active
   const from = before === undefined ? undefined : viewOf(state, now.mono, before)
   const candidates = viewsOf(state, now.mono)
@@ -61,10 +66,10 @@ export function lostPaths(state: SessionState, now: Now): void {
     state.parked = false
     state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
     if (before !== undefined) {
-      state.host.emit({ kind: 'path', peer: state.peer, from: before.address, to: undefined, link: before.kind, rtt: undefined, rule: 'black_hole' })
-      state.host.noteDecision(state.peer, { kind: 'path', at: toWallTime(now.wall), rule: 'black_hole', from, to: undefined, candidates })
+      state.host.emit({ kind: 'path', peer: state.peer, from: before.address, to: undefined, link: before.kind, rtt: undefined, rule })
+      state.host.noteDecision(state.peer, { kind: 'path', at: toWallTime(now.wall), rule, from, to: undefined, candidates })
     }
-    state.host.sessionChanged(now, state.peer, 'timeout')
+    state.host.sessionChanged(now, state.peer, rule === 'policy' ? 'policy' : 'timeout')
   }
   state.host.redial(now, state.peer, addresses)
 }
@@ -93,6 +98,7 @@ export function onRefused(state: SessionState, now: Now, link: LinkId, addresses
 /** The user's wish changed. A path that may not be used any more is left as soon as another one is there. */
 export function applyPolicy(state: SessionState, now: Now, policy: PathPolicy): void {
   state.policy = policy
+  state.insisted = 0
   if (state.carriers !== undefined) state.carriers.nextAt = now.mono
   const { active } = state
   if (active?.reliable === true && allows(policy, 'udp')) {
@@ -101,4 +107,32 @@ export function applyPolicy(state: SessionState, now: Now, policy: PathPolicy): 
     remotes.hurry(now.mono)
   }
   reconsider(state, now)
+  // What carries no traffic and may carry none is of no use.
+  for (const path of state.paths) if (path !== undefined && path !== state.active && !allows(policy, path.kind)) dropForbidden(state, now, path)
+  if (state.dial?.rekey === false) applyToDial(state, now, policy)
+  state.leaveBy = state.active === undefined || allows(policy, state.active.kind) ? never : after(now.mono, POLICY_TIME)
+}
+
+/** Whether the path in use is one that the policy forbids, and nothing else came up in time. */
+export function isLeft(state: SessionState, now: Instant): boolean {
+  if (now < state.leaveBy) return false
+  state.leaveBy = never
+  return state.phase === 'open' && state.active !== undefined && !allows(state.policy, state.active.kind)
+}
+
+/**
+ * The peer sends by a way that the policy forbids: its datagrams are dropped, and a PING on the path in use shows it where we are. The
+ * first one may fall into a pause of the peer's, later ones are for a peer that came back from a probe of its own.
+ */
+export function insist(state: SessionState, now: Now): void {
+  if (state.active === undefined || state.insisted === INSIST_MAX || now.mono < state.insistAt) return
+  state.insistAt = after(now.mono, INSIST_TIME * 2 ** state.insisted++)
+  state.pingWanted = true
+}
+
+/** Whether some of these addresses could be tried if there were no policy. */
+export function policyForbids(state: SessionState, addresses: readonly Uint8Array[]): boolean {
+  const { host, policy } = state
+  if (!allows(policy, 'udp') && addresses.some((address) => host.linksTo(address).length > 0)) return true
+  return !allows(policy, 'tcp') && host.config.tcpAfter < never && addresses.length > 0
 }

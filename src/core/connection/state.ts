@@ -1,7 +1,7 @@
 import { CHANNEL_SLOT_BITS, type PeerHandle } from '../base/domain.ts'
 import { MemoryAccount } from '../base/memory-account.ts'
 import { BoundedQueue } from '../base/queue.ts'
-import { never, second, type Duration, type Instant } from '../base/time.ts'
+import { never, second, toInstant, type Duration, type Instant } from '../base/time.ts'
 import { LaneTally } from '../flow/lane-tally.ts'
 import { LaneScheduler } from '../flow/lanes.ts'
 import { RangeSet } from '../flow/range-set.ts'
@@ -98,6 +98,11 @@ export class SessionState {
   /** Connections that were asked for; made with the first one. */
   carriers: CarrierDials | undefined
   policy: PathPolicy
+  /** The path in use is of a kind that the policy forbids, and is left by then, wherever the traffic goes. */
+  leaveBy: Instant = never
+  /** How often the peer was pinged because it uses a forbidden path, and when it may be next. */
+  insisted = 0
+  insistAt: Instant = toInstant(0)
   /** The path the peer seems to have moved to, while both are challenged. */
   migrateTo: SessionPath | undefined
   /** When the peer's use of another path was last looked into: not again for a while, or two good paths would be challenged for ever. */

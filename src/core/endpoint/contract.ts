@@ -22,6 +22,7 @@ import type { PathPolicy } from '../path/path-policy.ts'
 
 export type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathId, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
 export { CHANNEL_SLOT_BITS, channelSlot, deliveryModes, dropReasons, lanes, MESSAGE_COST } from '../base/domain.ts'
+export type { PathPolicy } from '../path/path-policy.ts'
 export { NOTICE_DELIVERED, NOTICE_DROPPED } from '../connection/channel.ts'
 export type { OutgoingMessage } from '../connection/send.ts'
 
@@ -205,6 +206,8 @@ export interface PeerRecord {
   readonly hadSession: boolean
   readonly greatest: Uint8Array | undefined
   readonly lastSent: Uint8Array | undefined
+  /** The user's wish about paths to this peer; absent: what the configuration says. */
+  readonly policy: PathPolicy | undefined
   /** Token of the invite by which we joined, presented until it expires. */
   readonly invite: { readonly token: Uint8Array; readonly expires: WallTime } | undefined
 }
@@ -247,8 +250,6 @@ export interface ConnectOptions {
   readonly addresses: readonly Uint8Array[]
   /** Dial even if a quiet backoff is running. */
   readonly now: boolean
-  /** Which kinds of path this peer's sessions may take from now on, until the process ends; absent leaves it as it is. */
-  readonly policy?: PathPolicy
 }
 
 export interface PathStats {
@@ -286,6 +287,8 @@ export interface PeerStats {
 export interface PeerWhy {
   readonly state: PeerState
   readonly policy: PathPolicy
+  /** Whether it was set for this peer, or is that of all. */
+  readonly policyFrom: 'peer' | 'config'
   readonly paths: readonly (PathView & { readonly active: boolean })[]
   /** Addresses that rest, because they answered probes but carried no data, and for how much longer. */
   readonly resting: readonly { readonly address: Uint8Array; readonly left: Duration }[]
@@ -341,6 +344,11 @@ export interface EndpointContract {
 
   addPeer(now: Now, id: Uint8Array, options: { readonly name: string | undefined; readonly addresses: readonly Uint8Array[]; readonly invite: PeerRecord['invite'] }): PeerHandle | undefined
   removePeer(now: Now, id: Uint8Array): boolean
+  /**
+   * Which kinds of path may lead to this peer of the roster from now on; `undefined`: what the configuration says. A session that is up
+   * moves at once, and has no path after 3 s where nothing else works. `nothing-left`: refused, as this node could not reach the peer at all.
+   */
+  setPeerPolicy(now: Now, id: Uint8Array, policy: PathPolicy | undefined): 'set' | 'unknown' | 'nothing-left'
   addInvite(now: Now, invite: InviteRecord): boolean
   revokeInvite(now: Now, token: Uint8Array): boolean
   invites(): readonly InviteRecord[]

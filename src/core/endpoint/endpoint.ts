@@ -7,7 +7,8 @@ import { AeadBatch } from '../crypto/aead-batch.ts'
 import type { Channel } from '../connection/channel.ts'
 import type { Connection } from '../connection/connection.ts'
 import { counter } from '../connection/host.ts'
-import type { PathPolicy } from '../path/path-policy.ts'
+import { policyForbids } from '../connection/reach.ts'
+import { allows, type PathPolicy } from '../path/path-policy.ts'
 import { META_MAX, channelCodes, isAppName } from '../wire/frame.ts'
 import { BatchReader } from './batch-reader.ts'
 import type {
@@ -20,7 +21,6 @@ import { earliest, Node, type EndpointOptions } from './node.ts'
 import { Rekeys } from './rekeys.ts'
 import { Resets } from './resets.ts'
 import { Responder } from './responder.ts'
-import type { PeerEntry } from './roster.ts'
 import { channelStats, nodeLanes, peerStats, peerWhy } from './stats.ts'
 
 /** Slot of the endpoint's own deadlines in the heap. */
@@ -185,28 +185,22 @@ export class Endpoint implements EndpointContract {
     const node = this.#node
     const peer = node.shuttingDown ? undefined : node.roster.ensure(id, now.wall)
     if (peer === undefined) return undefined
-    if (options.policy !== undefined) this.#setPolicy(now, peer, options.policy)
     if (peer.connection?.reachable === true) return peer.handle
     const connection = peer.connection ?? node.createSession(now, peer)
     const dialing = connection.dial(now, [...options.addresses, ...peer.record.addresses])
     if (!dialing) {
+      const reason = policyForbids(connection.state, [...options.addresses, ...peer.record.addresses]) ? 'policy' : 'no_address'
       if (connection.state.phase === 'dialing') {
-        connection.replace(now, 'no_address')
+        connection.replace(now, reason)
         // A stranger without an address is forgotten at once; its handle stays good for this answer only.
         return peer.handle
       }
+      if (reason === 'policy') node.tellPeer(now, peer, 'unreachable', reason)
     } else if (connection.state.phase === 'dialing') {
       node.tellPeer(now, peer, 'dialing', undefined)
     }
     node.reschedule(connection)
     return peer.handle
-  }
-
-  #setPolicy(now: Now, peer: PeerEntry, policy: PathPolicy): void {
-    peer.policy = policy
-    if (peer.connection === undefined) return
-    peer.connection.setPolicy(now, policy)
-    this.#node.reschedule(peer.connection)
   }
 
   disconnect(now: Now, peer: PeerHandle): void {
@@ -248,6 +242,21 @@ export class Endpoint implements EndpointContract {
     connection.close(now, 'revoked', '')
     this.#node.reschedule(connection)
     return true
+  }
+
+  setPeerPolicy(now: Now, id: Uint8Array, policy: PathPolicy | undefined): 'set' | 'unknown' | 'nothing-left' {
+    const { config, roster } = this.#node
+    const peer = roster.find(id)
+    if (peer?.inRoster !== true) return 'unknown'
+    const inForce = policy ?? config.pathPolicy
+    if (!allows(inForce, 'udp') && (config.tcpAfter === never || !allows(inForce, 'tcp'))) return 'nothing-left'
+    roster.add(peer, { policy }, [])
+    if (peer.connection === undefined) return 'set'
+    const { connection } = peer
+    connection.setPolicy(now, inForce)
+    if (connection.state.phase === 'dialing' && connection.state.dial === undefined) connection.replace(now, 'policy')
+    this.#node.reschedule(connection)
+    return 'set'
   }
 
   addInvite(_now: Now, invite: InviteRecord): boolean {

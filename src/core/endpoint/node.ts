@@ -188,7 +188,7 @@ export class Node implements ConnectionHost {
     const slot = this.#freeSlots.pop() ?? this.sessions.length
     peer.sidSelf ??= this.sidFor(peer.id)
     const connection = new Connection(new SessionState(this, slot, peer.handle, peer.lower, peer.sidSelf, now.mono))
-    connection.state.policy = peer.policy ?? this.config.pathPolicy
+    connection.state.policy = peer.record.policy ?? this.config.pathPolicy
     this.sessions[slot] = connection
     this.sessionCount++
     peer.connection = connection

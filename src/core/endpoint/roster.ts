@@ -4,7 +4,6 @@ import type { Now, WallTime } from '../base/time.ts'
 import type { CryptoProvider, X25519PublicKey } from '../crypto/provider.ts'
 import type { Connection } from '../connection/connection.ts'
 import type { PathLog } from '../path/path-log.ts'
-import type { PathPolicy } from '../path/path-policy.ts'
 import type { Identity, IdValidator } from '../session/identity.ts'
 import { inviteTokenId, verifyInviteProof } from '../session/macs.ts'
 import { compareStamps, nextStamp } from '../session/tai64n.ts'
@@ -35,8 +34,6 @@ export class PeerEntry {
   /** Our session id towards this peer, drawn when it is first needed, redrawn after a session ended. */
   sidSelf: Uint8Array | undefined
   stateSince: WallTime
-  /** The user's wish about paths to this peer; absent: what the configuration says. */
-  policy: PathPolicy | undefined
   /** What was decided about them, made with the first decision. */
   pathLog: PathLog | undefined
 
@@ -53,7 +50,7 @@ export class PeerEntry {
 }
 
 function emptyRecord(id: Uint8Array, wall: WallTime): PeerRecord {
-  return { id, name: undefined, addresses: [], addedAt: wall, connectedAt: undefined, hadSession: false, greatest: undefined, lastSent: undefined, invite: undefined }
+  return { id, name: undefined, addresses: [], addedAt: wall, connectedAt: undefined, hadSession: false, greatest: undefined, lastSent: undefined, policy: undefined, invite: undefined }
 }
 
 /** The peers this node knows and the invites it gave. Changes of what must outlive the process are `persist` events. */
@@ -144,7 +141,7 @@ export class Roster {
   }
 
   /** Puts a peer into the roster, or changes what is known of it. Written before its effect is told. */
-  add(peer: PeerEntry, change: Partial<Pick<PeerRecord, 'name' | 'invite'>>, addresses: readonly Uint8Array[]): void {
+  add(peer: PeerEntry, change: Partial<Pick<PeerRecord, 'name' | 'policy' | 'invite'>>, addresses: readonly Uint8Array[]): void {
     if (!peer.inRoster) {
       peer.inRoster = true
       this.#strangers--
@@ -284,8 +281,8 @@ export class Roster {
 }
 
 /** A literal and not a spread: the engine keeps all its members in one object, where a spread one has a table of 240 bytes beside it. */
-function changed({ id, name, addresses, addedAt, connectedAt, hadSession, greatest, lastSent, invite }: PeerRecord, change: Partial<PeerRecord>): PeerRecord {
-  return Object.assign({ id, name, addresses, addedAt, connectedAt, hadSession, greatest, lastSent, invite }, change)
+function changed({ id, name, addresses, addedAt, connectedAt, hadSession, greatest, lastSent, policy, invite }: PeerRecord, change: Partial<PeerRecord>): PeerRecord {
+  return Object.assign({ id, name, addresses, addedAt, connectedAt, hadSession, greatest, lastSent, policy, invite }, change)
 }
 
 function mergeAddresses(first: readonly Uint8Array[], then: readonly Uint8Array[]): Uint8Array[] {

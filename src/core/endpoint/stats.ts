@@ -37,7 +37,7 @@ export function peerWhy(node: Node, peer: PeerEntry, now: Instant): PeerWhy {
   const paths: PeerWhy['paths'][number][] = []
   if (state !== undefined) for (const path of state.paths) if (path !== undefined) paths.push({ ...viewOf(state, now, path), active: path === state.active })
   const resting = (state?.remotes?.all ?? []).filter(({ quarantinedUntil }) => quarantinedUntil > now).map(({ address, quarantinedUntil }) => ({ address, left: quarantinedUntil - now }))
-  return { state: stateOf(peer), policy: peer.policy ?? node.config.pathPolicy, paths, resting, decisions: peer.pathLog?.entries ?? [] }
+  return { state: stateOf(peer), policy: peer.record.policy ?? node.config.pathPolicy, policyFrom: peer.record.policy === undefined ? 'config' : 'peer', paths, resting, decisions: peer.pathLog?.entries ?? [] }
 }
 
 export function channelStats(channel: Channel, connection: Connection): ChannelStats {

@@ -16,6 +16,23 @@ export type PathKind = (typeof builtPathKinds)[number]
 
 export const anyPath: PathPolicy = { prefer: undefined, only: undefined, never: [] }
 
+/** What of a policy contradicts something else in it. */
+export interface PolicyFault {
+  readonly member: keyof PathPolicy
+  readonly against: keyof PathPolicy
+  /** Behind the member's name: `must not be …`. */
+  readonly message: string
+}
+
+export function faultOf({ prefer, only, never }: PathPolicy): PolicyFault | undefined {
+  if (only !== undefined && never.includes(only)) return { member: 'only', against: 'never', message: `must not be a kind that never lists, but is "${only}"` }
+  if (builtPathKinds.every((kind) => never.includes(kind))) return { member: 'never', against: 'never', message: 'must leave at least one kind of path' }
+  if (prefer === undefined) return undefined
+  if (never.includes(prefer)) return { member: 'prefer', against: 'never', message: `must not be a kind that never lists, but is "${prefer}"` }
+  if (only !== undefined && prefer !== only) return { member: 'prefer', against: 'only', message: `must not be another kind than only, which is "${only}", but is "${prefer}"` }
+  return undefined
+}
+
 /** Whether paths of this kind may be used. */
 export function allows(policy: PathPolicy, kind: LinkKind): boolean {
   return (policy.only === undefined || policy.only === kind) && !policy.never.includes(kind)

@@ -148,6 +148,34 @@ export interface PeerAddRequest {
 export interface PeerParams {
   readonly id: string
 }
+/** Kinds of path that a policy may name, in order of preference. */
+export const ipcPathKinds = ['udp', 'tcp'] as const
+export type IpcPathKind = (typeof ipcPathKinds)[number]
+export interface IpcPathPolicy {
+  /** This kind before all others. */
+  readonly prefer?: IpcPathKind
+  /** No other kind. */
+  readonly only?: IpcPathKind
+  /** None of these. */
+  readonly never: readonly IpcPathKind[]
+}
+/** Without any of `prefer`, `only` and `never` the policy stays as it is; with some of them, those are all of it. */
+export interface PeerPolicyParams extends Partial<IpcPathPolicy> {
+  readonly id: string
+  /** As the configuration says. */
+  readonly default?: boolean
+}
+export interface PeerPolicyRequest {
+  readonly id: string
+  /** `undefined`: it stays as it is. */
+  readonly change: IpcPathPolicy | 'default' | undefined
+}
+/** The policy in force, and whose word it is. */
+export interface PeerPolicyResult {
+  readonly policy: IpcPathPolicy
+  readonly from: 'peer' | 'config' | 'default'
+}
+
 export interface PeerConnectParams {
   readonly id: string
   readonly timeoutMs?: number
@@ -380,6 +408,7 @@ export interface IpcMethods {
   'peers': { params: PeersParams; request: { readonly state: IpcPeerState | undefined; readonly after: string | undefined; readonly lanes: boolean }; result: PeersResult }
   'peer.add': { params: PeerAddParams; request: PeerAddRequest; result: Nothing }
   'peer.remove': { params: PeerParams; request: PeerParams; result: Nothing }
+  'peer.policy': { params: PeerPolicyParams; request: PeerPolicyRequest; result: PeerPolicyResult }
   'peer.connect': { params: PeerConnectParams; request: PeerConnectRequest; result: PeerConnectResult }
   'peer.disconnect': { params: PeerParams; request: PeerParams; result: Nothing }
   'peer.ping': { params: PeerParams; request: PeerParams; result: PeerPingResult }
@@ -415,7 +444,7 @@ export type IpcResult<M extends IpcMethod> = IpcMethods[M]['result']
  */
 export const ipcMethodScopes: Readonly<Record<IpcCall, 'app' | 'status' | 'admin' | 'topic' | 'none'>> = {
   'status': 'status', 'peers': 'status',
-  'peer.add': 'admin', 'peer.remove': 'admin', 'peer.connect': 'app', 'peer.disconnect': 'admin', 'peer.ping': 'status',
+  'peer.add': 'admin', 'peer.remove': 'admin', 'peer.policy': 'admin', 'peer.connect': 'app', 'peer.disconnect': 'admin', 'peer.ping': 'status',
   'listen': 'app', 'unlisten': 'app',
   'channel.open': 'app', 'channel.accept': 'app', 'channel.reject': 'app', 'channel.close': 'app', 'channel.stats': 'app',
   'invite.create': 'admin', 'invite.join': 'admin', 'invite.list': 'admin', 'invite.revoke': 'admin',

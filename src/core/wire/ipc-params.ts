@@ -5,8 +5,8 @@ import { CLIENT_CHANNELS_MAX, DELIVERY_CREDIT_DEFAULT } from './ipc.ts'
 import type { JsonObject } from './ipc-json.ts'
 import { MemberReader } from './ipc-members.ts'
 import {
-  APP_CODE_MAX, APP_CODE_MIN, ipcLanes, ipcLogLevels, ipcModes, ipcOverflows, ipcPeerStates, ipcTopics, LOG_HISTORY, STATUS_INTERVAL_DEFAULT, STATUS_INTERVAL_MAX, STATUS_INTERVAL_MIN,
-  type ChannelOpenRequest, type HelloRequest, type IpcCall, type IpcMethod, type IpcOverflow, type IpcRequest, type IpcTopic, type ListenFrom, type PeerAddRequest,
+  APP_CODE_MAX, APP_CODE_MIN, ipcLanes, ipcLogLevels, ipcModes, ipcOverflows, ipcPeerStates, ipcTopics, LOG_HISTORY, STATUS_INTERVAL_DEFAULT, STATUS_INTERVAL_MAX, STATUS_INTERVAL_MIN, ipcPathKinds,
+  type ChannelOpenRequest, type HelloRequest, type IpcCall, type IpcMethod, type IpcOverflow, type IpcRequest, type IpcTopic, type ListenFrom, type PeerAddRequest, type IpcPathPolicy, type PeerPolicyRequest,
 } from './ipc-methods.ts'
 
 const U32_MAX = 0xffff_ffff
@@ -42,6 +42,7 @@ const parsers: { readonly [M in IpcMethod]: Parser<M> } = {
   'peers': (m) => ({ state: m.optional('state', (name) => m.oneOf(name, ipcPeerStates)), after: m.optional('after', (name) => m.peerId(name)), lanes: m.optional('lanes', (name) => m.boolean(name)) ?? false }),
   'peer.add': parsePeerAdd,
   'peer.remove': parsePeer,
+  'peer.policy': parsePeerPolicy,
   'peer.connect': (m) => {
     if (m.has('policy')) m.later('policy', '"policy"')
     return { id: m.peerId('id'), timeoutMs: m.optional('timeoutMs', (name) => m.integer(name, 1, TIMEOUT_MAX_MS)) ?? TIMEOUT_DEFAULT_MS }
@@ -125,6 +126,22 @@ function parsePeerAdd(m: MemberReader): PeerAddRequest {
     name: parseName(m),
     candidates: m.optional('candidates', (name) => m.list(name, CANDIDATES_MAX, 'addresses like 192.0.2.1:7000 or [2001:db8::1]:7000', address)) ?? [],
   }
+}
+
+/** What is written is the whole policy. Whether its parts fit together is the daemon's to say. */
+function parsePeerPolicy(m: MemberReader): PeerPolicyRequest {
+  const kind = (value: unknown): IpcPathPolicy['prefer'] => ipcPathKinds.find((known) => known === value)
+  const id = m.peerId('id')
+  const prefer = m.optional('prefer', (name) => m.oneOf(name, ipcPathKinds))
+  const only = m.optional('only', (name) => m.oneOf(name, ipcPathKinds))
+  const never = m.optional('never', (name) => m.list(name, ipcPathKinds.length, `of ${ipcPathKinds.join(', ')}`, kind))
+  const written = prefer !== undefined || only !== undefined || never !== undefined
+  if (m.optional('default', (name) => m.boolean(name)) === true) {
+    if (written) m.fail('default', 'the only member besides id: it stands for what the configuration says')
+    return { id, change: 'default' }
+  }
+  if (!written) return { id, change: undefined }
+  return { id, change: { ...(prefer === undefined ? {} : { prefer }), ...(only === undefined ? {} : { only }), never: never ?? [] } }
 }
 
 function parseChannelOpen(m: MemberReader): ChannelOpenRequest {

@@ -67,6 +67,11 @@ describe('parameters', () => {
     ['channel.open', { peer: PEER, app: 'a', mode: 'unreliable', lane: 'urgent' }, 'lane'],
     ['channel.open', { peer: PEER, app: 'a', mode: 'unreliable', meta: '!' }, 'meta'],
     ['channel.open', { peer: PEER, app: 'a', mode: 'unreliable', meta: 'A'.repeat(400) }, 'meta'],
+    ['peer.policy', { id: PEER, prefer: 'ble' }, 'prefer'],
+    ['peer.policy', { id: PEER, only: true }, 'only'],
+    ['peer.policy', { id: PEER, never: 'udp' }, 'never'],
+    ['peer.policy', { id: PEER, never: ['udp', 'smoke signals'] }, 'never'],
+    ['peer.policy', { id: PEER, default: true, only: 'tcp' }, 'default'],
     ['channel.close', {}, 'channel'],
     ['channel.close', { channel: -1 }, 'channel'],
     ['channel.close', { channel: 1, code: 5 }, 'code'],
@@ -91,6 +96,19 @@ describe('parameters', () => {
     ['peer.add', { id: PEER, relays: [PEER] }, 'relays'],
   ])('%s %j says that it comes later', (method, params, member) => {
     expect(failure(method, params)).toMatchObject({ code: 'params', member, later: true })
+  })
+
+  it('of peer.policy are the whole policy, or none', () => {
+    const change = (params: Record<string, unknown>): unknown => {
+      const parsed = parseParams('peer.policy', { id: PEER, ...params })
+      return 'request' in parsed ? parsed.request.change : parsed.failure
+    }
+    expect(change({})).toBe(undefined)
+    expect(change({ default: false })).toBe(undefined)
+    expect(change({ default: true })).toBe('default')
+    expect(change({ prefer: 'tcp' })).toEqual({ prefer: 'tcp', never: [] })
+    expect(change({ only: 'udp', never: ['tcp'] })).toEqual({ only: 'udp', never: ['tcp'] })
+    expect(change({ never: [] })).toEqual({ never: [] })
   })
 
   it.each(['', 'short', `${'b'.repeat(51)}b`, `${'B'.repeat(51)}A`, `${'1'.repeat(51)}a`, `${'b'.repeat(52)}a`])('refuse the peer id %j', (id) => {

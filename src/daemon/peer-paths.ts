@@ -1,0 +1,75 @@
+import { PosternError } from '../core/base/errors.ts'
+import type { PathPolicy, PeerHandle } from '../core/endpoint/contract.ts'
+import { faultOf } from '../core/path/path-policy.ts'
+import { ipcPathKinds, type IpcPathPolicy, type PeerPolicyRequest, type PeerPolicyResult } from '../core/wire/ipc-methods.ts'
+import type { NodeRuntime } from './node-runtime.ts'
+import { idBytes } from './router.ts'
+
+/** Which ways to a peer may be taken, and why the traffic takes which. */
+export class PeerPaths {
+  readonly #runtime: NodeRuntime
+  readonly #durable: () => Promise<void>
+
+  constructor(runtime: NodeRuntime, durable: () => Promise<void>) {
+    this.#runtime = runtime
+    this.#durable = durable
+  }
+
+  /** Shows the policy for a peer, or changes it: on disk before it is answered, in force before that. */
+  async policy({ id, change }: PeerPolicyRequest): Promise<PeerPolicyResult> {
+    if (change !== undefined) {
+      const wish = change === 'default' ? undefined : checked(change)
+      const set = this.#runtime.endpoint.setPeerPolicy(this.#runtime.now(), idBytes(id), wish)
+      if (set === 'unknown') throw notInRoster(id)
+      if (set === 'nothing-left') {
+        throw new PosternError('policy', 'This would leave no way to the peer: TCP is switched off in the configuration ([tcp] enabled), and the policy forbids UDP.', {
+          hint: 'Set [tcp] enabled = true and restart the daemon, or allow UDP.', details: { member: 'policy' },
+        })
+      }
+      await this.#durable()
+    }
+    const { endpoint } = this.#runtime
+    const peer = endpoint.findPeer(idBytes(id))
+    const why = peer === undefined ? undefined : endpoint.peerWhy(this.#runtime.now(), peer)
+    if (why === undefined) throw unknownPeer(id)
+    return policyResult(why.policy, why.policyFrom)
+  }
+
+  /** Whether the last path to this peer was given up because the policy forbids it. */
+  leftByPolicy(peer: PeerHandle): boolean {
+    const decisions = this.#runtime.endpoint.peerWhy(this.#runtime.now(), peer)?.decisions ?? []
+    const last = decisions.findLast(({ kind }) => kind === 'path')
+    return last?.kind === 'path' && last.to === undefined && last.rule === 'policy'
+  }
+}
+
+function checked({ prefer, only, never }: IpcPathPolicy): PathPolicy {
+  const wish: PathPolicy = { prefer, only, never: ipcPathKinds.filter((kind) => never.includes(kind)) }
+  const fault = faultOf(wish)
+  if (fault === undefined) return wish
+  throw new PosternError('params', `"${fault.member}" ${fault.message}.`, { hint: 'Say the whole policy at once: what is not named is not part of it.', details: { member: fault.member } })
+}
+
+/** Kinds that only a later version knows are left out of what is shown: nobody could ask for them here. */
+export function policyResult(policy: PathPolicy, from: 'peer' | 'config'): PeerPolicyResult {
+  const known = (kind: string | undefined): kind is (typeof ipcPathKinds)[number] => ipcPathKinds.some((name) => name === kind)
+  const shown: IpcPathPolicy = {
+    ...(known(policy.prefer) ? { prefer: policy.prefer } : {}), ...(known(policy.only) ? { only: policy.only } : {}), never: policy.never.filter(known),
+  }
+  const anything = policy.prefer === undefined && policy.only === undefined && policy.never.length === 0
+  return { policy: shown, from: from === 'config' && anything ? 'default' : from }
+}
+
+export function unknownPeer(id: string): PosternError {
+  return new PosternError('unknown_peer', `There is no peer ${id}.`, { hint: 'List them: postern peers' })
+}
+
+function notInRoster(id: string): PosternError {
+  return new PosternError('unknown_peer', `${id} is not in the roster.`, { hint: `Put it there first: postern peers add ${id}` })
+}
+
+export function policyError(id: string): PosternError {
+  return new PosternError('policy', `The policy for ${id} forbids every way to it that is known.`, {
+    hint: `Take the policy back: postern peers policy ${id.slice(0, 8)} --default`,
+  })
+}
