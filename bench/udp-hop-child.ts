@@ -1,10 +1,12 @@
-/** One end of the UDP hop: the driver as shipped, or plain node:dgram, sending or receiving. A process of its own. */
+/** One end of the UDP hop: the driver over the addon, the driver over node:dgram, or plain node:dgram, sending or receiving. A process of its own. */
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { encodeAddress } from '../src/core/base/address.ts'
 import { Arena } from '../src/core/base/arena.ts'
 import { TransmitBatch, type LinkId, type ReceiveBatch } from '../src/core/endpoint/contract.ts'
 import { UdpDriver } from '../src/net/udp.ts'
+import { nativeEngine } from '../src/net/udp-native.ts'
+import { loadAddon } from '../src/platform/addon.ts'
 import { serve } from './harness/child.ts'
 
 const HOST = '127.0.0.1'
@@ -14,7 +16,7 @@ const SLABS = 4
 const BUFFER = 4 << 20
 
 export interface UdpEnd {
-  readonly way: 'driver' | 'plain'
+  readonly way: 'addon' | 'driver' | 'plain'
   /** Bytes of a datagram. */
   readonly size: number
   /** Datagrams of a burst. */
@@ -35,22 +37,25 @@ let running = false
 let send: (port: number) => void = () => undefined
 
 async function open(end: UdpEnd): Promise<number> {
-  return end.way === 'driver' ? openDriver(end) : openPlain(end)
+  return end.way === 'plain' ? openPlain(end) : openDriver(end)
 }
 
-async function openDriver({ size, segments }: UdpEnd): Promise<number> {
+async function openDriver({ way, size, segments }: UdpEnd): Promise<number> {
   const arena = new Arena(16 << 20)
   const host = {
     arena,
     opened: () => LINK,
     changed: () => undefined,
     refused: () => undefined,
+    tooLarge: () => undefined,
     received: (batch: ReceiveBatch) => {
-      received += batch.count
+      for (let row = 0; row < batch.count; row++) received += Math.ceil(batch.length[row]! / batch.segmentSize[row]!)
       batches++
     },
   }
-  const driver = new UdpDriver(host, { port: 0, bind: [HOST], receiveBuffer: BUFFER, sendBuffer: BUFFER })
+  const state = loadAddon()
+  const udp = state.kind === 'loaded' ? state.addon.udp : undefined
+  const driver = new UdpDriver(host, { port: 0, bind: [HOST], receiveBuffer: BUFFER, sendBuffer: BUFFER, ...(way === 'addon' && udp !== undefined ? { engine: nativeEngine(udp) } : {}) })
   await driver.start()
   send = (port): void => {
     for (let i = 0; i < SLABS; i++) {

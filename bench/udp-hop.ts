@@ -1,3 +1,4 @@
+import { loadAddon } from '../src/platform/addon.ts'
 import { sleep, type BenchCase, type Sample, type Tools } from './harness/case.ts'
 import { Child } from './harness/child.ts'
 import { CpuWatch } from './harness/processes.ts'
@@ -8,13 +9,20 @@ const SIZE = 1181
 const SEGMENTS = 64
 const WARM_UP_MS = 500
 
+const names = { addon: 'UDP driver, addon', driver: 'UDP driver, node:dgram', plain: 'node:dgram' } as const
+
+function hasNativeUdp(): boolean {
+  const state = loadAddon()
+  return state.kind === 'loaded' && state.addon.udp !== undefined
+}
+
 /**
- * One hop over the loopback between two processes: what the UDP driver adds to plain node:dgram. The sender is not held back,
+ * One hop over the loopback between two processes: what the UDP driver adds to plain node:dgram, and what the addon takes away. The sender is not held back,
  * so the kernel drops what the receiver cannot take: what was received counts, and CPU per datagram is the figure to watch over time.
  */
 export const udpHop: BenchCase = {
-  name: 'udp-hop', title: 'datagrams received over one hop of UDP between two processes, the sender not held back', headline: 'packetsPerSecond', messageSize: SIZE, once: true,
-  subjects: () => (['driver', 'plain'] as const).map((way) => ({ name: way === 'driver' ? 'UDP driver' : 'node:dgram', measure: (tools) => measure(tools, way) })),
+  name: 'udp-hop', title: 'datagrams received over one hop of UDP between two processes, the sender not held back', headline: 'packetsPerSecond', messageSize: SIZE,
+  subjects: () => (['addon', 'driver', 'plain'] as const).filter((way) => way !== 'addon' || hasNativeUdp()).map((way) => ({ name: names[way], measure: (tools) => measure(tools, way) })),
 }
 
 async function measure({ settings }: Tools, way: UdpEnd['way']): Promise<Sample> {

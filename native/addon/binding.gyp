@@ -12,6 +12,10 @@
       "CLANG_CXX_LANGUAGE_STANDARD": "c++17", "GCC_ENABLE_CPP_EXCEPTIONS": "NO", "GCC_SYMBOLS_PRIVATE_EXTERN": "YES", "MACOSX_DEPLOYMENT_TARGET": "11.0"
     },
     "conditions": [
+      ["OS=='linux'", {
+        "defines": ["POSTERN_UDP"],
+        "sources": ["src/udp-open.cc", "src/udp-life.cc", "src/udp-receive.cc", "src/udp-send.cc", "src/udp-object.cc"]
+      }],
       ["sanitize!=''", {
         "cflags": ["-fsanitize=<(sanitize)", "-fno-omit-frame-pointer", "-g", "-O1"],
         "ldflags": ["-fsanitize=<(sanitize)"]

@@ -100,8 +100,9 @@ export async function status(globals: Globals, output: Output): Promise<void> {
 
 function nativeText(native: StatusResult['native']): string {
   if (native === undefined) return 'no'
-  const parts = Object.entries(native).flatMap(([part, by]) => (part === 'reason' ? [] : [`${part} ${by === 'addon' ? 'yes' : 'no'}`]))
-  return `${parts.join(', ')}${native.reason === undefined ? '' : ` (${native.reason})`}`
+  const { crypto, udp, features, reason } = native
+  const parts = [`crypto ${crypto === 'addon' ? 'yes' : 'no'}`, `udp ${udp === 'addon' ? 'yes' : 'no'}${features.length > 0 ? ` (${features.join(', ')})` : ''}`]
+  return `${parts.join(', ')}${reason === undefined ? '' : `: ${reason}`}`
 }
 
 /** A row for each lane that was used. */

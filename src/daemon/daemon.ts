@@ -92,7 +92,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#log = log
     this.#state = state
     this.#apiKeys = apiKeys
-    const { provider, status } = chooseNative(config.native)
+    const { provider, engine, status } = chooseNative(config.native)
     this.#native = status
     if (status.reason !== undefined) log.info('the native addon is not used in full: this node is slower than it could be', { reason: status.reason })
     const clock = new Clock()
@@ -105,6 +105,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#udp = new UdpDriver(this.#runtime, {
       port: config.udp.port === 0 ? node.udpPort : config.udp.port, bind: config.udp.bind, receiveBuffer: config.udp.receiveBuffer, sendBuffer: config.udp.receiveBuffer,
       dontFragment: config.udp.mtuDiscovery,
+      ...(engine === undefined ? {} : { engine }),
     })
     this.#runtime.add(this.#udp)
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
@@ -474,7 +475,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
         ...endpoint.counters(), ...drivers, ...(this.#ipc?.counters() ?? {}),
         memory_used: endpoint.arena.used, memory_capacity: endpoint.arena.capacity, udp_receive_buffer: buffers?.receiveBuffer ?? 0,
       },
-      native: this.#native,
+      native: { ...this.#native, features: buffers?.features ?? [] },
     }
   }
 }

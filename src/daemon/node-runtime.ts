@@ -113,6 +113,12 @@ export class NodeRuntime implements PumpHost, ConnectionHost {
     this.pump.run()
   }
 
+  tooLarge(link: LinkId, length: number): void {
+    if (this.#closed) return
+    this.endpoint.handleTooLarge(this.now(), link, length)
+    this.pump.run()
+  }
+
   changed(link: LinkId, state: Exclude<LinkState, 'opened'>, cause: PosternError | undefined): void {
     if (this.#closed) return
     this.endpoint.handleLink(this.now(), link, state)

@@ -26,6 +26,8 @@ export interface DriverHost {
    * that are sockets; what a connection cannot send ends it.
    */
   refused(link: LinkId, addresses: readonly Uint8Array[]): void
+  /** The system refused a datagram of `length` bytes as too large for the way out (EMSGSIZE); the smallest since the last word. Said only where it tells the size. */
+  tooLarge(link: LinkId, length: number): void
   /** Datagrams that arrived. Bytes and rows are the driver's again when this returns. */
   received(batch: ReceiveBatch): void
 }
@@ -39,6 +41,8 @@ export interface DriverLink {
   readonly sendBuffer: number | undefined
   /** Bytes taken by `send` that the kernel has not taken yet. */
   readonly unsent: number
+  /** What the link does beyond plain datagrams. */
+  readonly features?: readonly string[]
 }
 
 export interface Driver {

@@ -10,6 +10,8 @@ export class Flight {
   done: () => void = nothing
   /** Given to the socket with every datagram. */
   readonly sent: (error: Error | null, bytes: number) => void
+  /** A row that was sent as a whole, as far as the system took it. */
+  readonly land: (datagrams: number, bytes: number) => void
 
   constructor(failed: (error: Error) => void, landed: (flight: Flight) => void) {
     this.sent = (error, bytes) => {
@@ -19,6 +21,11 @@ export class Flight {
       } else {
         failed(error)
       }
+      if (--this.pending === 0) landed(this)
+    }
+    this.land = (datagrams, bytes) => {
+      this.sentDatagrams += datagrams
+      this.sentBytes += bytes
       if (--this.pending === 0) landed(this)
     }
   }

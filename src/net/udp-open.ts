@@ -1,6 +1,5 @@
 import { PosternError } from '../core/base/errors.ts'
-import { UdpSocket } from './udp-socket.ts'
-import type { UdpSystem } from './udp-system.ts'
+import type { UdpEngine, UdpSocket } from './udp-socket.ts'
 
 export interface UdpBinding {
   /** 0 lets the system choose; all sockets get the same one. */
@@ -24,14 +23,14 @@ const ATTEMPTS = 8
 const noIPv6 = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EPROTONOSUPPORT'])
 
 /** Opens one socket per address, all on one port. Either all are open or, when it rejects with a {@link PosternError}, none. */
-export async function openSockets(binding: UdpBinding, system: UdpSystem): Promise<readonly OpenedSocket[]> {
+export async function openSockets(binding: UdpBinding, engine: UdpEngine): Promise<readonly OpenedSocket[]> {
   for (let attempt = 1; ; attempt++) {
     const opened: OpenedSocket[] = []
     let current = ''
     try {
       for (const host of binding.bind) {
         current = host
-        await openOne(host, binding, system, opened)
+        await openOne(host, binding, engine, opened)
       }
       return opened
     } catch (error) {
@@ -43,10 +42,10 @@ export async function openSockets(binding: UdpBinding, system: UdpSystem): Promi
   }
 }
 
-async function openOne(host: string, binding: UdpBinding, system: UdpSystem, opened: OpenedSocket[]): Promise<void> {
+async function openOne(host: string, binding: UdpBinding, engine: UdpEngine, opened: OpenedSocket[]): Promise<void> {
   const open = (address: string, only6: boolean): Promise<UdpSocket> => {
     const port = opened[0]?.socket.port ?? binding.port
-    return UdpSocket.open(system, address, port, only6, { receive: binding.receiveBuffer, send: binding.sendBuffer })
+    return engine.open(address, port, only6, { receive: binding.receiveBuffer, send: binding.sendBuffer })
   }
   const everything = host === '::' && !binding.bind.includes('0.0.0.0')
   if (!everything) {
@@ -61,7 +60,7 @@ async function openOne(host: string, binding: UdpBinding, system: UdpSystem, ope
     opened.push({ socket: await open('0.0.0.0', false), dualStack: false })
     return
   }
-  const maps = system.mapsIPv4()
+  const maps = engine.mapsIPv4()
   const index = opened.push({ socket: six, dualStack: maps === 'yes' }) - 1
   if (maps === 'yes') return
   try {

@@ -29,6 +29,14 @@ export class Refusals {
     return this.#found.length > 0
   }
 
+  /** The same of a link whose system names the address in 18 bytes. */
+  addTo(link: LinkId, code: string, bytes: Uint8Array, offset: number): boolean {
+    if (refusals.has(code) && this.#found.length < ADDRESSES_MAX) {
+      if (!this.#found.some((known) => known.link === link && equalAddress(known.address, 0, bytes, offset))) this.#found.push({ link, address: bytes.slice(offset, offset + ADDRESS_SIZE) })
+    }
+    return this.#found.length > 0
+  }
+
   /** By link, and none is left here. */
   take(): ReadonlyMap<LinkId, readonly Uint8Array[]> {
     const byLink = new Map<LinkId, Uint8Array[]>()

@@ -1,113 +1,76 @@
-import type { RemoteInfo, Socket } from 'node:dgram'
-import { encodeAddress } from '../core/base/address.ts'
-import { AddressCache } from './address-cache.ts'
-import type { UdpSystem } from './udp-system.ts'
+import type { LinkId, ReceiveBatch, TransmitBatch } from '../core/endpoint/contract.ts'
+import type { Flight } from './udp-flight.ts'
 
 /** RFC 768: 65,535 − 8 − the 20 bytes of an IPv4 header. (IPv6 allows 20 more; one limit for both.) */
 export const UDP_PAYLOAD_MAX = 65_507
 
-/** Below this the kernel's own minimum is the better answer. */
-const BUFFER_MIN = 64 * 1024
+/** What GSO takes at once; where there is none, a burst is only a row that is cut. */
+export const SEGMENTS_MAX = 64
 
-export interface SocketHandlers {
-  readonly message: (bytes: Uint8Array, from: RemoteInfo) => void
-  readonly error: (error: NodeJS.ErrnoException) => void
+/** Where a socket of the driver puts what it receives: a slab in the arena, and rows, which all its sockets share. */
+export interface Intake {
+  readonly link: LinkId
+  /** The whole arena. */
+  readonly bytes: Buffer
+  readonly slab: number
+  readonly slabSize: number
+  readonly batch: ReceiveBatch
 }
 
-/** One bound socket, with its family's way to write addresses. Policy (what an error means, batching) is the driver's. */
-export class UdpSocket {
+/** What a socket says, from the event loop; but `sendFailed` also from inside a send. */
+export interface SocketHandlers {
+  /** A datagram in memory of its own, and its source (18 bytes): both are the socket's again when this returns. */
+  readonly message: (bytes: Uint8Array, from: Uint8Array) => void
+  /** A datagram whose source is no address. */
+  readonly unreadable: () => void
+  /** The rows of the batch are filled, and their bytes lie in the slab; `empty` counts datagrams that were left out, having no bytes. */
+  readonly batch: (empty: number) => void
+  readonly error: (error: NodeJS.ErrnoException) => void
+  /** Datagrams of `size` bytes that the system did not take: its code, how many, and to which address at `offset`. */
+  readonly sendFailed: (code: string, datagrams: number, size: number, address: Uint8Array, offset: number) => void
+  /** Bytes that waited for the kernel have gone. */
+  readonly drained: () => void
+}
+
+/** One bound socket. Policy (what an error means, when it is blocked, whom to tell) is the driver's. */
+export interface UdpSocket {
   readonly family: 4 | 6
   /** 18 bytes: what it is bound to, with the real port. */
   readonly local: Uint8Array
   readonly port: number
-  readonly addresses: AddressCache
-  /** Bytes of payload the kernel queues, see {@link usable}. */
+  /** Bytes of payload the kernel queues. */
   readonly receiveBuffer: number
   readonly sendBuffer: number
-  readonly #socket: Socket
-  #closed = false
+  /** Whether it sends each row with the TTL that the row asks for. */
+  readonly carriesTtl: boolean
+  /** What it does beyond plain datagrams, for `status`. */
+  readonly features: readonly string[]
 
-  private constructor(socket: Socket, family: 4 | 6, local: Uint8Array, port: number, buffers: { receive: number; send: number }) {
-    this.#socket = socket
-    this.family = family
-    this.local = local
-    this.port = port
-    this.addresses = new AddressCache(family)
-    setBuffer(buffers.receive, (size) => socket.setRecvBufferSize(size))
-    setBuffer(buffers.send, (size) => socket.setSendBufferSize(size))
-    this.receiveBuffer = usable(socket.getRecvBufferSize())
-    this.sendBuffer = usable(socket.getSendBufferSize())
-  }
-
-  /** Binds to an IP literal; rejects with the system's own error. `only6` keeps `::` from taking IPv4 too. */
-  static open(system: UdpSystem, host: string, port: number, only6: boolean, buffers: { receive: number; send: number }): Promise<UdpSocket> {
-    return new Promise((resolve, reject) => {
-      const family = host.includes(':') ? 6 : 4
-      const socket = system.createSocket({
-        type: family === 6 ? 'udp6' : 'udp4',
-        ipv6Only: only6,
-        // Addresses are literals. Node would ask getaddrinfo on a thread even for those: a tick, and the order, lost per datagram.
-        lookup: (literal, _options, callback) => callback(null, literal, family),
-      })
-      socket.once('error', (error) => {
-        socket.close()
-        reject(error)
-      })
-      socket.bind({ address: host, port, exclusive: true }, () => {
-        const bound = socket.address()
-        const zone = bound.address.indexOf('%')
-        const local = encodeAddress(zone < 0 ? bound.address : bound.address.slice(0, zone), bound.port)
-        socket.removeAllListeners('error')
-        if (local === undefined) {
-          socket.close()
-          reject(new Error(`the system reports an unreadable local address: ${bound.address}`))
-        } else {
-          resolve(new UdpSocket(socket, family, local, bound.port, buffers))
-        }
-      })
-    })
-  }
-
-  listen(handlers: SocketHandlers): void {
-    this.#socket.on('message', handlers.message)
-    this.#socket.on('error', handlers.error)
-  }
-
-  /** The kernel gets the bytes now or, when its buffer is full, later: they must stay until `sent` is called. */
-  send(bytes: Uint8Array, port: number, host: string, sent: (error: Error | null, bytes: number) => void): void {
-    this.#socket.send(bytes, port, host, sent)
-  }
-
+  /** Starts to receive, and to send. */
+  listen(intake: Intake, handlers: SocketHandlers): void
+  /** Takes one row, which lies in the arena until the flight has landed: each has one pending count for as long as it takes. */
+  send(batch: TransmitBatch, row: number, flight: Flight): void
+  /** All rows of a call were taken. */
+  flush(): void
   /** Bytes taken that the kernel has not taken yet; 0 once closed. */
-  unsent(): number {
-    return this.#closed ? 0 : this.#socket.getSendQueueSize()
-  }
-
-  /** Resolves when the socket is closed; sends that were waiting end with ECANCELED in the same turn of the loop. */
-  close(): Promise<void> {
-    this.#closed = true
-    return new Promise((resolve) => {
-      // A late error of a closing socket concerns nobody, but without a listener it would end the process.
-      this.#socket.removeAllListeners()
-      this.#socket.on('error', () => undefined)
-      this.#socket.close(() => resolve())
-    })
-  }
+  unsent(): number
+  /** The 18 bytes of an address in an error of this socket; `false` when it is none of its texts. */
+  encode(host: string, port: number, into: Uint8Array): boolean
+  /** Resolves when the socket is closed; what was waiting in it has failed with ECANCELED in the same turn of the loop. */
+  close(): Promise<void>
 }
 
-/** Asks for `wanted` bytes. Linux cuts a wish to rmem_max in silence; BSDs refuse one above their limit, so less is asked until one fits. */
-function setBuffer(wanted: number, set: (size: number) => void): void {
-  for (let size = wanted; size >= BUFFER_MIN; size = Math.floor(size / 2)) {
-    try {
-      set(size)
-      return
-    } catch {
-      continue
-    }
-  }
+/** What opens sockets: node:dgram, or the addon. */
+export interface UdpEngine {
+  /** Bytes of the receive slab that suit it. */
+  readonly slabSize: number
+  /** Binds to an IP literal; rejects with the system's own error. `only6` keeps `::` from taking IPv4 too. */
+  open(host: string, port: number, only6: boolean, buffers: { readonly receive: number; readonly send: number }): Promise<UdpSocket>
+  /** Whether an IPv6 socket bound to `::` receives IPv4 too. */
+  mapsIPv4(): 'yes' | 'no' | 'unknown'
 }
 
 /** Linux doubles what was asked, for its own bookkeeping, and reports the double (socket(7)): half of it is what payload may count on. */
-function usable(reported: number): number {
+export function usable(reported: number): number {
   return process.platform === 'linux' ? Math.floor(reported / 2) : reported
 }

@@ -1,14 +1,14 @@
-import type { RemoteInfo } from 'node:dgram'
 import { ADDRESS_SIZE, portOf } from '../core/base/address.ts'
 import { assert } from '../core/base/assert.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { ReceiveBatch, type LinkId, type LinkInfo, type TransmitBatch } from '../core/endpoint/contract.ts'
 import type { Driver, DriverHost, DriverLink } from './driver.ts'
+import { dgramEngine } from './udp-dgram.ts'
 import { Flights, type Flight } from './udp-flight.ts'
 import { newUdpCounters, sendErrorCounter } from './udp-counters.ts'
 import { codeOf, openSockets, type OpenedSocket, type UdpBinding } from './udp-open.ts'
 import { Refusals } from './udp-refusals.ts'
-import { UDP_PAYLOAD_MAX, type UdpSocket } from './udp-socket.ts'
+import { SEGMENTS_MAX, UDP_PAYLOAD_MAX, type UdpEngine, type UdpSocket } from './udp-socket.ts'
 import { udpSystem, type UdpSystem } from './udp-system.ts'
 
 export interface UdpOptions extends UdpBinding {
@@ -18,20 +18,18 @@ export interface UdpOptions extends UdpBinding {
   readonly batchCapacity?: number
   /** Unsent bytes of a socket at which its link is `blocked`; it is `writable` again below a quarter. */
   readonly unsentMax?: number
-  /** Datagrams leave with DF and are never cut on the way; Node cannot see to that by itself. */
+  /** Datagrams leave with DF and are never cut on the way; Node cannot see to that by itself, sockets of the addon do. */
   readonly dontFragment?: boolean
   readonly system?: UdpSystem
+  /** What opens the sockets; `node:dgram` when absent. */
+  readonly engine?: UdpEngine
 }
 
 /** Any one datagram fits. */
 export const SLAB_MIN = 65_536
-/** libuv reads at most 32 datagrams of a socket per turn: at 1437 bytes they are 46 KiB, so a turn is one batch. */
-const SLAB_SIZE = 131_072
 const BATCH_CAPACITY = 128
 /** Two of the pump's four slabs of 128 KiB: one slow socket is told of before it holds them all and stops the other links too. */
 const UNSENT_MAX = 262_144
-/** Node sends one datagram a call, so a burst is only a row that this driver cuts; 64 is what GSO takes at once. */
-const SEGMENTS_MAX = 64
 /** What a peer or the network can cause on a healthy socket. It concerns one earlier send, not the socket. */
 const passingErrors = new Set(['ECONNREFUSED', 'ECONNRESET', 'EHOSTUNREACH', 'ENETUNREACH', 'ENETDOWN', 'EHOSTDOWN', 'EMSGSIZE', 'ENOBUFS', 'ENOMEM', 'EAGAIN', 'EINTR', 'EPERM', 'EPROTO'])
 /** So many of them with no datagram between are no passing matter. */
@@ -43,6 +41,8 @@ interface OpenLink {
   readonly socket: UdpSocket
   blocked: boolean
   errorsInRow: number
+  /** The shortest datagram that the system found too large since the host was told; Infinity: none. */
+  tooLarge: number
 }
 
 //  closed ──start──▶ opening ──▶ open ──close──▶ closing ──▶ closed
@@ -55,19 +55,18 @@ type State =
   | { readonly kind: 'closing'; readonly closed: Promise<void> }
 
 /**
- * UDP on `node:dgram`: one socket for IPv4 and IPv6 where the machine allows it, else one of each. What arrives in one turn of
- * the event loop is handed over as one batch; a burst to send is cut into its segments. ECN and TTL per datagram are
- * not to be had from Node and are left at the socket's default.
+ * UDP: one socket for IPv4 and IPv6 where the machine allows it, else one of each. The engine decides how datagrams go in and
+ * out of them: one by one through `node:dgram`, gathered into one batch per turn of the event loop, or as bursts through the addon.
  */
 export class UdpDriver implements Driver {
   readonly kind = 'udp' as const
   readonly #host: DriverHost
   readonly #options: UdpOptions
   readonly #system: UdpSystem
+  readonly #engine: UdpEngine
   readonly #counters = newUdpCounters()
   readonly #bytes: Buffer
   readonly #batch: ReceiveBatch
-  readonly #source = new Uint8Array(ADDRESS_SIZE)
   readonly #unsentMax: number
   readonly #flights: Flights
   readonly #refusals = new Refusals()
@@ -82,10 +81,11 @@ export class UdpDriver implements Driver {
 
   constructor(host: DriverHost, options: UdpOptions) {
     assert(options.bind.length > 0, 'a UDP driver binds to at least one address')
-    assert((options.slabSize ?? SLAB_SIZE) >= SLAB_MIN, 'the receive slab holds the largest datagram')
+    this.#system = options.system ?? udpSystem
+    this.#engine = options.engine ?? dgramEngine(this.#system)
+    assert((options.slabSize ?? this.#engine.slabSize) >= SLAB_MIN, 'the receive slab holds the largest datagram')
     this.#host = host
     this.#options = options
-    this.#system = options.system ?? udpSystem
     this.#port = options.port
     this.#unsentMax = options.unsentMax ?? UNSENT_MAX
     const { buffer, byteOffset, length } = host.arena.bytes
@@ -125,6 +125,7 @@ export class UdpDriver implements Driver {
         taken++
       }
       for (const link of this.#state.links) {
+        link.socket.flush()
         if (!link.blocked && link.socket.unsent() >= this.#unsentMax) this.#wake()
       }
     }
@@ -135,7 +136,7 @@ export class UdpDriver implements Driver {
   links(): readonly DriverLink[] {
     if (this.#state.kind !== 'open') return []
     return this.#state.links.map(({ id, info, socket }) => (
-      { id, info, receiveBuffer: socket.receiveBuffer, sendBuffer: socket.sendBuffer, unsent: socket.unsent() }
+      { id, info, receiveBuffer: socket.receiveBuffer, sendBuffer: socket.sendBuffer, unsent: socket.unsent(), features: socket.features }
     ))
   }
 
@@ -169,20 +170,15 @@ export class UdpDriver implements Driver {
   async #open(): Promise<void> {
     let sockets: readonly OpenedSocket[] = []
     try {
-      sockets = await openSockets({ ...this.#options, port: this.#port }, this.#system)
+      sockets = await openSockets({ ...this.#options, port: this.#port }, this.#engine)
       this.#takeSlab()
       this.#port = sockets[0]!.socket.port
       const links = sockets.map(({ socket, dualStack }): OpenLink => {
-        const info: LinkInfo = { kind: 'udp', local: socket.local, dualStack, datagramMax: UDP_PAYLOAD_MAX, segmentsMax: SEGMENTS_MAX, dontFragment: this.#options.dontFragment === true }
-        return { id: this.#host.opened(info), info, socket, blocked: false, errorsInRow: 0 }
+        const info: LinkInfo = { kind: 'udp', local: socket.local, dualStack, datagramMax: UDP_PAYLOAD_MAX, segmentsMax: SEGMENTS_MAX, dontFragment: this.#options.dontFragment === true || socket.features.includes('dontFragment') }
+        return { id: this.#host.opened(info), info, socket, blocked: false, errorsInRow: 0, tooLarge: Infinity }
       })
       this.#state = { kind: 'open', links }
-      for (const link of links) {
-        link.socket.listen({
-          message: (bytes, from) => this.#onMessage(link, bytes, from),
-          error: (error) => this.#onError(link, error),
-        })
-      }
+      for (const link of links) this.#listen(link)
     } catch (error) {
       await Promise.all(sockets.map(({ socket }) => socket.close()))
       this.#state = { kind: 'closed' }
@@ -190,9 +186,27 @@ export class UdpDriver implements Driver {
     }
   }
 
+  #listen(link: OpenLink): void {
+    link.socket.listen({ link: link.id, bytes: this.#bytes, slab: this.#slab, slabSize: this.#slabSize, batch: this.#batch }, {
+      message: (bytes, from) => this.#onMessage(link, bytes, from),
+      unreadable: () => this.#counters.add('udp_received_unreadable_source'),
+      batch: (empty) => this.#onBatch(link, empty),
+      error: (error) => this.#onError(link, error),
+      sendFailed: (code, datagrams, size, address, offset) => {
+        this.#counters.add(sendErrorCounter(code), datagrams)
+        if (code === 'EMSGSIZE') {
+          link.tooLarge = Math.min(link.tooLarge, size)
+          this.#wake()
+        }
+        if (this.#refusals.addTo(link.id, code, address, offset)) this.#wake()
+      },
+      drained: () => this.#wake(),
+    })
+  }
+
   #takeSlab(): void {
     if (this.#slab >= 0) return
-    this.#slab = this.#host.arena.allocate(this.#options.slabSize ?? SLAB_SIZE)
+    this.#slab = this.#host.arena.allocate(this.#options.slabSize ?? this.#engine.slabSize)
     if (this.#slab < 0) throw new PosternError('limit', 'There is no memory left for the UDP receive buffer.', { hint: 'Raise [limits] memory in postern.toml.' })
     this.#slabSize = this.#host.arena.sizeOf(this.#slab)
   }
@@ -204,26 +218,17 @@ export class UdpDriver implements Driver {
     return undefined
   }
 
-  #sendRow(link: OpenLink, batch: TransmitBatch, row: number, flight: Flight): void {
-    const { socket } = link
-    const address = row * ADDRESS_SIZE
-    const port = portOf(batch.address, address)
-    if (port === 0) {
+  #sendRow({ socket }: OpenLink, batch: TransmitBatch, row: number, flight: Flight): void {
+    if (portOf(batch.address, row * ADDRESS_SIZE) === 0) {
       // A peer may claim such a candidate; Node would throw.
       this.#counters.add('udp_send_errors_einval')
       return
     }
-    if (batch.ttl[row] !== 0) this.#counters.add('udp_ttl_ignored')
-    const host = socket.addresses.host(batch.address, address)
-    const segmentSize = batch.segmentSize[row]!
-    const end = batch.offset[row]! + batch.length[row]!
-    for (let offset = batch.offset[row]!; offset < end; offset += segmentSize) {
-      flight.pending++
-      socket.send(this.#bytes.subarray(offset, Math.min(offset + segmentSize, end)), port, host, flight.sent)
-    }
+    if (batch.ttl[row] !== 0 && !socket.carriesTtl) this.#counters.add('udp_ttl_ignored')
+    socket.send(batch, row, flight)
   }
 
-  #onMessage(link: OpenLink, bytes: Uint8Array, from: RemoteInfo): void {
+  #onMessage(link: OpenLink, bytes: Uint8Array, from: Uint8Array): void {
     link.errorsInRow = 0
     const { length } = bytes
     if (length === 0) {
@@ -234,22 +239,25 @@ export class UdpDriver implements Driver {
     if (batch.count === batch.capacity || this.#slabUsed + length > this.#slabSize) this.#flush()
     // The host may have closed this driver in that flush.
     if (this.#state.kind !== 'open') return
-    if (!link.socket.addresses.encode(from.address, from.port, this.#source)) {
-      this.#counters.add('udp_received_unreadable_source')
-      return
-    }
     const offset = this.#slab + this.#slabUsed
     // Node gives each datagram its own memory; this copy is the one that puts it where the core can see it.
     this.#bytes.set(bytes, offset)
-    batch.push(link.id, this.#source, offset, length)
+    batch.push(link.id, from, offset, length)
     this.#slabUsed += length
     this.#wake()
+  }
+
+  /** Handed over at once: the socket fills the same rows and the same slab again when this returns. */
+  #onBatch(link: OpenLink, empty: number): void {
+    link.errorsInRow = 0
+    if (empty > 0) this.#counters.add('udp_received_empty', empty)
+    this.#flush()
   }
 
   #onSendError(error: Error): void {
     this.#counters.add(sendErrorCounter(codeOf(error)))
     if (this.#state.kind !== 'open') return
-    const encoders = this.#state.links.map(({ id, socket }) => ({ id, encode: (host: string, port: number, into: Uint8Array): boolean => socket.addresses.encode(host, port, into) }))
+    const encoders = this.#state.links.map(({ id, socket }) => ({ id, encode: (host: string, port: number, into: Uint8Array): boolean => socket.encode(host, port, into) }))
     if (this.#refusals.add(error, encoders)) this.#wake()
   }
 
@@ -279,6 +287,16 @@ export class UdpDriver implements Driver {
     this.#flights.tell()
     this.#flush()
     this.#tellRefusals()
+    if (this.#state.kind === 'open') this.#tellTooLarge(this.#state.links)
+  }
+
+  #tellTooLarge(links: readonly OpenLink[]): void {
+    for (const link of links) {
+      if (link.tooLarge === Infinity) continue
+      const { tooLarge } = link
+      link.tooLarge = Infinity
+      if (this.#state.kind === 'open') this.#host.tooLarge(link.id, tooLarge)
+    }
   }
 
   #tellWritability(links: readonly OpenLink[]): void {
@@ -299,8 +317,10 @@ export class UdpDriver implements Driver {
     const batch = this.#batch
     if (batch.count === 0) return
     this.#counters.add('udp_received_batches')
-    this.#counters.add('udp_received_datagrams', batch.count)
-    this.#counters.add('udp_received_bytes', this.#slabUsed)
+    for (let row = 0; row < batch.count; row++) {
+      this.#counters.add('udp_received_datagrams', Math.ceil(batch.length[row]! / batch.segmentSize[row]!))
+      this.#counters.add('udp_received_bytes', batch.length[row])
+    }
     try {
       if (this.#state.kind === 'open') this.#host.received(batch)
     } finally {

@@ -19,10 +19,23 @@ export interface AddonCrypto {
   aeadOpenOne(aead: AddonAead, key: Uint8Array, nonce: Uint8Array, associated: Uint8Array, sealed: Uint8Array, plaintext: Uint8Array): boolean
 }
 
+/** UDP with batches and bursts, on Linux (native/addon/src/udp-object.cc); how it is used is in net/udp-native.ts. */
+export interface AddonUdp {
+  udpOpen(address: Uint8Array, family: number, features: number, receiveBuffer: number, sendBuffer: number, local: Uint8Array, facts: Int32Array): object
+  udpStart(
+    socket: object, callback: (event: number, value: number, extra: number) => void, arena: Uint8Array, slabOffset: number, slabSize: number,
+    address: Uint8Array, offset: Int32Array, length: Int32Array, segmentSize: Int32Array, ecn: Uint8Array, rows: Int32Array, addresses: Uint8Array,
+  ): void
+  udpSend(socket: object, head: number, count: number): number
+  udpClose(socket: object): void
+  udpFeatures(socket: object): number
+}
+
 /** The addon's parts; one is absent where the machine does not offer what it is made of. */
 export interface Addon {
   readonly path: string
   readonly crypto: AddonCrypto | undefined
+  readonly udp: AddonUdp | undefined
 }
 
 export type AddonState =
@@ -31,7 +44,7 @@ export type AddonState =
   | { readonly kind: 'absent'; readonly reason: string }
 
 /** The addon's own number for what may be called and how (native/addon/src/addon.cc). */
-const INTERFACE = 1
+const INTERFACE = 2
 
 const directory = fileURLToPath(new URL('../../native/addon/', import.meta.url))
 
@@ -72,7 +85,7 @@ function whyNotBuilt(): string {
 
 /** A library is trusted to be what its number says: `unknown` ends here. */
 function checked(path: string, exports: unknown): Addon {
-  const parts = exports as Partial<AddonCrypto> & { readonly interface?: unknown }
+  const parts = exports as Partial<AddonCrypto & AddonUdp> & { readonly interface?: unknown }
   if (parts.interface !== INTERFACE) throw new Error('it was built from other sources; run "npm run build:native"')
-  return { path, crypto: parts.aeadOpen === undefined ? undefined : parts as AddonCrypto }
+  return { path, crypto: parts.aeadOpen === undefined ? undefined : parts as AddonCrypto, udp: parts.udpOpen === undefined ? undefined : parts as AddonUdp }
 }

@@ -1,9 +1,14 @@
 import type { SocketOptions } from 'node:dgram'
+import { constants as osConstants } from 'node:os'
 import { ADDRESS_SIZE, encodeAddress } from '../../src/core/base/address.ts'
 import type { LinkId } from '../../src/core/endpoint/contract.ts'
+import { nativeEngine } from '../../src/net/udp-native.ts'
+import type { UdpEngine } from '../../src/net/udp-socket.ts'
 import type { UdpSystem } from '../../src/net/udp-system.ts'
+import { addon } from '../support/addon.ts'
 import { describeTransport, PARTY_SLAB, type Medium, type Party } from './conformance.ts'
 import { link, openNode as openTcp, playedLink, PREFACE, rawDial, settle, type TcpNode } from './tcp-support.ts'
+import { FakeUdpAddon } from './fake-udp-addon.ts'
 import { FakeSocket, openNode as openUdp, until, type Node as UdpNode } from './udp-support.ts'
 
 const FIRST = 1 as LinkId
@@ -41,6 +46,40 @@ function udp(): Medium {
     fragile: async () => {
       const { node, socket } = await fake()
       return { party: party(node, 7000), snap: () => void socket.emit('error', Object.assign(new Error('gone'), { code: 'EBADF' })) }
+    },
+    close: async () => {
+      for (const node of nodes) await node.driver.close()
+    },
+  }
+}
+
+/** The addon's sockets: real ones in pairs, and a played addon for what loopback does not do. */
+function native(engine: UdpEngine): Medium {
+  const nodes: UdpNode[] = []
+  const party = ({ host, driver, batch, slab }: UdpNode, port: number): Party => {
+    batch.reset(slab, PARTY_SLAB)
+    return { host, driver, batch, slab, link: FIRST, to: encodeAddress('127.0.0.1', port)! }
+  }
+  const played = async (): Promise<{ node: UdpNode; addon: FakeUdpAddon }> => {
+    const addon = new FakeUdpAddon()
+    const node = await openUdp({ engine: nativeEngine(addon) })
+    nodes.push(node)
+    return { node, addon }
+  }
+  return {
+    pair: async () => {
+      const [a, b] = [await openUdp({ bind: LOOPBACK, engine }), await openUdp({ bind: LOOPBACK, engine })]
+      nodes.push(a, b)
+      return { a: party(a, b.driver.port), b: party(b, a.driver.port) }
+    },
+    stalled: async () => {
+      const { node, addon } = await played()
+      addon.room = 0
+      return { party: party(node, 7000), bytes: 300_000, release: () => addon.writable() }
+    },
+    fragile: async () => {
+      const { node, addon } = await played()
+      return { party: party(node, 7000), snap: () => addon.fail(-osConstants.errno.EBADF) }
     },
     close: async () => {
       for (const node of nodes) await node.driver.close()
@@ -91,4 +130,9 @@ function tcp(): Medium {
 }
 
 describeTransport('UDP', { kind: 'udp', reliable: false, datagramMin: 1 }, udp)
+if (addon?.udp !== undefined) {
+  const { udp: real } = addon
+  describeTransport('UDP by the addon', { kind: 'udp', reliable: false, datagramMin: 1 }, () => native(nativeEngine(real)))
+  describeTransport('UDP by the addon without GSO and GRO', { kind: 'udp', reliable: false, datagramMin: 1 }, () => native(nativeEngine(real, { features: 0 })))
+}
 describeTransport('TCP', { kind: 'tcp', reliable: true, datagramMin: 20 }, tcp)

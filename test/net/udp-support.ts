@@ -23,8 +23,11 @@ export class TestHost implements DriverHost {
   readonly opens: LinkInfo[] = []
   readonly changes: { link: number; state: LinkState; cause: PosternError | undefined }[] = []
   readonly received_: Received[] = []
+  readonly tooLarges: { link: number; length: number }[] = []
   readonly refusals: { link: number; to: string }[] = []
+  /** Datagrams, and rows, of each call of `received`. */
   readonly batchCounts: number[] = []
+  readonly rowCounts: number[] = []
   bytesReceived = 0
   keep = true
   inCall = false
@@ -45,20 +48,29 @@ export class TestHost implements DriverHost {
     for (const address of addresses) this.refusals.push({ link, to: formatAddress(address) })
   }
 
+  tooLarge(link: LinkId, length: number): void {
+    if (this.inCall) throw new Error('tooLarge was called from inside a call into the driver')
+    this.tooLarges.push({ link, length })
+  }
+
   received(batch: ReceiveBatch): void {
     if (this.inCall) throw new Error('received was called from inside a call into the driver')
-    this.batchCounts.push(batch.count)
+    let datagrams = 0
     for (let row = 0; row < batch.count; row++) {
-      const offset = batch.offset[row]!
-      const length = batch.length[row]!
-      this.bytesReceived += length
-      if (!this.keep) continue
-      this.received_.push({
-        link: batch.link[row]!,
-        from: formatAddress(batch.address, row * ADDRESS_SIZE),
-        bytes: this.arena.bytes.slice(offset, offset + length),
-      })
+      const end = batch.offset[row]! + batch.length[row]!
+      const segmentSize = batch.segmentSize[row]!
+      this.bytesReceived += batch.length[row]!
+      datagrams += Math.ceil(batch.length[row]! / segmentSize)
+      for (let offset = batch.offset[row]!; this.keep && offset < end; offset += segmentSize) {
+        this.received_.push({
+          link: batch.link[row]!,
+          from: formatAddress(batch.address, row * ADDRESS_SIZE),
+          bytes: this.arena.bytes.slice(offset, Math.min(offset + segmentSize, end)),
+        })
+      }
     }
+    this.batchCounts.push(datagrams)
+    this.rowCounts.push(batch.count)
     this.onReceived(batch)
   }
 

@@ -18,5 +18,8 @@ Addon* AddonOf(napi_env env);
 bool Export(napi_env env, napi_value exports, const char* name, napi_callback function);
 
 bool ExportAead(napi_env env, napi_value exports);
+#ifdef POSTERN_UDP
+bool ExportUdp(napi_env env, napi_value exports);
+#endif
 
 }  // namespace postern

@@ -96,7 +96,7 @@ export interface StatusResult {
   readonly lanes: IpcLaneStats
   readonly nat?: string
   /** What does the work, and why not the addon. */
-  readonly native?: { readonly crypto: 'addon' | 'node:crypto'; readonly reason?: string }
+  readonly native?: { readonly crypto: 'addon' | 'node:crypto'; readonly udp: 'addon' | 'node:dgram'; readonly features: readonly string[]; readonly reason?: string }
 }
 
 export interface PeersParams {
