@@ -1,7 +1,7 @@
 import { Arena } from '../core/base/arena.ts'
 import { ADDRESS_SIZE, equalAddress, isIPv4 } from '../core/base/address.ts'
 import type { LinkId } from '../core/base/domain.ts'
-import { never, toWallTime, type Instant, type Now } from '../core/base/time.ts'
+import { never, toInstant, toWallTime, type Instant, type Now } from '../core/base/time.ts'
 import { defaultConfig, type CoreConfig } from '../core/connection/config.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
 import { ReceiveBatch, type EndpointAction, type EndpointEvent, type InviteRecord, type MessageBatch, type NoticeBatch, type PeerRecord, type ReleaseBatch, type TransmitBatch } from '../core/endpoint/contract.ts'
@@ -69,6 +69,8 @@ export class SimNode implements PumpHost {
   stopped = false
   /** The system refuses larger datagrams, as EMSGSIZE says. */
   interfaceMtu: number = Infinity
+  /** Microseconds by which the process comes later than its timer or its datagrams call for it, because others have the core. */
+  lateness: (() => number) | undefined = undefined
   /** Milliseconds that this node's wall clock is off. */
   wallOffset = 0
   /** As a laptop with its lid closed: datagrams are lost, the timer fires late. */
@@ -261,7 +263,7 @@ export class SimNode implements PumpHost {
     this.#timer = undefined
     this.#timerAt = deadline
     if (deadline > FAR) return
-    this.#timer = this.#scheduler.at(deadline, () => {
+    this.#timer = this.#scheduler.at(this.#late(Math.max(deadline, this.#scheduler.now)), () => {
       this.#timer = undefined
       this.#timerAt = never
       this.timeouts++
@@ -343,10 +345,14 @@ export class SimNode implements PumpHost {
     if (!this.#coalesce || !this.#extend(link, from, datagram.length)) this.#batch.push(link, from, offset, datagram.length)
     if (this.#flushing) return
     this.#flushing = true
-    this.#scheduler.at(this.#scheduler.now, () => {
+    this.#scheduler.at(this.#late(this.#scheduler.now), () => {
       this.#flushing = false
       if (!this.stopped && !this.#asleep) this.#flush()
     })
+  }
+
+  #late(at: number): Instant {
+    return toInstant(at + (this.lateness?.() ?? 0))
   }
 
   /** Makes the datagram another segment of the last row, if it may be: all are equally long, only the last may be shorter. */

@@ -78,6 +78,7 @@ function writeActive(state: SessionState, now: Now, keys: Keys, path: SessionPat
   const segmentsMax = Math.min(path.segmentsMax, SEGMENTS_MAX, Math.floor(BURST_BYTES_MAX / full), seals.capacity - seals.count)
   const wants = wantsToSend(state)
   const mayTrack = state.sent.room
+  if (!wants) recovery.pacer.rest()
   // What flow control holds back stands in no lane: to the path that is a lack of data too.
   if (!(wants && mayTrack) && recovery.inFlight < recovery.controller.window) recovery.rate.markAppLimited(recovery.inFlight)
   let budget = wants && mayTrack ? sendBudget(state, now.mono, path, full, segmentsMax) : 0
@@ -133,6 +134,8 @@ function sendBudget(state: SessionState, now: Instant, path: SessionPath, full: 
     return 0
   }
   const tokens = recovery.pacer.available(now, window, recovery.rtt.estimate, pacingRate, full, segmentsMax * full)
+  // Held by the machine, not by what the path carries: what is delivered now says nothing against the rate.
+  if (recovery.pacer.overdue) recovery.rate.markAppLimited(recovery.inFlight)
   if (tokens < full) {
     recovery.windowLimited = true
     const quantum = sendQuantum === undefined ? Math.min(Math.max(window * PACE_SHARE, full), Math.min(segmentsMax, PACE_DATAGRAMS) * full) : Math.min(sendQuantum, segmentsMax * full)

@@ -95,6 +95,17 @@ describe('congestion control between two real endpoints', () => {
     }
   })
 
+  it('holds its rate on a machine that lets it run late, and does not follow its own stalls down', () => {
+    // Milliseconds that sender and receiver come late in the mean, and the share of the link that is left at least: a quarter of a round trip is made up for.
+    for (const [lateMs, share] of [[5, 0.8], [10, 0.7], [20, 0.6]] as const) {
+      const world = new BulkWorld(1, linkOf(50, 40, 1.5), MODEL)
+      const random = world.random.fork()
+      for (const player of [world.sender, world.receiver]) player.node.lateness = () => random.unit() * 2000 * lateMs
+      world.run(4)
+      expect(world.goodput(6) / 50, `${lateMs} ms late`).toBeGreaterThan(share)
+    }
+  })
+
   it('starts again after a silence without a burst that a small buffer could not hold', () => {
     const world = new BulkWorld(1, linkOf(20, 40, 0.5), MODEL)
     world.run(4)

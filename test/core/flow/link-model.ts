@@ -280,6 +280,7 @@ export class Flow {
     const segmentsMax = this.#options.segmentsMax ?? 64
     for (;;) {
       if (!this.#hasData() && this.#probes === 0) {
+        recovery.pacer.rest()
         if (recovery.inFlight < controller.window) this.rate.markAppLimited(recovery.inFlight)
         break
       }
@@ -295,6 +296,7 @@ export class Flow {
       }
       const rtt = recovery.rtt.hasSample ? recovery.rtt.smoothed : 333_000
       const tokens = recovery.pacer.available(now, controller.window, rtt, controller.pacingRate, full, segmentsMax * full)
+      if (recovery.pacer.overdue) this.rate.markAppLimited(recovery.inFlight)
       if (tokens < full && this.#probes === 0) {
         recovery.windowLimited = true
         this.#armPace(recovery.pacer.nextAt(controller.sendQuantum ?? Math.min(segmentsMax, 8) * full))

@@ -42,6 +42,25 @@ describe('Pacer', () => {
     expect(now - 5_000_000).toBeCloseTo((200 * SIZE) / ((1.25 * 20 * SIZE) / RTT), -4)
   })
 
+  it('makes up for a call that comes late, up to a quarter of a round trip, and says when that was not enough', () => {
+    for (const [late, made] of [[0, 0], [5000, 5000], [10_000, 10_000], [10_001, 10_000], [500_000, 10_000]] as const) {
+      const pacer = new Pacer()
+      pacer.available(toInstant(0), 0, RTT, 2, SIZE, 64 * SIZE)
+      pacer.spend(10 * SIZE)
+      const due = pacer.nextAt(10 * SIZE)
+      const burst = 10 * SIZE
+      const now = toInstant(due + late)
+      expect(pacer.available(now, 0, RTT, 2, SIZE, 64 * SIZE)).toBeCloseTo(burst + 2 * made, 3)
+      expect(pacer.overdue).toBe(late > 10_000)
+      // Asked again in the same turn it still has what was not spent, and no more later.
+      pacer.spend(SIZE)
+      expect(pacer.available(now, 0, RTT, 2, SIZE, 64 * SIZE)).toBeCloseTo(burst + 2 * made - SIZE, 3)
+      pacer.rest()
+      expect(pacer.available(toInstant(now + 20_000), 0, RTT, 2, SIZE, 64 * SIZE)).toBeLessThanOrEqual(burst)
+      expect(pacer.overdue).toBe(false)
+    }
+  })
+
   it('takes the rate of a controller that has one, and a whole burst of segments below a millisecond of round trip', () => {
     const pacer = new Pacer()
     expect(pacer.available(toInstant(0), 20 * SIZE, 200, 2, SIZE, 64 * SIZE)).toBe(64 * SIZE)
