@@ -40,6 +40,8 @@ export interface Config {
   }
   readonly ipc: {
     readonly socket: string | undefined
+    /** Users besides the daemon's own and root who may connect. */
+    readonly uids: readonly number[]
     readonly uidScopes: readonly string[]
     readonly linger: Duration
   }
@@ -143,9 +145,10 @@ const store = z.strictObject({
 
 const ipc = z.strictObject({
   socket: key(path, ''),
+  uids: key(list(wholeNumber(0, 4_294_967_294), { min: 0, max: 64, of: 'numbers of users' }), []),
   uid_scopes: key(list(matching(new RegExp(`^(status|admin|app:(\\*|${appName}))$`), '"status", "admin", "app:*" or "app:<name>" with a name of 1 to 64 of a-z 0-9 . _ / -'), { min: 0, max: 64, of: 'scopes' }), ['app:*', 'status', 'admin']),
   linger: key(duration({ min: '0s', max: '10min' }), '10s'),
-}).transform((raw): Config['ipc'] => ({ socket: raw.socket, uidScopes: raw.uid_scopes, linger: raw.linger }))
+}).transform((raw): Config['ipc'] => ({ socket: raw.socket, uids: raw.uids, uidScopes: raw.uid_scopes, linger: raw.linger }))
 
 const access = z.strictObject({
   strangers: key(yesNo, false),

@@ -12,6 +12,7 @@ import type { HelloRequest, ShutdownResult, StatusResult } from '../core/wire/ip
 import { checkSocketPath } from '../core/wire/ipc-path.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
 import type { ClientEnd, Grant, IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../ipc/handler.ts'
+import type { SocketAccess } from '../ipc/access.ts'
 import { startIpcServer, type IpcServer } from '../ipc/server.ts'
 import type { TcpDriver } from '../net/tcp.ts'
 import { UdpDriver } from '../net/udp.ts'
@@ -24,7 +25,7 @@ import type { Config } from './config-schema.ts'
 import { localAddresses } from './local-addresses.ts'
 import type { Log } from './log.ts'
 import type { LogTap } from './log-tap.ts'
-import { chooseNative, type NativeStatus } from './native.ts'
+import { accessOf, chooseNative, type NativeStatus } from './native.ts'
 import { NodeRuntime, type RuntimeSink } from './node-runtime.ts'
 import { loadNodeState, storeUdpPort, type NodeState } from './node-state.ts'
 import type { Paths } from './paths.ts'
@@ -68,6 +69,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   readonly #runtime: NodeRuntime
   readonly #udp: UdpDriver
   readonly #native: NativeStatus
+  readonly #access: SocketAccess | undefined
   #tcp: TcpDriver | undefined
   readonly #router: Router
   readonly #peers: PeerService
@@ -92,7 +94,8 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#log = log
     this.#state = state
     this.#apiKeys = apiKeys
-    const { provider, engine, status } = chooseNative(config.native)
+    const { provider, engine, uidOf, status } = chooseNative(config.native)
+    this.#access = accessOf(config.ipc.uids, uidOf, status.reason)
     this.#native = status
     if (status.reason !== undefined) log.info('the native addon is not used in full: this node is slower than it could be', { reason: status.reason })
     const clock = new Clock()
@@ -146,7 +149,10 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     await this.#udp.start()
     this.#tcp = await startTcp(this.#runtime, this.#config, this.#udp.port, this.#log)
     if (this.#config.udp.port === 0 && this.#udp.port !== node.udpPort) await storeUdpPort(this.#state.store, this.#udp.port)
-    this.#ipc = await startIpcServer({ handler: this, paths: this.#options.paths.sockets, messageMax: this.#config.limits.message, linger: this.#config.ipc.linger })
+    this.#ipc = await startIpcServer({
+      handler: this, paths: this.#options.paths.sockets, messageMax: this.#config.limits.message, linger: this.#config.ipc.linger,
+      ...(this.#access === undefined ? {} : { access: this.#access }),
+    })
     // Also who never came, or came so lately that a crash was quicker than the disk: the session is repaired by our dial alone.
     const wanted = node.peers.filter((peer) => peer.hadSession || (peer.connectedAt === undefined && peer.addresses.length > 0))
     this.#dial(wanted.map((peer) => peer.id))

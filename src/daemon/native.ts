@@ -1,7 +1,10 @@
+import type { Socket } from 'node:net'
+import { PosternError } from '../core/base/errors.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
+import { descriptorOf, type SocketAccess } from '../ipc/access.ts'
 import { nativeEngine } from '../net/udp-native.ts'
 import type { UdpEngine } from '../net/udp-socket.ts'
-import { loadAddon, type AddonState } from '../platform/addon.ts'
+import { loadAddon, type Addon, type AddonState } from '../platform/addon.ts'
 import { NativeCryptoProvider } from '../platform/native-crypto-provider.ts'
 import { NodeCryptoProvider } from '../platform/node-crypto-provider.ts'
 
@@ -10,6 +13,8 @@ export interface NativeChoice {
   readonly provider: CryptoProvider
   /** What opens UDP sockets; `undefined`: node:dgram does. */
   readonly engine: UdpEngine | undefined
+  /** Who connected a Unix socket; `undefined` where nothing tells. */
+  readonly uidOf: ((socket: Socket) => number | undefined) | undefined
   readonly status: NativeStatus
 }
 
@@ -26,9 +31,15 @@ export function chooseNative(config: { readonly enabled: boolean }, load: () => 
   const provider = state.kind === 'absent' ? undefined : nativeProvider(state, missing)
   const engine = state.kind === 'absent' ? undefined : nativeUdp(state, missing)
   return {
-    provider: provider ?? new NodeCryptoProvider(), engine,
+    provider: provider ?? new NodeCryptoProvider(), engine, uidOf: state.kind === 'absent' ? undefined : (socket) => peerUid(state.addon, socket),
     status: { crypto: provider === undefined ? 'node:crypto' : 'addon', udp: engine === undefined ? 'node:dgram' : 'addon', ...(missing.length > 0 ? { reason: missing.join('; ') } : {}) },
   }
+}
+
+function peerUid({ system }: Addon, socket: Socket): number | undefined {
+  const descriptor = descriptorOf(socket)
+  const uid = descriptor === undefined ? -1 : system.peerUid(descriptor)
+  return uid < 0 ? undefined : uid
 }
 
 function nativeUdp({ addon }: Extract<AddonState, { kind: 'loaded' }>, missing: string[]): UdpEngine | undefined {
@@ -48,4 +59,13 @@ function nativeProvider({ addon }: Extract<AddonState, { kind: 'loaded' }>, miss
     missing.push(error instanceof Error ? error.message : String(error))
     return undefined
   }
+}
+
+/** Who may use the daemon's socket. Other users are let in only where it is known who they are. */
+export function accessOf(uids: readonly number[], uidOf: NativeChoice['uidOf'], reason: string | undefined): SocketAccess | undefined {
+  if (uidOf !== undefined) return { uidOf, own: process.getuid?.(), others: uids }
+  if (uids.length === 0) return undefined
+  throw new PosternError('config', 'Other users cannot be let in: without the native addon it is not known who connects.', {
+    hint: `Take [ipc] uids out of postern.toml, or get the addon (${reason ?? 'npm run build:native'}).`,
+  })
 }

@@ -9,6 +9,7 @@ import { encodeEvent } from '../core/wire/ipc-json.ts'
 import type { IpcEvents } from '../core/wire/ipc-methods.ts'
 import { IpcBatchPool } from '../core/wire/ipc-outbox.ts'
 import type { IpcPath } from '../core/wire/ipc-path.ts'
+import { mayConnect, type SocketAccess } from './access.ts'
 import { AuthThrottle } from './auth-throttle.ts'
 import type { MessageTally } from './client-channels.ts'
 import { IpcConnection, type ConnectionHost } from './connection.ts'
@@ -30,6 +31,8 @@ export interface IpcServerOptions {
   /** How long the channels of a client that lost its connection wait for it; 10 s by default, 0: not at all. */
   readonly linger?: Duration
   readonly timers?: IpcTimers
+  /** Without it, the modes of socket and directory are the only check. */
+  readonly access?: SocketAccess
 }
 
 /**
@@ -38,11 +41,11 @@ export interface IpcServerOptions {
  */
 export async function startIpcServer(options: IpcServerOptions): Promise<IpcServer> {
   const server = createServer()
-  const socket = await openSocket(server, options.paths)
+  const socket = await openSocket(server, options.paths, (options.access?.others.length ?? 0) > 0)
   return new IpcServer(server, socket, options)
 }
 
-/** The daemon's side of the local IPC: at most 256 clients on one socket of mode 0600. */
+/** The daemon's side of the local IPC: at most 256 clients on one socket. */
 export class IpcServer implements ConnectionHost, AsyncDisposable {
   /** Where clients find it. */
   readonly path: string
@@ -50,6 +53,9 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
   readonly #server: Server
   readonly #socket: OpenSocket
   readonly #shared: SessionShared<IpcSession>
+  readonly #access: SocketAccess | undefined
+  /** Of other users, by uid: one that guesses keys slows down itself alone. No more than `access.others` and root. */
+  readonly #sharedByUid = new Map<number, SessionShared<IpcSession>>()
   readonly #counters = new Counters<IpcCounterName>(ipcCounterNames)
   readonly #tally: MessageTally = { messagesIn: 0, messagesOut: 0, bytesIn: 0, bytesOut: 0 }
   /**
@@ -78,6 +84,7 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
       handler: options.handler, pool: new IpcBatchPool(), throttle: new AuthThrottle(),
       tokens: new ResumeTokens(), linger: options.linger ?? LINGER_DEFAULT, counters: this.#counters, tally: this.#tally, messageMax: options.messageMax,
     }
+    this.#access = options.access
     server.on('connection', (socket) => this.#accept(socket))
     server.on('error', (error) => options.handler.onFault(error, 'listen'))
   }
@@ -172,21 +179,38 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
   }
 
   #accept(socket: Socket): void {
+    const uid = this.#access?.uidOf(socket)
+    if (this.#access !== undefined && !mayConnect(this.#access, uid)) {
+      this.#counters.add('ipc_clients_forbidden')
+      this.#refuse(socket, { code: 'permission', reason: 'This user may not use this daemon.', retryMs: 0 })
+      return
+    }
     if (this.#count >= CLIENTS_MAX || this.#closing !== undefined) {
-      this.#refuse(socket)
+      this.#counters.add('ipc_clients_refused')
+      this.#refuse(socket, this.#closing === undefined
+        ? { code: 'limit', reason: `The daemon has ${CLIENTS_MAX} clients, which is all it takes.`, retryMs: 1000 }
+        : { code: 'shutting_down', reason: 'The daemon is shutting down.', retryMs: 0 })
       return
     }
     let slot = this.#connections.indexOf(undefined)
     if (slot < 0) slot = this.#connections.length
-    const connection = new IpcConnection(slot, socket, this.#shared, this)
+    const connection = new IpcConnection(slot, socket, this.#sharedOf(uid), this)
     this.#connections[slot] = connection
     this.#count++
     this.rearm(connection)
   }
 
-  /** One more than there may be: told why, without a session. */
-  #refuse(socket: Socket): void {
-    this.#counters.add('ipc_clients_refused')
+  #sharedOf(uid: number | undefined): SessionShared<IpcSession> {
+    if (uid === undefined || uid === this.#access?.own) return this.#shared
+    const known = this.#sharedByUid.get(uid)
+    if (known !== undefined) return known
+    const shared = { ...this.#shared, throttle: new AuthThrottle() }
+    this.#sharedByUid.set(uid, shared)
+    return shared
+  }
+
+  /** Told why, without a session. */
+  #refuse(socket: Socket, bye: IpcEvents['event.bye']): void {
     socket.on('error', () => socket.destroy())
     if (this.#refused.size >= REFUSED_MAX) {
       socket.destroy()
@@ -200,9 +224,6 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
     })
     // Its hello is read and thrown away: unread bytes would reset the socket under the event.
     socket.resume()
-    const bye: IpcEvents['event.bye'] = this.#closing === undefined
-      ? { code: 'limit', reason: `The daemon has ${CLIENTS_MAX} clients, which is all it takes.`, retryMs: 1000 }
-      : { code: 'shutting_down', reason: 'The daemon is shutting down.', retryMs: 0 }
     const text = utf8(encodeEvent('event.bye', bye))
     const frame = new Uint8Array(FRAME_HEADER_SIZE + text.length)
     writeFrameHead(frame, 0, KIND_JSON, text.length)

@@ -16,24 +16,25 @@ export interface OpenSocket {
 }
 
 /**
- * Makes the server listen at the first place that can be had. Directory 0700, socket 0600; the socket of a dead daemon is
- * replaced, a living one is `already_running`.
+ * Makes the server listen at the first place that can be had. Directory 0700, socket 0600; for a socket that is `open`, whose server
+ * asks who connects, 0711 and 0666. The socket of a dead daemon is replaced, a living one is `already_running`.
  */
-export async function openSocket(server: Server, paths: readonly IpcPath[]): Promise<OpenSocket> {
+export async function openSocket(server: Server, paths: readonly IpcPath[], open = false): Promise<OpenSocket> {
   let failure = new PosternError('config', 'No place for the daemon\'s socket was named.')
   for (const path of paths) {
-    const refused = checkSocketPath(path, process.platform) ?? (process.platform === 'win32' ? undefined : prepareDirectory(path))
-    if (refused === undefined) return process.platform === 'win32' ? await openPipe(server, path.socket) : await openAt(server, path.socket)
+    const refused = checkSocketPath(path, process.platform) ?? (process.platform === 'win32' ? undefined : prepareDirectory(path, open))
+    if (refused === undefined) return process.platform === 'win32' ? await openPipe(server, path.socket) : await openAt(server, path.socket, open ? 0o666 : 0o600)
     failure = refused
   }
   throw failure
 }
 
-/** The socket's directory, made or checked: an error when it cannot be ours alone. */
-function prepareDirectory(path: IpcPath): PosternError | undefined {
-  if (path.directory === undefined) return checkPrivate(dirname(path.socket))
+/** The socket's directory, made or checked: an error when others could put something into it, or, unless `open`, use it. */
+function prepareDirectory(path: IpcPath, open: boolean): PosternError | undefined {
+  if (path.directory === undefined) return checkPrivate(dirname(path.socket), open)
+  const mode = open ? 0o711 : 0o700
   try {
-    mkdirSync(path.directory, { mode: 0o700, recursive: path.makeParents })
+    mkdirSync(path.directory, { mode, recursive: path.makeParents })
   } catch (error) {
     if (codeOf(error) !== 'EEXIST') {
       return new PosternError('unwritable', `The directory ${path.directory} for the daemon's socket cannot be made.`, {
@@ -44,16 +45,16 @@ function prepareDirectory(path: IpcPath): PosternError | undefined {
   const stats = lstatSync(path.directory)
   if (!stats.isDirectory() || !isOurs(stats)) return notOurs(path.directory)
   // The directory is ours by name and owner, so its mode may be set; an old one may be too open, or a umask too strict.
-  if ((stats.mode & 0o777) !== 0o700) chmodSync(path.directory, 0o700)
+  if ((stats.mode & 0o777) !== mode) chmodSync(path.directory, mode)
   return undefined
 }
 
 /** A directory that the user named is not changed, only looked at. */
-function checkPrivate(directory: string): PosternError | undefined {
+function checkPrivate(directory: string, open: boolean): PosternError | undefined {
   const stats = lstatSync(directory, { throwIfNoEntry: false })
   if (stats === undefined) return new PosternError('unwritable', `The directory ${directory} does not exist.`, { hint: `Make it: mkdir -m 700 ${directory}` })
   if (!stats.isDirectory() || !isOurs(stats)) return notOurs(directory)
-  if ((stats.mode & 0o077) === 0) return undefined
+  if ((stats.mode & (open ? 0o022 : 0o077)) === 0) return undefined
   return new PosternError('permission', `The directory ${directory} is open to other users.`, { hint: `Close it: chmod 700 ${directory}`, details: { path: directory } })
 }
 
@@ -80,11 +81,11 @@ async function openPipe(server: Server, name: string): Promise<OpenSocket> {
  * The socket is made under a name of its own, gets its mode there, and is then linked to its place: linking fails when something is
  * there, so of two daemons that start at once exactly one wins, and nobody ever sees a socket with another mode.
  */
-async function openAt(server: Server, path: string): Promise<OpenSocket> {
+async function openAt(server: Server, path: string, mode: number): Promise<OpenSocket> {
   const own = ownName(path)
   try {
     await listen(server, own)
-    chmodSync(own, 0o600)
+    chmodSync(own, mode)
     await linkInto(own, path)
     const { ino, dev } = lstatSync(path)
     const release = (): void => {

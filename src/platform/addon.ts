@@ -31,11 +31,18 @@ export interface AddonUdp {
   udpFeatures(socket: object): number
 }
 
+/** Small facts of the operating system (native/addon/src/system.cc). */
+export interface AddonSystem {
+  /** The user who connected a Unix socket, −1 for anything else. */
+  peerUid(fd: number): number
+}
+
 /** The addon's parts; one is absent where the machine does not offer what it is made of. */
 export interface Addon {
   readonly path: string
   readonly crypto: AddonCrypto | undefined
   readonly udp: AddonUdp | undefined
+  readonly system: AddonSystem
 }
 
 export type AddonState =
@@ -44,7 +51,7 @@ export type AddonState =
   | { readonly kind: 'absent'; readonly reason: string }
 
 /** The addon's own number for what may be called and how (native/addon/src/addon.cc). */
-const INTERFACE = 2
+const INTERFACE = 3
 
 const directory = fileURLToPath(new URL('../../native/addon/', import.meta.url))
 
@@ -85,7 +92,7 @@ function whyNotBuilt(): string {
 
 /** A library is trusted to be what its number says: `unknown` ends here. */
 function checked(path: string, exports: unknown): Addon {
-  const parts = exports as Partial<AddonCrypto & AddonUdp> & { readonly interface?: unknown }
+  const parts = exports as Partial<AddonCrypto & AddonUdp & AddonSystem> & { readonly interface?: unknown }
   if (parts.interface !== INTERFACE) throw new Error('it was built from other sources; run "npm run build:native"')
-  return { path, crypto: parts.aeadOpen === undefined ? undefined : parts as AddonCrypto, udp: parts.udpOpen === undefined ? undefined : parts as AddonUdp }
+  return { path, crypto: parts.aeadOpen === undefined ? undefined : parts as AddonCrypto, udp: parts.udpOpen === undefined ? undefined : parts as AddonUdp, system: parts as AddonSystem }
 }

@@ -82,6 +82,7 @@ describe('values', () => {
     ['udp.port = 7000', { udp: { port: 7000 } }],
     ['\uFEFF[log]\r\nlevel = "debug"\r\nformat = "json"\r\n', { log: { level: 'debug', format: 'json' } }],
     ['[access]\napps = ["dice", "chess/2"]\nstrangers = true', { access: { apps: ['dice', 'chess/2'], strangers: true } }],
+    ['[ipc]\nuids = [1001]', { ipc: { uids: [1001] } }],
     ['[ipc]\nuid_scopes = ["app:dice"]', { ipc: { uidScopes: ['app:dice'] } }],
   ])('%j is read', (text, expected) => {
     expect(parseConfig(text, FILE)).toMatchObject(expected)
@@ -222,7 +223,7 @@ const validDocument = fc.record({
   tcp: fc.record({ enabled: fc.boolean(), listen: fc.boolean(), port: fc.integer({ min: 0, max: 65_535 }), after: durations(0, 60) }, { requiredKeys: [] }),
   path: fc.constantFrom({}, { prefer: 'tcp' }, { prefer: '' }, { only: 'udp', never: ['tcp'] }, { never: ['udp'] }, { prefer: 'tcp', only: 'tcp', never: [] }),
   store: fc.record({ key: fc.constantFrom('file', 'passphrase'), passphrase_file: fc.constantFrom('', '/run/secret', 'beside') }, { requiredKeys: [] }),
-  ipc: fc.record({ socket: fc.constantFrom('', '/tmp/x.sock'), uid_scopes: fc.subarray(['status', 'admin', 'app:*', 'app:dice']), linger: durations(0, 600) }, { requiredKeys: [] }),
+  ipc: fc.record({ socket: fc.constantFrom('', '/tmp/x.sock'), uids: fc.uniqueArray(fc.nat({ max: 4_294_967_294 }), { maxLength: 8 }), uid_scopes: fc.subarray(['status', 'admin', 'app:*', 'app:dice']), linger: durations(0, 600) }, { requiredKeys: [] }),
   access: fc.record({ strangers: fc.boolean(), apps: fc.subarray(['*', 'dice', 'chess']) }, { requiredKeys: [] }),
   limits: fc.record({
     memory: sizes(65_536, 2_031_616), message: sizes(1, 1024), channels: fc.integer({ min: 1, max: 4096 }), queue_messages: fc.integer({ min: 16, max: 1_000_000 }),
