@@ -3,7 +3,7 @@ import { Child } from './harness/child.ts'
 import { BenchDaemon, growth, pair, type DaemonOptions } from './harness/daemon.ts'
 import type { Figures } from './harness/metrics.ts'
 import { probeArguments } from './harness/probe-client.ts'
-import { CpuWatch, totalNsPerUnit, type Use } from './harness/processes.ts'
+import { CpuWatch, totalNsPerUnit, warmedUp, type Use } from './harness/processes.ts'
 import { Histogram } from './harness/stats.ts'
 import type { AppReading, ChainApp, Role } from './chain-app.ts'
 
@@ -13,6 +13,7 @@ import type { AppReading, ChainApp, Role } from './chain-app.ts'
 
 /** Compilation and slow start, in all four. */
 const WARM_UP_MS = 1500
+const WARM_UP_CPU_MS = 900
 const COUNTED = ['packets_lost', 'frames_retransmitted', 'probes_sent', 'sends_blocked', 'udp_kernel_drops', 'drop_no_room'] as const
 
 /** Where the daemons run, and how they are set. */
@@ -87,6 +88,12 @@ export const chain100: BenchCase = {
   subjects: (settings) => pouring(settings, 100, [{ metric: 'messagesPerSecond', atLeast: 200_000 }]),
 }
 
+export const chain1k: BenchCase = {
+  name: 'chain-1k', title: 'reliable messages, app → app through both daemons, as fast as they go, one in each datagram; p50 and p99 are one way under that load',
+  headline: 'messagesPerSecond', messageSize: 1024,
+  subjects: (settings) => pouring(settings, 1024, []),
+}
+
 export const chainBulk: BenchCase = {
   name: 'chain-bulk', title: 'reliable messages, app → app through both daemons, as fast as they go; p50 and p99 are one way under that load',
   headline: 'megabytesPerSecond', messageSize: 65_536,
@@ -131,7 +138,8 @@ interface Measured {
 async function measure({ settings, progress, profiler }: Tools, chain: Chain, reader: Child<ChainApp>, pauseMs: number): Promise<Measured> {
   await chain.appA.ask('go', { pauseMs })
   progress('warming up')
-  await sleep(settings.quick ? 300 : WARM_UP_MS)
+  if (settings.quick) await sleep(300)
+  else await warmedUp({ 'daemon A': chain.a.pid, 'daemon B': chain.b.pid }, WARM_UP_MS, WARM_UP_CPU_MS)
   progress('measuring')
   let measured: Measured | undefined
   const work = async (): Promise<void> => {

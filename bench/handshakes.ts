@@ -3,13 +3,14 @@ import { decodePeerId } from '../src/core/wire/peer-id.ts'
 import { sleep, type BenchCase, type DaemonBuild, type Sample, type Subject, type Tools } from './harness/case.ts'
 import { Child } from './harness/child.ts'
 import { BenchDaemon, growth } from './harness/daemon.ts'
-import { CpuWatch } from './harness/processes.ts'
+import { CpuWatch, warmedUp } from './harness/processes.ts'
 import { writeRoster } from './harness/state.ts'
 import { Histogram } from './harness/stats.ts'
 import type { Load, Target } from './load.ts'
 
 const IN_FLIGHT = 32
 const WARM_UP_MS = 1500
+const WARM_UP_CPU_MS = 1500
 const COUNTED = ['cookies_sent', 'handshakes_refused', 'sessions_restarted'] as const
 
 /**
@@ -17,24 +18,26 @@ const COUNTED = ['cookies_sent', 'handshakes_refused', 'sessions_restarted'] as 
  * after. The initiators are shipping endpoints in one load process.
  */
 export const handshakes: BenchCase = {
-  name: 'handshakes', title: `handshakes answered by one daemon, ${IN_FLIGHT} in flight, a socket each, handshake_cpu_share 1; p50 and p99 from the first datagram to the session`,
+  name: 'handshakes', title: `handshakes answered by one daemon, ${IN_FLIGHT} in flight or one at a time, a socket each, handshake_cpu_share 1; p50 and p99 from the first datagram to the session`,
   headline: 'handshakesPerSecond',
   subjects: ({ builds }) => builds.flatMap((build): Subject[] => [
-    { name: `${build.name}, ids checked before`, goals: [{ metric: 'handshakesPerSecond', atLeast: 500 }], measure: (tools) => measure(tools, build, false) },
-    { name: `${build.name}, new ids`, measure: (tools) => measure(tools, build, true) },
+    { name: `${build.name}, ids checked before`, goals: [{ metric: 'handshakesPerSecond', atLeast: 500 }], measure: (tools) => measure(tools, build, false, IN_FLIGHT) },
+    { name: `${build.name}, one at a time`, measure: (tools) => measure(tools, build, false, 1) },
+    { name: `${build.name}, new ids`, measure: (tools) => measure(tools, build, true, IN_FLIGHT) },
   ]),
 }
 
-async function measure(tools: Tools, build: DaemonBuild, fresh: boolean): Promise<Sample> {
+async function measure(tools: Tools, build: DaemonBuild, fresh: boolean, slots: number): Promise<Sample> {
   const { directory, settings, progress, profiler } = tools
   await using load = newLoad()
-  if (!fresh) await writeRoster(join(directory, 'd'), await load.ask('ids', { total: IN_FLIGHT }))
+  if (!fresh) await writeRoster(join(directory, 'd'), await load.ask('ids', { total: slots }))
   await using daemon = await BenchDaemon.start({
     name: 'd', build, directory, probe: profiler !== undefined, set: { 'limits.handshake_cpu_share': '1', 'session.keepalive': '"off"', 'access.strangers': String(fresh) },
   })
-  await load.ask('handshake', { target: targetOf(daemon), slots: IN_FLIGHT, fresh })
+  await load.ask('handshake', { target: targetOf(daemon), slots, fresh })
   progress('warming up')
-  await sleep(settings.quick ? 300 : WARM_UP_MS)
+  if (settings.quick) await sleep(300)
+  else await warmedUp({ daemon: daemon.pid }, WARM_UP_MS, WARM_UP_CPU_MS)
   progress('measuring')
   let sample: Sample | undefined
   const work = async (): Promise<void> => {

@@ -24,7 +24,7 @@ function digestOf(paths) {
 }
 
 const sources = [
-  'src', ...readdirSync(join(root, 'bench')).filter((name) => name.endsWith('.ts')).map((name) => `bench/${name}`), 'bench/harness',
+  'src', ...readdirSync(join(root, 'bench')).filter((name) => name.endsWith('.ts')).map((name) => `bench/${name}`), 'bench/harness', 'bench/peers', 'bench/limit', 'test/lab',
   'bench/tsconfig.json', 'tsconfig.json', 'package-lock.json',
 ]
 const stamp = join(built, '.postern-build')
@@ -55,4 +55,5 @@ if (existsSync(addon)) {
   copyFileSync(addon, join(copies, `postern.node.${process.pid}`))
   renameSync(join(copies, `postern.node.${process.pid}`), join(copies, 'postern.node'))
 }
-await import(new URL('../dist-bench/bench/main.js', import.meta.url).href)
+// `npm run bench:check` is a program of its own.
+await import(new URL(`../dist-bench/bench/${process.argv[2] === 'check' ? 'check' : 'main'}.js`, import.meta.url).href)

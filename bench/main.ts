@@ -7,14 +7,17 @@ import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { aead } from './aead.ts'
-import { chain100, chainBulk, chainRtt } from './chain.ts'
+import { chain100, chain1k, chainBulk, chainRtt } from './chain.ts'
 import { handshakes } from './handshakes.ts'
 import { idleCpu } from './idle-cpu.ts'
 import { idleMemory } from './idle-memory.ts'
 import { impaired } from './impaired.ts'
 import { ipcHop } from './ipc-hop.ts'
 import { stalledReader } from './stalled-reader.ts'
+import { comparison } from './peers/cases.ts'
+import { writePage } from './page.ts'
 import { udpHop } from './udp-hop.ts'
+import { judge, printGoals } from './goals.ts'
 import type { BenchCase } from './harness/case.ts'
 import { readOptions, usage, type BenchOptions } from './harness/options.ts'
 import { CpuProfiler, printProfile } from './harness/profile.ts'
@@ -24,7 +27,7 @@ import { runCases } from './harness/run.ts'
 import { killRunning } from './harness/running.ts'
 
 /** Calibrators last: what one hop or one operation costs alone, to hold the chains against. */
-const cases: readonly BenchCase[] = [chain100, chainBulk, chainRtt, handshakes, idleMemory, idleCpu, stalledReader, ...impaired, ipcHop, udpHop, aead]
+const cases: readonly BenchCase[] = [chain100, chain1k, chainBulk, chainRtt, handshakes, idleMemory, idleCpu, stalledReader, ...comparison, ...impaired, ipcHop, udpHop, aead]
 
 /** From dist-bench/bench. */
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -56,7 +59,7 @@ async function main(): Promise<void> {
   terminal.end()
   const { quick, rounds, seconds } = options.settings
   const whole = chosen.length === cases.length && !quick && profiler === undefined
-  const report = printReport(results, machine, `Postern ${commit}, ${date.slice(0, 16).replace('T', ' ')} UTC, ${rounds} rounds of ${seconds} s${quick ? ', QUICK: not for quoting' : ''}`)
+  const report = printReport(results, machine, `Postern ${commit}, ${date.slice(0, 16).replace('T', ' ')} UTC, ${rounds} rounds of ${seconds} s${quick ? ', QUICK: not for quoting' : ''}`, quick ? '' : printGoals(judge(results)))
   for (const summary of profiler?.summaries ?? []) console.log(printProfile(summary))
   for (const text of profiler?.heaps ?? []) console.log(text)
   const written = { date, commit, machine, settings: options.settings, results }
@@ -69,6 +72,11 @@ async function main(): Promise<void> {
     const file = options.json ?? join(root, 'bench', 'results', `${date.slice(0, 10)}-${hostname()}${whole ? '' : '.local'}.json`)
     writeResults(file, written)
     console.log(`Written to ${file}`)
+    const charts = options.charts ?? (whole ? join(root, 'docs', 'bench') : undefined)
+    if (charts !== undefined) {
+      writePage(charts, written, ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' '))
+      console.log(`Charts and page in ${charts}`)
+    }
   }
   if (results.some(({ unmeasured }) => unmeasured?.failed === true)) process.exitCode = 1
 }

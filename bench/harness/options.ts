@@ -9,6 +9,8 @@ export interface BenchOptions {
   readonly cases: readonly string[]
   /** Where the results go; `undefined` = the usual place, `-` = standard output. */
   readonly json: string | undefined
+  /** Where charts and the page with all figures go; `undefined` = docs/bench, when everything was measured. */
+  readonly charts: string | undefined
   /** The case to profile. */
   readonly profile: string | undefined
   readonly out: string | undefined
@@ -23,18 +25,22 @@ export const usage = `npm run bench -- [options]
   --patience <seconds>      wait so long before each measurement for others to leave the machine alone, and repeat what they disturbed (0)
   --quick                   small and short: to see that everything runs; held against no goal, not for quoting
   --json <file>             where the results go (bench/results/<date>-<host>.json); - is standard output
+  --charts <directory>      where charts and a page with all figures go (docs/bench when everything is measured, else nowhere)
   --profile <case>          profile the processes of one case and print where their time goes
   --out <directory>         where the profiles go (a temporary directory)
   --daemon <name>=<file>    measure this posternd (…/daemon/main.js of a build) too, in turn with the checkout's; may be repeated
   --list                    the cases
-  --help`
+  --help
+
+Libraries to compare with are installed by \`npm ci --prefix bench\`; without them their lines say so. \`npm run bench:check\` is the guard against
+regressions: it compares CPU per message with what is committed.`
 
 /** Throws an error with one plain sentence for a wrong command line. `undefined` = help was asked for. */
 export function readOptions(args: readonly string[], own: DaemonBuild): BenchOptions | undefined {
   const { values } = parseArgs({
     args: [...args], strict: true, allowPositionals: false,
     options: {
-      case: { type: 'string', multiple: true }, rounds: { type: 'string' }, patience: { type: 'string' }, seconds: { type: 'string' }, quick: { type: 'boolean' }, json: { type: 'string' },
+      case: { type: 'string', multiple: true }, rounds: { type: 'string' }, patience: { type: 'string' }, seconds: { type: 'string' }, quick: { type: 'boolean' }, json: { type: 'string' }, charts: { type: 'string' },
       profile: { type: 'string' }, out: { type: 'string' }, daemon: { type: 'string', multiple: true }, list: { type: 'boolean' }, help: { type: 'boolean' },
     },
   })
@@ -50,7 +56,7 @@ export function readOptions(args: readonly string[], own: DaemonBuild): BenchOpt
       builds: [own, ...(values.daemon ?? []).map(readBuild)],
     },
     cases: values.profile !== undefined ? [values.profile] : (values.case ?? []).flatMap((names) => names.split(',')),
-    json: values.json, profile: values.profile, out: values.out, list: values.list ?? false,
+    json: values.json, charts: values.charts, profile: values.profile, out: values.out, list: values.list ?? false,
   }
 }
 

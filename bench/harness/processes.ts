@@ -2,6 +2,8 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { sleep, type ProcessUse } from './case.ts'
 
+const WARM_MAX = 3
+
 /**
  * Nanoseconds of CPU that a process has used, all its threads together: the compiler and the collector of Node run beside its main
  * thread. Linux counts them exactly (`schedstat`); elsewhere `ps` tells hundredths of a second.
@@ -73,6 +75,16 @@ export class CpuWatch {
 
 export function totalNsPerUnit(processes: readonly ProcessUse[]): number {
   return processes.reduce((sum, { nsPerUnit }) => sum + (nsPerUnit ?? 0), 0)
+}
+
+/**
+ * Resolves when each process has used so much CPU: the compiler of Node works by what was run, not by the clock, and on a busy machine
+ * a second of the clock is little. Not before `leastMs`, and after {@link WARM_MAX} times that in any case.
+ */
+export async function warmedUp(pids: Readonly<Record<string, number>>, leastMs: number, cpuMs: number): Promise<void> {
+  const began = performance.now()
+  await sleep(leastMs)
+  while (performance.now() - began < WARM_MAX * leastMs && Object.values(pids).some((pid) => cpuNs(pid) < cpuMs * 1e6)) await sleep(100)
 }
 
 /** CPU that the whole machine has used since it was started, in steps of 10 ms. */

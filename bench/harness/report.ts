@@ -3,25 +3,31 @@ import { formatFigure, formatNumber, metricNames, metrics, type MetricName } fro
 import type { JudgedGoal, Machine, SubjectResult } from './results.ts'
 
 /** Columns of their own in the table: not repeated below it. */
-const tabled: readonly MetricName[] = ['packetsPerSecond', 'cores', 'othersCores', 'p50Us', 'p99Us']
+const tabled: readonly MetricName[] = ['packetsPerSecond', 'cores', 'othersCores', 'cpuNsPerMessage', 'cpuNsPerPacket', 'p50Us', 'p99Us']
 
-const header = ['case', 'subject', 'message', 'median', 'min – max', 'packets/s', 'cores', 'others', 'p50', 'p99', 'goal']
-const rightAligned = new Set([2, 3, 4, 5, 6, 7, 8, 9])
+/** A load above this is somebody's. */
+const BUSY = 0.3
+
+const header = ['case', 'subject', 'message', 'median', 'min – max', 'packets/s', 'cores', 'others', 'CPU/message', 'CPU/packet', 'p50', 'p99', 'goal']
+const rightAligned = new Set([2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
 
 /** The table of all headlines, then everything else that was measured, case by case. */
-export function printReport(results: readonly SubjectResult[], machine: Machine, heading: string): string {
+export function printReport(results: readonly SubjectResult[], machine: Machine, heading: string, goals = ''): string {
   const rows = results.map(tableRow)
   const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]!.length)))
   const line = (cells: readonly string[]): string => cells.map((cell, i) => (rightAligned.has(i) ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join('  ').trimEnd()
   return [
-    '', heading, describe(machine), '', line(header), line(widths.map((width) => '─'.repeat(width))), ...rows.map(line), '',
+    '', heading, describeMachineLine(machine), '', line(header), line(widths.map((width) => '─'.repeat(width))), ...rows.map(line), '', goals,
     ...results.flatMap(details),
   ].join('\n')
 }
 
-function describe({ system, cpu, cores, memoryGiB, node, openssl, rmemMax, loadBefore }: Machine): string {
+/** What figures depend on, in one line; a second one when others were at work. */
+export function describeMachineLine({ system, cpu, cores, memoryGiB, node, openssl, rmemMax, governor, loadBefore }: Machine): string {
   const buffers = rmemMax === undefined ? '' : `, rmem_max ${formatNumber(rmemMax / 1024)} KiB`
-  return `${cpu}, ${cores} cores, ${memoryGiB} GiB, ${system}, Node ${node} (OpenSSL ${openssl})${buffers}, load before ${loadBefore.toFixed(2)}; loopback`
+  const frequency = governor === undefined ? '' : `, governor ${governor}`
+  const busy = loadBefore > BUSY ? '\nOthers were at work on this machine before it began: rates are lower than they could be, and CPU per message and per packet is what to compare.' : ''
+  return `${cpu}, ${cores} cores, ${memoryGiB} GiB, ${system}${frequency}, Node ${node} (OpenSSL ${openssl})${buffers}, load before ${loadBefore.toFixed(2)}; loopback${busy}`
 }
 
 function tableRow(result: SubjectResult): string[] {
@@ -29,10 +35,10 @@ function tableRow(result: SubjectResult): string[] {
   const figure = figures[headline]
   const cell = (name: MetricName): string => (figures[name] === undefined ? '' : formatFigure(name, figures[name].median))
   const size = result.messageSize === undefined ? '' : formatSize(result.messageSize)
-  if (figure === undefined) return [result.case, result.subject, size, '–', '', '', '', '', '', '', unmeasured?.failed === true ? 'FAILED, see below' : 'not measured, see below']
+  if (figure === undefined) return [result.case, result.subject, size, '–', '', '', '', '', '', '', '', '', unmeasured?.failed === true ? 'FAILED, see below' : 'not measured, see below']
   const range = figure.min === figure.max ? '' : `${formatNumber(figure.min)} – ${formatNumber(figure.max)}`
   return [
-    result.case, result.subject, size, formatFigure(headline, figure.median), range, cell('packetsPerSecond'), cell('cores'), cell('othersCores'), cell('p50Us'), cell('p99Us'),
+    result.case, result.subject, size, formatFigure(headline, figure.median), range, cell('packetsPerSecond'), cell('cores'), cell('othersCores'), cell('cpuNsPerMessage'), cell('cpuNsPerPacket'), cell('p50Us'), cell('p99Us'),
     goals.map(formatJudged).join('; '),
   ]
 }

@@ -42,6 +42,8 @@ export interface Machine {
   readonly openssl: string
   /** Largest receive buffer a socket may ask for; `undefined` where the system does not tell. */
   readonly rmemMax: number | undefined
+  /** What rules the clock of the processor; `undefined` where that is not told, as in virtual machines. */
+  readonly governor: string | undefined
   /** Processes that wanted a core when the bench began: above about 0.2 others were at work. */
   readonly loadBefore: number
 }
@@ -91,7 +93,15 @@ export function describeMachine(): Machine {
   const processors = cpus()
   return {
     host: hostname(), system: `${type()} ${release()} ${process.arch}`, cpu: processors[0]?.model ?? 'unknown', cores: processors.length,
-    memoryGiB: Math.round(totalmem() / 2 ** 30), node: process.version, openssl: process.versions.openssl, rmemMax: rmemMax(), loadBefore: loadavg()[0] ?? 0,
+    memoryGiB: Math.round(totalmem() / 2 ** 30), node: process.version, openssl: process.versions.openssl, rmemMax: rmemMax(), governor: governor(), loadBefore: loadavg()[0] ?? 0,
+  }
+}
+
+function governor(): string | undefined {
+  try {
+    return readFileSync('/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor', 'utf8').trim()
+  } catch {
+    return undefined
   }
 }
 
