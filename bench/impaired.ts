@@ -6,8 +6,8 @@ import { Child } from './harness/child.ts'
 import { CpuWatch, totalNsPerUnit } from './harness/processes.ts'
 import type { TcpBulkEnd } from './tcp-bulk-child.ts'
 
-const RATE_KBIT = 100_000
-const DELAY_MS = 20
+export const RATE_KBIT = 100_000
+export const DELAY_MS = 20
 /** One and a half times what is on its way at the full rate. */
 const QUEUE = 500
 const WARM_UP_MS = 3000
@@ -15,6 +15,7 @@ const WARM_UP_MS = 3000
 const PATIENCE = 4
 const MESSAGE_SIZE = 65_536
 const PORT = 5201
+const COUNTED = ['datagrams_sent', 'packets_lost', 'packets_lost_spurious', 'frames_retransmitted', 'probes_sent'] as const
 
 /** From dist-bench/bench. */
 const lab = fileURLToPath(new URL('../../test/lab', import.meta.url))
@@ -23,7 +24,7 @@ const lab = fileURLToPath(new URL('../../test/lab', import.meta.url))
  * One bulk flow over a real cable between two kernels that loses at random, as Wi-Fi and mobile links do: the daemons in network
  * namespaces, the kernel's own TCP on the same wire in turn.
  */
-export const impaired: readonly BenchCase[] = [0, 1, 5].map((loss): BenchCase => ({
+export const impaired: readonly BenchCase[] = [0, 1, 2, 5].map((loss): BenchCase => ({
   name: `impaired-${loss}`, title: `bulk over a wire of ${RATE_KBIT / 1000} Mbit/s, ${2 * DELAY_MS} ms round trip, ${loss} % of the packets lost each way at random`,
   headline: 'megabytesPerSecond', messageSize: MESSAGE_SIZE,
   subjects: ({ builds }) => [
@@ -33,7 +34,8 @@ export const impaired: readonly BenchCase[] = [0, 1, 5].map((loss): BenchCase =>
   ],
 }))
 
-async function open(loss: number): Promise<Wire> {
+/** The cable between two machines, before anything runs there. */
+export async function openWire(loss: number): Promise<Wire> {
   const why = whyNoWire()
   if (why !== undefined) throw new Unmeasurable(why)
   const wire = await Wire.open(lab)
@@ -42,26 +44,29 @@ async function open(loss: number): Promise<Wire> {
 }
 
 async function ours(tools: Tools, build: DaemonBuild, loss: number, set: Readonly<Record<string, string>>): Promise<Sample> {
-  await using wire = await open(loss)
+  await using wire = await openWire(loss)
   const [a, b] = wire.machines
   const places: Places = { a: { prefix: a.prefix, address: a.address, set }, b: { prefix: b.prefix, address: b.address, set } }
   await using chain = await Chain.open(tools, build, MESSAGE_SIZE, { a: 'send', b: 'receive' }, places)
   await chain.appA.ask('go', { pauseMs: 0 })
   await sleep(WARM_UP_MS)
   tools.progress('measuring')
+  const countersBefore = await chain.counters()
   const before = await chain.appB.ask('read')
   const watch = new CpuWatch(chain.pids)
   await sleep(PATIENCE * tools.settings.seconds * 1000)
   const after = await chain.appB.ask('read')
   const count = after.count - before.count
   const { processes, cores, others } = watch.read(count)
+  const countersAfter = await chain.counters()
+  const counts = Object.fromEntries(COUNTED.map((name) => [name, (countersAfter[name] ?? 0) - (countersBefore[name] ?? 0)]))
   await chain.appA.ask('halt')
   if (after.misplaced > 0) throw new Error(`${after.misplaced} messages were lost, doubled or out of order.`)
-  return { figures: { megabytesPerSecond: (count * MESSAGE_SIZE) / (after.atMs - before.atMs) / 1000, cores, othersCores: others, cpuNsPerMessage: totalNsPerUnit(processes) }, processes }
+  return { figures: { megabytesPerSecond: (count * MESSAGE_SIZE) / (after.atMs - before.atMs) / 1000, cores, othersCores: others, cpuNsPerMessage: totalNsPerUnit(processes) }, processes, counts }
 }
 
 async function kernels(tools: Tools, loss: number): Promise<Sample> {
-  await using wire = await open(loss)
+  await using wire = await openWire(loss)
   const [a, b] = wire.machines
   // The system's default may be another, and is not to be changed from a namespace everywhere; a route's can.
   for (const machine of wire.machines) machine.run('ip', 'route', 'change', '10.77.0.0/24', 'dev', 'eth0', 'src', machine.address, 'congctl', 'cubic')

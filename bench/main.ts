@@ -13,6 +13,7 @@ import { idleCpu } from './idle-cpu.ts'
 import { idleMemory } from './idle-memory.ts'
 import { impaired } from './impaired.ts'
 import { ipcHop } from './ipc-hop.ts'
+import { sharedWire } from './shared-wire.ts'
 import { stalledReader } from './stalled-reader.ts'
 import { comparison } from './peers/cases.ts'
 import { writePage } from './page.ts'
@@ -27,7 +28,7 @@ import { runCases } from './harness/run.ts'
 import { killRunning } from './harness/running.ts'
 
 /** Calibrators last: what one hop or one operation costs alone, to hold the chains against. */
-const cases: readonly BenchCase[] = [chain100, chain1k, chainBulk, chainRtt, handshakes, idleMemory, idleCpu, stalledReader, ...comparison, ...impaired, ipcHop, udpHop, aead]
+const cases: readonly BenchCase[] = [chain100, chain1k, chainBulk, chainRtt, handshakes, idleMemory, idleCpu, stalledReader, ...comparison, ...impaired, sharedWire, ipcHop, udpHop, aead]
 
 /** From dist-bench/bench. */
 const root = fileURLToPath(new URL('../..', import.meta.url))

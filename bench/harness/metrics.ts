@@ -22,6 +22,7 @@ export const metrics = {
   growthMiBA: { label: 'growth of the sending daemon', unit: 'MiB' },
   growthMiBB: { label: 'growth of the receiving daemon', unit: 'MiB' },
   growthMiB: { label: 'largest growth of a daemon while stalled', unit: 'MiB' },
+  fairness: { label: 'fairness (Jain)', unit: '' },
   misplaced: { label: 'messages lost, doubled or out of order', unit: '' },
 } as const
 
