@@ -63,6 +63,9 @@ const aims: readonly Aim[] = [
   { claim: 'memory of an idle session', figure: of('idle-memory', `${build}, in the roster`, 'residentKiBPerSession'), atMost: 4 },
   { claim: '10,000 idle sessions with keep-alives', figure: of('idle-cpu', `${build}, 10000, every 20 s`, 'corePercent'), atMost: 5 },
   { claim: 'bulk at 1 % loss, 40 ms, app to app', figure: of('impaired-1', build, 'megabytesPerSecond'), atLeast: 5, times: than(of('impaired-1', 'kernel TCP, cubic', 'megabytesPerSecond'), 'the kernel\'s TCP') },
+  { claim: 'bulk at 5 % loss, 40 ms, app to app', figure: of('impaired-5', build, 'megabytesPerSecond'), atLeast: 5, times: than(of('impaired-5', 'kernel TCP, cubic', 'megabytesPerSecond'), 'the kernel\'s TCP') },
+  { claim: 'bulk at 2 % loss, 40 ms, app to app', figure: of('impaired-2', build, 'megabytesPerSecond'), atLeast: 0.5, times: than(of('impaired-0', build, 'megabytesPerSecond'), 'itself without loss') },
+  { claim: 'fairness of two sessions over one wire', figure: of('shared-wire', build, 'fairness'), atLeast: 0.8 },
 ]
 
 /** The goals for which this run measured something of ours, and how far each was reached. */
