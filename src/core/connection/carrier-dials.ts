@@ -11,8 +11,8 @@ import { timer } from './timers.ts'
 /** A dial that its driver did not answer by then is called off. */
 const DIAL_TIME: Duration = 6 * second
 const PAUSE_MAX: Duration = 60 * second
-/** A connection that leaves a challenge open for so long is not counted on any more: another one is dialed beside it. */
-const OVERDUE_TIME: Duration = 500 * millisecond
+/** A connection that leaves a challenge open for this and two round trips is not counted on any more: another one is dialed beside it. */
+const OVERDUE_TIME: Duration = 100 * millisecond
 
 /** Whether this session may use TCP at all. */
 export function mayDialTcp(state: SessionState): boolean {
@@ -43,7 +43,13 @@ function hasCarrier(state: SessionState, now: Instant, address: Uint8Array): boo
 /** Whether a connection beside the path in use may take over from it: it is there, and has not left a question open for long. */
 export function mayServe(path: SessionPath, active: SessionPath | undefined, now: Instant): boolean {
   if (!path.reliable || path === active || path.validation.unanswered) return false
-  return !path.validation.pending || now < after(path.validation.challengedAt, OVERDUE_TIME)
+  return now < overdueAt(path)
+}
+
+/** When a connection that was asked should have answered. */
+export function overdueAt(path: SessionPath): Instant {
+  const { rtt } = path.recovery
+  return path.validation.pending ? after(path.validation.challengedAt, OVERDUE_TIME + 2 * (rtt.hasSample ? rtt.smoothed : 333 * millisecond)) : never
 }
 
 /** The dial was answered: takes it off the list. `undefined`: nobody waited for it any more. */

@@ -2,7 +2,7 @@ import type { LinkId } from '../base/domain.ts'
 import { after, second, type Duration, type Now } from '../base/time.ts'
 import type { DialCause } from '../path/path-log.ts'
 import { allows, tierOf } from '../path/path-policy.ts'
-import { cancelDials, dialTcp, mayDialTcp, mayServe, restDials, takeDial } from './carrier-dials.ts'
+import { cancelDials, dialTcp, mayDialTcp, mayServe, overdueAt, restDials, takeDial } from './carrier-dials.ts'
 import { addCarrierTarget } from './dial.ts'
 import { addPath } from './paths.ts'
 import { CARRIER_DIALS_MAX } from './pending-dials.ts'
@@ -41,7 +41,12 @@ export function updateCarriers(state: SessionState, now: Now): void {
   const { active, carriers } = state
   if (active === undefined || state.current === undefined || (carriers !== undefined && carriers.pending.length > 0)) return
   const cause = reasonToDial(state)
-  if (cause === undefined || state.paths.some((path) => path !== undefined && mayServe(path, active, now.mono))) return
+  if (cause === undefined) return
+  const standby = state.paths.find((path) => path?.validation.validated === true && mayServe(path, active, now.mono))
+  if (standby !== undefined) {
+    state.timers.setEarlier(timer.carrier, overdueAt(standby))
+    return
+  }
   if (carriers !== undefined && now.mono < carriers.nextAt) state.timers.setEarlier(timer.carrier, carriers.nextAt)
   else dialTcp(state, now, cause, addressesToDial(state))
 }

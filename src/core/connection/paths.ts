@@ -91,11 +91,15 @@ function freeSlot(state: SessionState): number {
   return victim.slot
 }
 
-/** Whether one more challenge may be open: an answer to any of them validates its path. */
+/**
+ * Whether one more challenge may be open: an answer to any of them validates its path. Repetitions on paths that do not answer make
+ * room for the first one on a path that may.
+ */
 export function mayChallenge(state: SessionState, path: SessionPath): boolean {
   let open = Math.min(path.validation.open, CHALLENGES_OPEN - 1)
   for (const other of state.paths) if (other !== undefined && other !== path) open += other.validation.open
-  return open < CHALLENGES_MAX
+  if (open < CHALLENGES_MAX) return true
+  return path.validation.open === 0 && state.paths.some((other) => other !== undefined && other !== path && other.validation.yieldOldest())
 }
 
 export function onPathChallenge(state: SessionState, now: Now, path: SessionPath, data: Uint8Array): void {
@@ -119,7 +123,10 @@ function refillResponses(state: SessionState, now: Now): void {
 export function onPathResponse(state: SessionState, now: Now, path: SessionPath, data: Uint8Array): void {
   if (data.length !== 8) return
   const before = path.validation.validated
-  if (!path.validation.respond(data)) return
+  const roundTrip = path.validation.respond(now.mono, data)
+  if (roundTrip === undefined) return
+  // Without it, a path that falls silent soon after the traffic moved there would be waited for as if it were a slow one.
+  if (!path.recovery.rtt.hasSample) path.recovery.rtt.update(roundTrip, 0)
   path.refusedAt = never
   proved(state, now, path, !before)
   if (state.active === undefined) switchTo(state, now, path, 'only')

@@ -1,5 +1,6 @@
 import { never, second, type Duration, type Now } from '../base/time.ts'
 import { allows } from '../path/path-policy.ts'
+import { sameHost } from '../path/remotes.ts'
 import { remotesOf } from './path-switch.ts'
 import { addPath, findPath } from './paths.ts'
 import { isFallback } from './selection.ts'
@@ -34,9 +35,11 @@ function mayProbe(state: SessionState): boolean {
   return isFallback(state) || (active !== undefined && inDoubt(active) && allows(policy, 'udp'))
 }
 
-/** The peer asks us at an address of its own while a connection carries the traffic: that way may work again, so it is asked at once. */
+/** The peer asks us at an address of its own, or of a host that it has a proven path on, while a connection carries the traffic: that way may work again, so it is asked at once. */
 export function onPeerProbes(state: SessionState, path: SessionPath): void {
-  if (path.reliable || path.validation.wanted || path.validation.pending || !isFallback(state) || state.remotes?.find(path.address)?.proven !== true) return
+  if (path.reliable || path.validation.wanted || path.validation.pending || !isFallback(state)) return
+  const known = state.remotes?.find(path.address)?.proven === true || state.paths.some((other) => other?.validation.validated === true && sameHost(other.address, path.address))
+  if (!known) return
   path.validation.grantProbe()
   path.validation.begin(true)
 }

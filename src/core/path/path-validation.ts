@@ -23,7 +23,7 @@ export class PathValidation {
   bytesSent = 0
   #granted = 0
   #once = false
-  #open: Uint8Array[] = []
+  #open: { readonly data: Uint8Array; readonly at: Instant }[] = []
   #retryAt: Instant = never
   #failAt: Instant = never
   /** When the first challenge of this round was sent. */
@@ -69,7 +69,7 @@ export class PathValidation {
     // Single challenges that follow one another are rounds of their own, though the last one had no time to fail.
     if (this.#once) this.#open = []
     else if (this.#open.length === CHALLENGES_OPEN) this.#open.shift()
-    this.#open.push(data)
+    this.#open.push({ data, at: now })
     if (this.#failAt === never || this.#once) {
       this.unanswered = false
       this.challengedAt = now
@@ -79,11 +79,19 @@ export class PathValidation {
     if (this.state !== 'validated') this.state = 'challenged'
   }
 
-  /** Whether `data` answers an open challenge; the path is validated then. */
-  respond(data: Uint8Array): boolean {
-    if (!this.#open.some((open) => equalConstantTime(open, data))) return false
-    this.validate()
+  /** Gives the oldest challenge up for that of another path, unless it is the only one. */
+  yieldOldest(): boolean {
+    if (this.#open.length < 2) return false
+    this.#open.shift()
     return true
+  }
+
+  /** When `data` answers an open challenge, the path is validated: how long the answer took. */
+  respond(now: Instant, data: Uint8Array): Duration | undefined {
+    const answered = this.#open.find((open) => equalConstantTime(open.data, data))
+    if (answered === undefined) return undefined
+    this.validate()
+    return now - answered.at
   }
 
   /** The address proved itself in another way (the handshake used only this one, a connected link). */
