@@ -1,14 +1,16 @@
-// The commands behind `npm start`, `npm test`, `npm run demo`, `npm run bench` and `npm run postern`: each first brings the
+// The commands behind `npm start`, `npm test`, `npm run test:world`, `npm run demo`, `npm run bench` and `npm run postern`: each first brings the
 // checkout up to date, then becomes the program asked for (same terminal, same signals, same exit code).
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { root, setUp } from './setup.mjs'
 
-const [task = 'start', ...args] = process.argv.slice(2)
+const [task = 'start', ...given] = process.argv.slice(2)
+let args = given
 const programs = {
   start: [join(root, 'dist/daemon/main.js')],
   cli: [join(root, 'dist/cli/main.js')],
   test: [join(root, 'node_modules/vitest/vitest.mjs'), 'run'],
+  world: [join(root, 'node_modules/vitest/vitest.mjs'), 'run', 'test/world'],
   demo: [join(root, 'dist-demo/main.js')],
   bench: [join(root, 'bench/main.mjs')],
 }
@@ -17,6 +19,7 @@ if (program === undefined) {
   console.error(`run.mjs: no task "${task}". Tasks: ${Object.keys(programs).join(', ')}`)
   process.exit(64)
 }
+if (task === 'world') args = worldArguments(given)
 setUp(task === 'demo' ? ['product', 'demo'] : ['product'])
 const child = spawn(process.execPath, [...program, ...args], { stdio: 'inherit', cwd: process.cwd() })
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
@@ -26,3 +29,22 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   })
 }
 child.on('exit', (code, signal) => process.exit(signal === null ? code ?? 1 : 1))
+
+/** `--seeds <n>` runs the worlds of seeds 1 … n, `--seed <n>` tells the story of one; what else is given goes to vitest. */
+function worldArguments(words) {
+  const rest = []
+  for (let i = 0; i < words.length; i++) {
+    const name = { '--seeds': 'POSTERN_WORLD_SEEDS', '--seed': 'POSTERN_WORLD_SEED' }[words[i]]
+    if (name === undefined) {
+      rest.push(words[i])
+      continue
+    }
+    const count = words[++i]
+    if (!/^[1-9][0-9]{0,8}$/.test(count ?? '')) {
+      console.error(`run.mjs: ${words[i - 1]} wants a number, as in: npm run test:world -- --seeds 500`)
+      process.exit(64)
+    }
+    process.env[name] = count
+  }
+  return rest
+}

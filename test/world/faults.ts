@@ -1,8 +1,9 @@
+import { anyPath } from '../../src/core/path/path-policy.ts'
 import { equalHost } from '../../src/sim/sim-connections.ts'
 import type { Machine } from './machine.ts'
 import { MILLISECOND, SECOND } from './draw.ts'
 import type { FaultPlan } from './plan.ts'
-import { carriers, ROADS } from './roads.ts'
+import { carriers, ROADS, type Way } from './roads.ts'
 import type { World } from './world.ts'
 
 const HOUR_MS = 3_600_000
@@ -45,6 +46,7 @@ export class Faults {
       case 'restart': this.#restart(fault.duration, machine); return
       case 'wall': machine.node.wallOffset += (choice - 0.5) * 48 * HOUR_MS; return
       case 'sleep': this.#sleep(fault.duration, machine); return
+      case 'policy': this.#policy(fault, machine, other); return
       case 'stall':
         machine.setStalled(true)
         this.#lasting(fault.duration, () => { machine.setStalled(false) })
@@ -73,20 +75,30 @@ export class Faults {
   #carrier(fault: FaultPlan, from: Machine, to: Machine, how: 'cuts' | 'refusals'): void {
     const kinds = how === 'refusals' ? ['udp' as const] : fault.carrier !== undefined ? [fault.carrier] : fault.choice < 0.7 ? ['udp' as const] : ['tcp' as const]
     const on = fault.road !== undefined ? [fault.road] : fault.choice * 10 % 1 < 0.5 ? allRoads : [Math.floor(fault.choice * 100) % ROADS]
-    this.#shut(fault.duration, this.#world.roads.between(from.index, to.index, on, kinds), how)
+    const { roads } = this.#world
+    const ways = fault.oneWay === true ? on.flatMap((road) => kinds.map((kind) => roads.way(from.index, to.index, road, kind))) : roads.between(from.index, to.index, on, kinds)
+    this.#shut(fault.duration, ways, how)
   }
 
-  #shut(duration: number, ways: readonly { cuts: number; refusals: number }[], how: 'cuts' | 'refusals'): void {
-    for (const way of ways) way[how]++
-    this.#lasting(duration, () => { for (const way of ways) way[how]-- })
+  #shut(duration: number, ways: readonly Way[], how: 'cuts' | 'refusals'): void {
+    const { roads, scheduler } = this.#world
+    roads.change(ways, scheduler.now, how, 1)
+    this.#lasting(duration, () => { roads.change(ways, scheduler.now, how, -1) })
   }
 
   /** A tunnel comes into the way: larger datagrams vanish. */
   #mtu(fault: FaultPlan, from: Machine, to: Machine): void {
     const ways = this.#world.roads.between(from.index, to.index, [fault.road ?? (fault.choice < 0.5 ? 0 : 1)], ['udp'])
-    const mtu = LEAST_MTU + Math.floor(fault.choice * (1472 - LEAST_MTU))
+    const before = ways[0]!.conditions.mtu
+    const mtu = LEAST_MTU + Math.floor(fault.choice * Math.max(0, before - LEAST_MTU))
     for (const way of ways) way.conditions = { ...way.conditions, mtu }
-    this.#lasting(fault.duration, () => { for (const way of ways) way.conditions = { ...way.conditions, mtu: 1472 } })
+    this.#lasting(fault.duration, () => { for (const way of ways) way.conditions = { ...way.conditions, mtu: before } })
+  }
+
+  /** The user of a machine changes his mind about the kinds of path, and changes it back. */
+  #policy(fault: FaultPlan, machine: Machine, other: Machine): void {
+    machine.setPolicy(other, fault.policy ?? anyPath)
+    this.#lasting(fault.duration, () => { machine.setPolicy(other, anyPath) })
   }
 
   #reset(machine: Machine, other: Machine): void {

@@ -3,6 +3,9 @@ import type { Channel } from '../../src/core/connection/channel.ts'
 import type { SessionPath } from '../../src/core/connection/session-path.ts'
 import { PATHS_MAX, type SessionState } from '../../src/core/connection/state.ts'
 import type { Node } from '../../src/core/endpoint/node.ts'
+import { CARRIER_DIALS_MAX } from '../../src/core/connection/pending-dials.ts'
+import { CHALLENGES_OPEN } from '../../src/core/path/path-validation.ts'
+import { REMOTES_MAX } from '../../src/core/path/remotes.ts'
 import { ACK_RANGES_KEPT } from '../../src/core/flow/ack-ranges.ts'
 import { TRACKED_MAX } from '../../src/core/flow/sent-packets.ts'
 import type { Side } from './conversation.ts'
@@ -12,6 +15,11 @@ import type { Machine } from './machine.ts'
 /** WIRE.md §5: a consumer's unread cost beyond this share of the window does not hold it. */
 const CONSUMER_SHARE = 1 / 4
 const RAW_MAX = 1024
+const CONNECTIONS_MAX = 2
+const CHALLENGES_MAX = 8
+const RESPONSES_MAX = 4
+/** Connections of one peer that have shown no session yet, or whose session is over. */
+const STRANGERS_MAX = 2 * CARRIER_DIALS_MAX
 /** Codes that say: the peer broke the protocol. Nobody here does. */
 const accusations = ['close_protocol', 'close_frame_encoding', 'close_flow_control', 'close_limit'] as const
 
@@ -21,6 +29,9 @@ export function checkNode(machine: Machine, node: Node): void {
   for (const accusation of accusations) hold(node.counters.get(accusation) === 0, () => `${name} accuses its peer: ${accusation}`)
   hold(node.raw.size <= RAW_MAX, () => `${name}: ${node.raw.size} raw datagrams wait`)
   hold(node.events.size === 0, () => `${name}: ${node.events.size} events were not drained`)
+  const peers = machine.world.machines.length - 1
+  const connections = machine.node.connections
+  hold(connections <= peers * (CONNECTIONS_MAX + STRANGERS_MAX), () => `${name}: ${connections} connections with ${peers} peers`)
   let held = machine.arenaAtStart
   for (const connection of node.sessions) {
     if (connection === undefined) continue
@@ -62,9 +73,27 @@ function checkSession(name: string, state: SessionState, machine: Machine): void
   hold(state.receiveLimit <= state.counted + config.maxData + state.excess || state.phase === 'closed', () => `${name}: a window beyond ${config.maxData} is open`)
   hold(state.sent.tracked <= 2 * TRACKED_MAX && state.sent.base <= state.sent.firstSent && state.sent.firstSent <= state.sent.next, () => `${name}: sent packets ${state.sent.base}, ${state.sent.firstSent}, ${state.sent.next}`)
   hold(state.paths.length <= PATHS_MAX, () => `${name}: ${state.paths.length} paths`)
+  checkPaths(name, state)
   for (const keys of [state.current, state.previous]) {
     if (keys !== undefined) hold(keys.acks.count <= ACK_RANGES_KEPT, () => `${name}: ${keys.acks.count} ack ranges`)
   }
+}
+
+/** WIRE.md §5 and §7: what a session holds of paths, dials, addresses and open questions. */
+function checkPaths(name: string, state: SessionState): void {
+  const { paths, carriers, remotes } = state
+  const connections = paths.filter((path) => path?.reliable === true).length
+  hold(connections <= CONNECTIONS_MAX, () => `${name}: ${connections} connections of one session`)
+  hold((carriers?.pending.length ?? 0) <= CARRIER_DIALS_MAX, () => `${name}: ${carriers?.pending.length} connections are dialed at once`)
+  hold((remotes?.all.length ?? 0) <= REMOTES_MAX, () => `${name}: ${remotes?.all.length} addresses of one peer`)
+  let open = 0
+  for (const path of paths) {
+    if (path === undefined) continue
+    open += path.validation.open
+    hold(path.validation.open <= CHALLENGES_OPEN && path.responses.length <= RESPONSES_MAX, () => `${name}: ${path.validation.open} challenges open on one path, ${path.responses.length} responses owed`)
+    hold(path.validation.validated || path.validation.budget >= 0 || path.reliable, () => `${name}: ${-path.validation.budget} bytes too many went to an address that proved nothing`)
+  }
+  hold(open <= CHALLENGES_MAX, () => `${name}: ${open} challenges are open`)
 }
 
 function checkChannel(name: string, state: SessionState, channel: Channel, machine: Machine): void {

@@ -2,6 +2,7 @@ import { ADDRESS_SIZE, formatAddress } from '../../src/core/base/address.ts'
 import { MESSAGE_COST, type ChannelHandle, type PeerHandle, type SendResult } from '../../src/core/base/domain.ts'
 import { readU32, toHex, writeU32 } from '../../src/core/base/bytes.ts'
 import { never } from '../../src/core/base/time.ts'
+import { anyPath, type PathPolicy } from '../../src/core/path/path-policy.ts'
 import type { EndpointEvent, InviteRecord, MessageBatch, OutgoingMessage, PeerRecord, PersistValue, ReleaseBatch } from '../../src/core/endpoint/contract.ts'
 import { channelCodes } from '../../src/core/wire/frame.ts'
 import type { SeededRandom } from '../../src/sim/random.ts'
@@ -37,6 +38,9 @@ export class Machine implements SimApp {
   /** Apps do not read, by fault. */
   stalled = false
   drained = false
+  /** What its user wishes about paths, and since when. */
+  policy: PathPolicy = anyPath
+  policySince = 0
   /** Bytes of the arena that an endpoint without any session holds. */
   arenaAtStart = 0
   #life = 0
@@ -161,6 +165,13 @@ export class Machine implements SimApp {
 
   know(other: Machine): void {
     this.node.act((endpoint, now) => endpoint.addPeer(now, other.id, { name: `machine ${other.index}`, addresses: other.addresses, invite: undefined }))
+  }
+
+  setPolicy(other: Machine, policy: PathPolicy): void {
+    if (!this.running || this.#asleep) return
+    this.policy = policy
+    this.policySince = this.world.scheduler.now
+    this.node.act((endpoint, now) => { endpoint.setPeerPolicy(now, other.id, policy) })
   }
 
   // ── its apps ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -303,6 +314,7 @@ export class Machine implements SimApp {
       case 'path':
         this.world.totals[event.rule]++
         if (event.to !== undefined && event.link === 'tcp') this.world.totals.overTcp++
+        this.world.watch?.onMove(this, event.rule, event.to)
         return
       case 'drained':
         this.drained = true

@@ -1,14 +1,17 @@
 import { second } from '../../src/core/base/time.ts'
+import { anyPath, type PathPolicy } from '../../src/core/path/path-policy.ts'
 import { SeededRandom } from '../../src/sim/random.ts'
 import { between, MILLISECOND, pick, SECOND } from './draw.ts'
-import { drawConditions, drawConversation, drawNode, type ConversationPlan, type FaultPlan, type WorldPlan } from './plan.ts'
-import { carriers } from './roads.ts'
+import { drawConditions, drawConversation, drawNode, ROAMER, type ConversationPlan, type FaultPlan, type WorldPlan } from './plan.ts'
+import { carriers, type Carrier } from './roads.ts'
 
 /** Nothing that can go waits longer than this while any path works. */
-const PATIENCE = 8 * SECOND
+const PATIENCE = 5 * SECOND
 const HEARTBEAT_PAUSE = 50 * MILLISECOND
 /** So long a path keeps working after the next one does. */
 const OVERLAP = 3 * SECOND
+/** What is said all the time goes on for so long after the last fault, so that all is seen to be well again. */
+const AFTERWARDS = 6 * SECOND
 const REAL_EVERY = 10
 
 /**
@@ -28,17 +31,17 @@ export function pathPlanOf(seed: number): WorldPlan {
     seed,
     real: seed % REAL_EVERY === 3,
     nodes: [node(), node()],
-    calm: Array.from({ length: roads }, () => ({ ...drawConditions(random, false), loss: pick(random, [0, 0, 0.01]), burstEnter: 0 })),
+    calm: Array.from({ length: roads }, () => ({ ...drawConditions(random, false), loss: pick(random, [0, 0, 0.01]), burstEnter: 0, mtu: pick(random, [1472, 1472, 8972]) })),
     rough: [],
-    conversations: [heartbeat(active), ...Array.from({ length: between(random, 0, 2) }, () => drawConversation(random, 2, active, false, limits.maxMessage))],
+    conversations: [heartbeat(active + OVERLAP + AFTERWARDS), ...Array.from({ length: between(random, 0, 2) }, () => drawConversation(random, 2, active, false, limits.maxMessage))],
     faults: drawFaults(random, roads, active),
     healAt: active + OVERLAP,
     patience: PATIENCE,
   }
 }
 
-function heartbeat(active: number): ConversationPlan {
-  const speech = { lengths: new Array<number>(Math.floor(active / HEARTBEAT_PAUSE)).fill(30), burst: 1, pause: HEARTBEAT_PAUSE }
+function heartbeat(duration: number): ConversationPlan {
+  const speech = { lengths: new Array<number>(Math.floor(duration / HEARTBEAT_PAUSE)).fill(30), burst: 1, pause: HEARTBEAT_PAUSE }
   const reader = { delay: 0, credit: 1 << 20, consumer: 9 }
   return {
     from: 0, to: 1, mode: 'reliable-ordered', lane: 'critical', weight: 255, startAt: 0, forward: speech, backward: speech, opener: reader, acceptor: reader,
@@ -58,14 +61,25 @@ function drawFaults(random: SeededRandom, roads: number, active: number): FaultP
       if (way === spared) continue
       // The way that worked until now works a little longer, as the old network does when one walks into the next.
       const from = way === before ? at + OVERLAP : at + random.below(2 * SECOND)
-      const common = { node: 0, other: 1, road: way.road, carrier: way.carrier, choice: random.unit() }
+      const node = random.below(2)
+      const oneWay = random.chance(0.3)
+      const common = { node, other: 1 - node, oneWay, road: way.road, carrier: way.carrier, choice: random.unit() }
       if (random.chance(0.75) && from < at + duration) faults.push({ kind: way.carrier === 'udp' && random.chance(0.3) ? 'refuse' : 'carrier', at: from, duration: at + duration - from, ...common })
       else if (way.carrier === 'tcp' && spared.carrier === 'udp' && random.chance(0.5)) faults.push({ kind: 'reset', at: from, duration: 0, ...common })
       else if (way.carrier === 'udp') faults.push({ kind: 'mtu', at: from, duration: at + duration - from, ...common })
     }
+    if (random.chance(0.25)) faults.push({ kind: 'rebind', at: at + random.below(duration), duration: 0, node: ROAMER, other: 1, choice: random.unit() })
+    const wishing = random.below(2)
+    if (random.chance(0.2)) faults.push({ kind: 'policy', at: at + random.below(2 * SECOND), duration: duration - 2 * SECOND, node: wishing, other: 1 - wishing, choice: 0, policy: drawPolicy(random, spared.carrier) })
     if (random.chance(0.3)) faults.push({ kind: 'stall', at: at + random.below(duration), duration: random.below(8 * SECOND), node: random.below(2), other: 0, choice: 0 })
     before = spared
     at += duration
   }
   return faults
+}
+
+/** A wish that leaves this kind of path allowed. */
+function drawPolicy(random: SeededRandom, spared: Carrier): PathPolicy {
+  const other: Carrier = spared === 'udp' ? 'tcp' : 'udp'
+  return pick(random, [{ ...anyPath, only: spared }, { ...anyPath, never: [other] }, { ...anyPath, prefer: 'tcp' }, { ...anyPath, prefer: 'udp' }])
 }

@@ -1,6 +1,7 @@
 import type { DeliveryMode, Lane } from '../../src/core/base/domain.ts'
 import { second } from '../../src/core/base/time.ts'
 import type { CoreConfig } from '../../src/core/connection/config.ts'
+import type { PathPolicy } from '../../src/core/path/path-policy.ts'
 import { perfectWire, type WireConditions } from '../../src/sim/network.ts'
 import { SeededRandom } from '../../src/sim/random.ts'
 import { MESSAGE_MAX, NAMED_MIN } from './content.ts'
@@ -42,7 +43,7 @@ export interface ConversationPlan {
 }
 
 export type FaultKind =
-  | 'cut' | 'half-cut' | 'carrier' | 'refuse' | 'reset' | 'mtu' | 'storm' | 'rebind' | 'relink' | 'restart' | 'wall' | 'sleep' | 'stall' | 'hold' | 'block' | 'disconnect' | 'abort'
+  | 'cut' | 'half-cut' | 'carrier' | 'refuse' | 'reset' | 'mtu' | 'storm' | 'rebind' | 'relink' | 'restart' | 'wall' | 'sleep' | 'stall' | 'hold' | 'block' | 'disconnect' | 'abort' | 'policy'
 
 export interface FaultPlan {
   readonly kind: FaultKind
@@ -55,6 +56,9 @@ export interface FaultPlan {
   /** Of `carrier`, `refuse` and `mtu`: what stops working between the two; absent: by `choice`. */
   readonly road?: number
   readonly carrier?: Carrier
+  /** Of `carrier` and `refuse`: only what the one sends is concerned. */
+  readonly oneWay?: boolean
+  readonly policy?: PathPolicy
 }
 
 export interface NodePlan {

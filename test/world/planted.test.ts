@@ -1,10 +1,14 @@
 /** Worlds that find nothing prove little: bugs are planted into the shipping code, and the worlds must see each of them. */
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import { never } from '../../src/core/base/time.ts'
 import { Connection } from '../../src/core/connection/connection.ts'
+import { Links } from '../../src/core/endpoint/links.ts'
 import { SendQueue } from '../../src/core/flow/send-queue.ts'
+import { PathLog } from '../../src/core/path/path-log.ts'
+import { Remotes } from '../../src/core/path/remotes.ts'
 import { ReplayWindow } from '../../src/core/session/replay-window.ts'
 import { WorldFailure } from './failure.ts'
-import { runWorld } from './world.ts'
+import { runWorld, type WorldKind } from './world.ts'
 
 /** A bug that so many worlds do not see could live for long. */
 const SEEDS = 60
@@ -14,10 +18,10 @@ function original<T, K extends keyof T>(prototype: T, method: K): T[K] {
 }
 
 /** The first failure among the seeds. */
-function firstFailure(): string {
+function firstFailure(kind: WorldKind = 'wild'): string {
   for (let seed = 1; seed <= SEEDS; seed++) {
     try {
-      runWorld(seed)
+      runWorld(seed, kind)
     } catch (error) {
       if (!(error instanceof WorldFailure)) throw error
       return error.message
@@ -59,5 +63,30 @@ describe('planted bugs', () => {
       return packNew.call(this, bytes, at, end, capacity, allowance + 1, limit, log, now)
     })
     expect(firstFailure()).toMatch(/charged \d+ of a (session )?window of \d+/)
+  })
+
+  it('UDP that is never asked whether it works again', () => {
+    vi.spyOn(Remotes.prototype, 'nextAt').mockReturnValue(never)
+    expect(firstFailure('paths')).toMatch(/still on a connection [\d.]+ s after UDP|stays on a dead way/)
+  })
+
+  it('a connection that is not dialed when the path falls silent', () => {
+    vi.spyOn(Links.prototype, 'dial').mockReturnValue(1)
+    expect(firstFailure('paths')).toMatch(/stays on a dead way/)
+  })
+
+  it('a wish about paths that is not heard', () => {
+    vi.spyOn(Connection.prototype, 'setPolicy').mockImplementation(() => undefined)
+    expect(firstFailure('paths')).toMatch(/which its policy forbids/)
+  })
+
+  it('a move that is not recorded', () => {
+    vi.spyOn(PathLog.prototype, 'add').mockImplementation(() => undefined)
+    expect(firstFailure('paths')).toMatch(/moves \(first\) and does not record it/)
+  })
+
+  it('what was in flight on a dead path is not sent again', () => {
+    vi.spyOn(SendQueue.prototype, 'onLostRun').mockImplementation(() => undefined)
+    expect(firstFailure('paths')).toMatch(/heard nothing for [\d.]+ s although a path worked/)
   })
 })

@@ -1,4 +1,5 @@
 import { ADDRESS_SIZE, encodeAddress, isIPv4 } from '../../src/core/base/address.ts'
+import type { LinkKind } from '../../src/core/base/domain.ts'
 import type { Route, WireConditions } from '../../src/sim/network.ts'
 
 export type Carrier = 'udp' | 'tcp'
@@ -16,15 +17,21 @@ function machineOf(address: Uint8Array): number {
   return address[isIPv4(address) ? 14 : ADDRESS_SIZE - 2 - 3]!
 }
 
-function roadOf(address: Uint8Array): number {
+export function carrierOf(kind: LinkKind): Carrier {
+  return kind === 'tcp' ? 'tcp' : 'udp'
+}
+
+export function roadOf(address: Uint8Array): number {
   return isIPv4(address) ? 0 : 1
 }
 
-interface Way {
+export interface Way {
   conditions: WireConditions
   /** Faults that hold it shut at the moment. */
   cuts: number
   refusals: number
+  /** When the last of them began or ended. */
+  changedAt: number
 }
 
 /** The state of every way between two machines: by road, by kind of traffic and by direction. Machines change addresses, ways do not. */
@@ -40,7 +47,7 @@ export class Roads {
     const key = ((from * 16 + to) * ROADS + road) * 2 + (carrier === 'udp' ? 0 : 1)
     let way = this.#ways.get(key)
     if (way === undefined) {
-      way = { conditions: this.#conditions[road % this.#conditions.length]!, cuts: 0, refusals: 0 }
+      way = { conditions: this.#conditions[road % this.#conditions.length]!, cuts: 0, refusals: 0, changedAt: 0 }
       this.#ways.set(key, way)
     }
     return way
@@ -49,6 +56,27 @@ export class Roads {
   /** Both directions of some of the ways between two machines. */
   between(a: number, b: number, roads: readonly number[], kinds: readonly Carrier[]): Way[] {
     return roads.flatMap((road) => kinds.flatMap((kind) => [this.way(a, b, road, kind), this.way(b, a, road, kind)]))
+  }
+
+  /** A fault begins or ends for these ways. */
+  change(ways: readonly Way[], now: number, how: 'cuts' | 'refusals', by: 1 | -1): void {
+    for (const way of ways) {
+      const before = way.cuts + way.refusals > 0
+      way[how] += by
+      if (before !== way.cuts + way.refusals > 0) way.changedAt = now
+    }
+  }
+
+  /** Since when nothing passes from a to b, or, if `both` are needed, back; `undefined`: it does. */
+  shutSince(a: number, b: number, road: number, carrier: Carrier, both: boolean): number | undefined {
+    const shut = (both ? this.between(a, b, [road], [carrier]) : [this.way(a, b, road, carrier)]).filter(({ cuts, refusals }) => cuts + refusals > 0)
+    return shut.length === 0 ? undefined : Math.min(...shut.map(({ changedAt }) => changedAt))
+  }
+
+  /** Since when both directions pass. */
+  openSince(a: number, b: number, road: number, carrier: Carrier): number | undefined {
+    const ways = this.between(a, b, [road], [carrier])
+    return ways.some(({ cuts, refusals }) => cuts + refusals > 0) ? undefined : Math.max(...ways.map(({ changedAt }) => changedAt))
   }
 
   readonly route = (from: Uint8Array, to: Uint8Array, kind: Carrier): Route => {

@@ -17,6 +17,7 @@ import { checkFlight, checkPair, checkReleased } from './invariants.ts'
 import { Machine } from './machine.ts'
 import { planOf, type WorldPlan } from './plan.ts'
 import { pathPlanOf } from './plan-paths.ts'
+import { PathWatch, type MoveKind } from './path-watch.ts'
 import { NonceBook, WatchedProvider } from './provider.ts'
 import { Roads } from './roads.ts'
 
@@ -24,8 +25,6 @@ import { Roads } from './roads.ts'
 const PROGRESS_TIME = 120 * SECOND
 /** Sessions end, and their tables empty, within this. */
 const RELEASE_TIME = 60 * SECOND
-/** UDP that works again carries the traffic after this (issue: within 5 s), probes of it being 2 s apart. */
-const RETURN_TIME = 5 * SECOND
 const REOPEN_TIME = 200 * MILLISECOND
 const LOOK_EVERY = 256
 /** More tasks than this at one moment of virtual time, and time stands still. */
@@ -52,6 +51,9 @@ export class World {
   readonly machines: readonly Machine[]
   readonly conversations: readonly Conversation[]
   readonly totals: Totals = noTotals()
+  readonly watch: PathWatch | undefined
+  /** How long each move away from what died, or back to UDP, took. */
+  readonly moves: Record<MoveKind, number[]> = { silent: [], told: [], connection: [], back: [] }
   /** What happened so far, in words: printed when a seed is replayed. */
   readonly story: string[] = []
   healed = false
@@ -76,6 +78,7 @@ export class World {
     this.conversations = this.plan.conversations.map((conversation, index) => new Conversation(index, conversation))
     for (const conversation of this.conversations) this.after(conversation.plan.startAt, () => { this.#begin(conversation) })
     this.#faults = new Faults(this)
+    this.watch = plan.patience === undefined ? undefined : new PathWatch(this)
   }
 
   newProvider(): WatchedProvider {
@@ -151,28 +154,33 @@ export class World {
     return this.totals
   }
 
-  /** Every session whose machines can reach each other by UDP is there, if anything passes over it. */
-  #expectReturn(): void {
-    const all = (): string[] => this.machines.flatMap((machine) => coreOf(machine.node.endpoint).sessions.flatMap((connection) => {
-      const active = connection?.state.phase === 'open' ? connection.state.active : undefined
-      return active === undefined || active.kind === 'udp' ? [] : [`machine ${machine.index}`]
-    }))
-    const back = this.#until(this.scheduler.now + RETURN_TIME, () => all().length === 0)
-    hold(back, () => `still on a connection ${RETURN_TIME / SECOND} s after UDP works again: ${all().join(', ')}`)
+  /** A message that is said all the time came. */
+  onHeartbeat(side: Side): void {
+    this.#checkGap(side)
+    side.heardAt = this.scheduler.now
   }
 
-  /** A message that is sent all the time came: how long there was none, although one could have come. */
-  onHeartbeat(side: Side): void {
-    const now = this.scheduler.now
-    const gap = side.heardAt === undefined ? 0 : now - side.heardAt
-    side.heardAt = now
+  /** How long nothing came, although something could have. */
+  #checkGap(side: Side): void {
+    const gap = this.scheduler.now - (side.heardAt ?? this.scheduler.now)
     this.totals.longestGap = Math.max(this.totals.longestGap, gap)
     const { patience } = this.plan
     hold(patience === undefined || gap <= patience, () => `machine ${side.machine.index} heard nothing for ${(gap / SECOND).toFixed(3)} s although a path worked all the time`)
   }
 
+  #checkHeartbeats(): void {
+    for (const { plan, incarnations } of this.conversations) {
+      const last = incarnations.at(-1)
+      if (plan.heartbeat !== true || last === undefined) continue
+      for (const side of [last.opener, last.acceptor]) if (side.incoming.received < plan.forward.lengths.length) this.#checkGap(side)
+    }
+  }
+
+  onMoved(kind: MoveKind, duration: number): void {
+    this.moves[kind].push(duration)
+  }
+
   #end(): void {
-    if (this.plan.patience !== undefined) this.#expectReturn()
     this.over = true
     for (const machine of this.machines) {
       machine.node.act((endpoint, now) => { endpoint.shutdown(now, toInstant(now.mono + RELEASE_TIME / 2)) })
@@ -200,6 +208,8 @@ export class World {
   }
 
   #look(): void {
+    if (!this.over) this.watch?.look()
+    this.#checkHeartbeats()
     const sessions = new Map<string, SessionState>()
     for (const machine of this.machines) {
       if (!machine.running) continue
@@ -248,14 +258,14 @@ export type WorldKind = 'wild' | 'paths'
 const kinds: Readonly<Record<WorldKind, (seed: number) => WorldPlan>> = { wild: planOf, paths: pathPlanOf }
 
 /** Runs one world. A failure names the seed, when it happened, and how to see it again. */
-export function runWorld(seed: number, kind: WorldKind = 'wild'): { readonly totals: Totals; readonly fingerprint: number } {
+export function runWorld(seed: number, kind: WorldKind = 'wild'): { readonly totals: Totals; readonly moves: World['moves']; readonly fingerprint: number } {
   const world = new World(kinds[kind](seed))
   try {
     const totals = world.run()
-    return { totals, fingerprint: world.fingerprint }
+    return { totals, moves: world.moves, fingerprint: world.fingerprint }
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause)
-    const replay = `POSTERN_WORLD_SEED=${seed} npx vitest run test/world/${kind === 'wild' ? 'world' : kind}.test.ts`
+    const replay = `npm run test:world -- --seed ${seed} ${kind === 'wild' ? 'world' : kind}.test`
     const failure = new WorldFailure(`seed ${seed}, ${(world.scheduler.now / SECOND).toFixed(6)} s: ${message}\n  replay: ${replay}`, { cause })
     failure.story = world.story
     throw failure
