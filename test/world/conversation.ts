@@ -32,11 +32,35 @@ export class Stream {
     this.sentCost += length + MESSAGE_COST
   }
 
+  /** Nothing more will come of what was sent so far, as far as the sender is concerned. */
+  get through(): boolean {
+    return !this.reliable || this.received === this.sent.length
+  }
+
+  onNotice(what: number, _reason: number, firstTag: number, lastTag: number): void {
+    hold(false, () => `stream ${this.number}: a notice (${what}) of messages ${firstTag} … ${lastTag}, of which none was asked for`)
+  }
+
+  /** Its sender was told that the channel is over, one way or another. */
+  onSenderEnded(): void {
+    // Messages of which nothing is told have nothing to be told.
+  }
+
+  /** It ended in good order on both sides: all went through. */
+  verify(): void {
+    if (this.reliable) hold(this.received === this.sent.length, () => `stream ${this.number}: the sender was told that all is through, ${this.received} of ${this.sent.length} messages came`)
+  }
+
   onReceived(bytes: Uint8Array, offset: number, length: number): void {
-    if (this.reliable) this.#inOrder(bytes, offset, length)
-    else this.#atMostOnce(bytes, offset, length)
+    this.check(bytes, offset, length)
     this.received++
     this.receivedCost += length + MESSAGE_COST
+  }
+
+  /** That this message may come now. */
+  protected check(bytes: Uint8Array, offset: number, length: number): void {
+    if (this.reliable) this.#inOrder(bytes, offset, length)
+    else this.#atMostOnce(bytes, offset, length)
   }
 
   #inOrder(bytes: Uint8Array, offset: number, length: number): void {
@@ -115,14 +139,14 @@ export class Incarnation {
   readonly #saidForward: number
   readonly #saidBackward: number
 
-  constructor(conversation: Conversation, key: number, from: Machine, to: Machine, said: { readonly forward: number; readonly backward: number }) {
+  constructor(conversation: Conversation, key: number, from: Machine, to: Machine, said: { readonly forward: number; readonly backward: number }, newStream: (number: number) => Stream) {
     this.conversation = conversation
     this.key = key
     this.#saidForward = said.forward
     this.#saidBackward = said.backward
-    const { mode, opener, acceptor } = conversation.plan
-    const forward = new Stream(2 * key, mode === 'reliable-ordered')
-    const backward = new Stream(2 * key + 1, mode === 'reliable-ordered')
+    const { opener, acceptor } = conversation.plan
+    const forward = newStream(2 * key)
+    const backward = newStream(2 * key + 1)
     this.opener = new Side(this, from, forward, backward, opener, true)
     this.acceptor = new Side(this, to, backward, forward, acceptor, false)
   }
@@ -139,8 +163,7 @@ export class Incarnation {
   verify(): void {
     for (const side of [this.opener, this.acceptor]) {
       const stream = side.outgoing
-      if (!stream.reliable || !side.clean || this.other(side).broken) continue
-      hold(stream.received === stream.sent.length, () => `stream ${stream.number}: the sender was told that all is through, ${stream.received} of ${stream.sent.length} messages came`)
+      if (side.clean && !this.other(side).broken) stream.verify()
     }
   }
 }

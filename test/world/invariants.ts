@@ -109,9 +109,10 @@ function checkChannel(name: string, state: SessionState, channel: Channel, machi
 
 function checkSide(side: Side, channel: Channel, say: (what: string) => string): void {
   const { outgoing, incoming } = side
-  const open = outgoing.sentCost - outgoing.releasedCost - channel.queue.released
-  hold(open >= channel.queue.bytes && open <= channel.queue.bytes + MESSAGE_COST * channel.queue.messages, () =>
-    say(`${outgoing.sentCost} were queued, ${outgoing.releasedCost} given back, ${channel.queue.bytes} bytes of ${channel.queue.messages} messages are left`))
+  const open = outgoing.sentCost - outgoing.releasedCost - channel.released
+  const { queuedBytes, queuedMessages } = channel
+  hold(open >= queuedBytes && open <= queuedBytes + MESSAGE_COST * queuedMessages, () =>
+    say(`${outgoing.sentCost} were queued, ${outgoing.releasedCost} given back, ${queuedBytes} bytes of ${queuedMessages} messages are left`))
   hold(channel.received === incoming.received, () => say(`${channel.received} messages handed over, the app saw ${incoming.received}`))
   if (side.state !== 'open') return
   const consumed = incoming.receivedCost - side.unread

@@ -1,9 +1,9 @@
 import { ADDRESS_SIZE, formatAddress } from '../../src/core/base/address.ts'
 import { MESSAGE_COST, type ChannelHandle, type PeerHandle, type SendResult } from '../../src/core/base/domain.ts'
 import { readU32, toHex, writeU32 } from '../../src/core/base/bytes.ts'
-import { never } from '../../src/core/base/time.ts'
+import { never, toInstant, type Now } from '../../src/core/base/time.ts'
 import { anyPath, type PathPolicy } from '../../src/core/path/path-policy.ts'
-import type { EndpointEvent, InviteRecord, MessageBatch, OutgoingMessage, PeerRecord, PersistValue, ReleaseBatch } from '../../src/core/endpoint/contract.ts'
+import type { EndpointEvent, InviteRecord, MessageBatch, NoticeBatch, OutgoingMessage, PeerRecord, PersistValue, ReleaseBatch } from '../../src/core/endpoint/contract.ts'
 import { channelCodes } from '../../src/core/wire/frame.ts'
 import type { SeededRandom } from '../../src/sim/random.ts'
 import { SimNode, type SimApp } from '../../src/sim/sim-node.ts'
@@ -180,7 +180,7 @@ export class Machine implements SimApp {
   open(incarnation: Incarnation): void {
     const side = incarnation.opener
     this.#opening.add(side)
-    const { mode, lane, weight, opener } = incarnation.conversation.plan
+    const { mode, lane, weight, opener, telling } = incarnation.conversation.plan
     const to = incarnation.acceptor.machine
     const peer = this.#dial(to.id)
     hold(peer !== undefined, () => 'a peer of the roster cannot be dialed')
@@ -188,7 +188,7 @@ export class Machine implements SimApp {
     writeU32(meta, 0, incarnation.key)
     // The handle is noted before anything that comes of it is drained.
     const handle = this.node.act((endpoint, now) => {
-      const channel = endpoint.openChannel(now, peer, { app: `app${opener.consumer}`, mode, lane, weight, overflow: 'block', meta, credit: opener.credit, consumer: opener.consumer })
+      const channel = endpoint.openChannel(now, peer, { app: `app${opener.consumer}`, mode, lane, weight, overflow: telling?.overflow ?? 'block', meta, credit: opener.credit, consumer: opener.consumer })
       if (typeof channel !== 'string') {
         side.handle = channel
         this.sides.set(channel, side)
@@ -212,10 +212,12 @@ export class Machine implements SimApp {
         const length = side.nextLength()
         message.bytes = side.outgoing.next(length)
         message.length = length
+        this.#label(side, now)
         const result = endpoint.send(now, side.handle, message)
         hold(result !== 'too-large', () => `a message of ${length} bytes is too large`)
         side.blocked = result === 'blocked'
-        if (result !== 'queued') return result
+        // Taken, and dropped at once: what became of it is told like that of any other.
+        if (result !== 'queued' && result !== 'dropped') return result
         side.outgoing.onQueued(length)
         this.world.totals.said++
       }
@@ -223,6 +225,18 @@ export class Machine implements SimApp {
     })
     if (said === 'blocked') this.world.totals.blocked++
     else if (said === 'queued' && side.left > 0) this.later(side.speech.pause, () => { this.speak(side) })
+  }
+
+  /** What the plan says of the next message besides its bytes. */
+  #label(side: Side, now: Now): void {
+    const message = this.#message
+    const { telling } = side.incarnation.conversation.plan
+    const number = side.outgoing.sent.length
+    const ttl = telling === undefined ? 0 : telling.ttlsMs[number % telling.ttlsMs.length]!
+    message.confirm = telling !== undefined
+    message.tag = telling === undefined ? 0 : number + 1
+    message.lane = telling === undefined ? 255 : telling.lanes[number % telling.lanes.length]!
+    message.deadline = ttl === 0 ? never : toInstant(now.mono + ttl * MILLISECOND)
   }
 
   /** Looks again and again whether this side is to close the channel by now. */
@@ -237,7 +251,7 @@ export class Machine implements SimApp {
     const { opener, acceptor } = side.incarnation
     if (close === 'said') return side.opener && side.left === 0
     if (side.opener !== (close === 'heard') || opener.state !== 'open' || acceptor.state !== 'open' || opener.left + acceptor.left > 0) return false
-    return [opener, acceptor].every(({ outgoing }) => !outgoing.reliable || outgoing.received === outgoing.sent.length)
+    return [opener, acceptor].every(({ outgoing }) => outgoing.through)
   }
 
   close(side: Side): void {
@@ -284,6 +298,14 @@ export class Machine implements SimApp {
     for (let i = 0; i < batch.count; i++) {
       const side = this.sides.get(batch.channel[i] as ChannelHandle)
       if (side !== undefined) side.outgoing.releasedCost += batch.cost[i]!
+    }
+  }
+
+  onNotices(_node: SimNode, batch: NoticeBatch): void {
+    for (let i = 0; i < batch.count; i++) {
+      const side = this.sides.get(batch.channel[i] as ChannelHandle)
+      hold(side !== undefined, () => `a notice on channel ${batch.channel[i]}, which is not open`)
+      side.outgoing.onNotice(batch.what[i]!, batch.reason[i]!, batch.firstTag[i]!, batch.lastTag[i]!)
     }
   }
 
@@ -345,7 +367,7 @@ export class Machine implements SimApp {
     if (this.sides.get(handle) !== side) return
     side.state = 'open'
     const { credit, consumer } = side.reader
-    const accepted = this.node.act((endpoint, now) => endpoint.acceptChannel(now, handle, { credit, consumer, overflow: 'block' }))
+    const accepted = this.node.act((endpoint, now) => endpoint.acceptChannel(now, handle, { credit, consumer, overflow: side.incarnation.conversation.plan.telling?.overflow ?? 'block' }))
     hold(accepted, () => `channel ${side.incarnation.key} was not told to be over and cannot be accepted`)
     this.speak(side)
     this.#watch(side)
@@ -359,6 +381,7 @@ export class Machine implements SimApp {
     side.clean = code === channelCodes.done && by !== 'session'
     // A reader that held up memory, or one of too many whose sessions were gone: it was told that it lost something.
     if (by === 'session' && (code === channelCodes.app_gone || code === channelCodes.limit)) side.broken = true
+    side.outgoing.onSenderEnded()
     side.state = 'closed'
     side.handle = undefined
     hold(this.world.plan.patience === undefined || by !== 'session' || this.world.over, () => `channel ${side.incarnation.key} ends (${code}) although a path worked all the time`)

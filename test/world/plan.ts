@@ -1,4 +1,4 @@
-import type { DeliveryMode, Lane } from '../../src/core/base/domain.ts'
+import type { DeliveryMode, Lane, Overflow } from '../../src/core/base/domain.ts'
 import { second } from '../../src/core/base/time.ts'
 import type { CoreConfig } from '../../src/core/connection/config.ts'
 import type { PathPolicy } from '../../src/core/path/path-policy.ts'
@@ -23,6 +23,15 @@ export interface ReaderPlan {
   readonly consumer: number
 }
 
+/** What is told of messages, and what may become of them. Lists are gone through in a circle, message by message. */
+export interface TellingPlan {
+  readonly overflow: Overflow
+  /** Milliseconds until a message is late; 0 = never. */
+  readonly ttlsMs: readonly number[]
+  /** 255 = the channel's. */
+  readonly lanes: readonly number[]
+}
+
 export interface ConversationPlan {
   readonly from: number
   readonly to: number
@@ -40,6 +49,8 @@ export interface ConversationPlan {
   readonly close: 'heard' | 'said' | 'acceptor'
   /** It says something all the time, to readers that always read: by it is seen whether anything can go. */
   readonly heartbeat?: boolean
+  /** Every message is confirmed, and may be dropped. */
+  readonly telling?: TellingPlan
 }
 
 export type FaultKind =

@@ -8,18 +8,20 @@ import { perfectWire, SimNetwork } from '../../src/sim/network.ts'
 import { SeededRandom } from '../../src/sim/random.ts'
 import { Scheduler } from '../../src/sim/scheduler.ts'
 import { SimProvider } from '../../src/sim/sim-provider.ts'
-import { Conversation, Incarnation, type Side } from './conversation.ts'
+import { Conversation, Incarnation, Stream, type Side } from './conversation.ts'
 import { MILLISECOND, SECOND } from './draw.ts'
 import { hold, WorldFailure } from './failure.ts'
 import { Faults } from './faults.ts'
 import { coreOf } from './inspect.ts'
 import { checkFlight, checkPair, checkReleased } from './invariants.ts'
 import { Machine } from './machine.ts'
-import { planOf, type WorldPlan } from './plan.ts'
+import { planOf, type ConversationPlan, type WorldPlan } from './plan.ts'
+import { modesPlanOf } from './plan-modes.ts'
 import { pathPlanOf } from './plan-paths.ts'
 import { PathWatch, type MoveKind } from './path-watch.ts'
 import { NonceBook, WatchedProvider } from './provider.ts'
 import { Roads } from './roads.ts'
+import { ToldStream } from './told-stream.ts'
 
 /** All that was queued must be through this long after the last fault, whatever happened before. */
 const PROGRESS_TIME = 120 * SECOND
@@ -120,7 +122,7 @@ export class World {
       this.after(REOPEN_TIME, () => { this.#begin(conversation) })
       return
     }
-    const incarnation = new Incarnation(conversation, this.#incarnations.length, from, to, conversation.said)
+    const incarnation = new Incarnation(conversation, this.#incarnations.length, from, to, conversation.said, streamsOf(conversation.plan))
     this.#incarnations.push(incarnation)
     conversation.incarnations.push(incarnation)
     from.open(incarnation)
@@ -252,10 +254,14 @@ export class World {
   }
 }
 
-/** Everything may happen, or: paths come and go and one of them always works. */
-export type WorldKind = 'wild' | 'paths'
+function streamsOf({ mode, telling }: ConversationPlan): (number: number) => Stream {
+  return (number) => telling === undefined ? new Stream(number, mode === 'reliable-ordered') : new ToldStream(number, mode)
+}
 
-const kinds: Readonly<Record<WorldKind, (seed: number) => WorldPlan>> = { wild: planOf, paths: pathPlanOf }
+/** Everything may happen; paths come and go and one of them always works; every delivery mode. */
+export type WorldKind = 'wild' | 'paths' | 'modes'
+
+const kinds: Readonly<Record<WorldKind, (seed: number) => WorldPlan>> = { wild: planOf, paths: pathPlanOf, modes: modesPlanOf }
 
 /** Runs one world. A failure names the seed, when it happened, and how to see it again. */
 export function runWorld(seed: number, kind: WorldKind = 'wild'): { readonly totals: Totals; readonly moves: World['moves']; readonly fingerprint: number } {

@@ -138,8 +138,9 @@ function sendBudget(state: SessionState, now: Instant, path: SessionPath, full: 
   if (recovery.pacer.overdue) recovery.rate.markAppLimited(recovery.inFlight)
   if (tokens < full) {
     recovery.windowLimited = true
-    const quantum = sendQuantum === undefined ? Math.min(Math.max(window * PACE_SHARE, full), Math.min(segmentsMax, PACE_DATAGRAMS) * full) : Math.min(sendQuantum, segmentsMax * full)
-    state.timers.setEarlier(timer.pace, recovery.pacer.nextAt(quantum))
+    const quantum = sendQuantum === undefined ? Math.min(window * PACE_SHARE, Math.min(segmentsMax, PACE_DATAGRAMS) * full) : Math.min(sendQuantum, segmentsMax * full)
+    // Never less than a datagram, also when datagrams have just become larger than the quantum: the bucket would hold it already, and the timer never rest.
+    state.timers.setEarlier(timer.pace, recovery.pacer.nextAt(Math.max(quantum, full)))
     return 0
   }
   return Math.min(room, tokens)

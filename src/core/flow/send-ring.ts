@@ -131,6 +131,7 @@ export class SendRing {
   trim(): void {
     if (this.messages > 0) return
     this.head = this.next
+    this.#first = this.head
     if (this.#current >= 0) this.memory.release(this.#current)
     this.#current = -1
     this.#blockSize = FIRST_BLOCK
@@ -180,6 +181,8 @@ export class SendRing {
       this.#first = from
     } else {
       while (this.state[(this.head - 1) & this.mask] !== WAITING) this.head--
+      // What is pushed next stands at `head`: it is not to be passed over.
+      this.#first = Math.min(this.#first, this.head)
     }
     if (this.base === this.head) this.#currentFill = 0
   }
