@@ -281,10 +281,29 @@ function importPublic(curve: 'X25519' | 'Ed25519', raw: Uint8Array): KeyObject {
   return createPublicKey({ key: { kty: 'OKP', crv: curve, x: base64url(raw) }, format: 'jwk' })
 }
 
-/** JWK: 23 µs, where PKCS #8 takes 300 µs. Node reads only `d` of a private OKP key and computes the public half. */
+/** RFC 8410 §7: a private key of the curve, up to its 32 bytes. */
+const PKCS8_HEADS = { X25519: Buffer.from('302e020100300506032b656e04220420', 'hex'), Ed25519: Buffer.from('302e020100300506032b657004220420', 'hex') }
+
+/** JWK: 23 µs, where PKCS #8 takes 300 µs. */
 function importPrivate(curve: 'X25519' | 'Ed25519', secret: Uint8Array): KeyObject {
-  return createPrivateKey({ key: { kty: 'OKP', crv: curve, x: '', d: base64url(secret) }, format: 'jwk' })
+  if (readsPrivateAlone) return createPrivateKey({ key: { kty: 'OKP', crv: curve, x: '', d: base64url(secret) }, format: 'jwk' })
+  const key = Buffer.concat([PKCS8_HEADS[curve], secret])
+  try {
+    return createPrivateKey({ key, format: 'der', type: 'pkcs8' })
+  } finally {
+    wipe(key)
+  }
 }
+
+/** Node up to 24 reads only `d` of a private OKP key and computes the public half; Node 26 wants both, and that they belong together. */
+const readsPrivateAlone: boolean = ((): boolean => {
+  try {
+    createPrivateKey({ key: { kty: 'OKP', crv: 'X25519', x: '', d: base64url(new Uint8Array(KEY_SIZE).fill(1)) }, format: 'jwk' })
+    return true
+  } catch {
+    return false
+  }
+})()
 
 /** 0.7 µs and the text, where exporting DER takes 58 µs. Never for a key of {@link generatePair}, see there. */
 function exportPublic(key: KeyObject): Uint8Array {
