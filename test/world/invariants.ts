@@ -14,6 +14,7 @@ import type { Machine } from './machine.ts'
 
 /** WIRE.md §5: a consumer's unread cost beyond this share of the window does not hold it. */
 const CONSUMER_SHARE = 1 / 4
+const ALL_CONSUMERS_SHARE = 1 / 2
 const RAW_MAX = 1024
 const CONNECTIONS_MAX = 2
 const CHALLENGES_MAX = 8
@@ -48,16 +49,18 @@ function checkSession(name: string, state: SessionState, machine: Machine): void
   let bytes = 0
   let busy = 0
   let owed = 0
+  let starving = 0
   let counted = 0
   for (const channel of state.channels.values()) {
     messages += channel.accountedMessages
     bytes += channel.accountedBytes
     if (channel.accountedMessages > 0) busy++
     if (channel.writableOwed) owed++
+    if (channel.writableOwed && channel.accountedMessages === 0) starving++
     counted += channel.counted
     checkChannel(name, state, channel, machine)
   }
-  hold(messages === state.queuedMessages && bytes === state.queuedBytes && busy === state.busyChannels && owed === state.owed, () =>
+  hold(messages === state.queuedMessages && bytes === state.queuedBytes && busy === state.busyChannels && owed === state.owed && starving === state.starving, () =>
     `${name}: totals of queues ${state.queuedMessages}, ${state.queuedBytes}, ${state.busyChannels}, ${state.owed}; of channels ${messages}, ${bytes}, ${busy}, ${owed}`)
   hold(messages <= config.queueMessages, () => `${name}: ${messages} messages queued`)
   hold(bytes <= config.queueBytes || messages === 1, () => `${name}: ${bytes} bytes queued`)
@@ -66,7 +69,7 @@ function checkSession(name: string, state: SessionState, machine: Machine): void
   let excess = 0
   for (const share of state.shares.values()) {
     hold(share.unread >= 0, () => `${name}: consumer ${share.consumer} has ${share.unread} unread`)
-    excess += Math.max(0, share.unread - config.maxData * CONSUMER_SHARE)
+    excess += Math.max(0, share.unread - config.maxData * Math.min(CONSUMER_SHARE, ALL_CONSUMERS_SHARE / state.shareCount))
   }
   hold(Math.abs(excess - state.excess) < 1, () => `${name}: excess of consumers ${state.excess}, by their shares ${excess}`)
   // What was given stays given, also when the consumers' excess falls later: so this is a bound on every step, not an equation.

@@ -292,6 +292,7 @@ export function endAllChannels(state: SessionState, code: number, reason: string
   // Nobody is told of room in a channel that ends in the same breath.
   for (const channel of state.channels.values()) channel.writableOwed = false
   state.owed = 0
+  state.starving = 0
   for (const channel of [...state.channels.values()]) {
     const told = channel.state === 'closed'
     const decided = channel.state === 'open' || channel.state === 'closing'

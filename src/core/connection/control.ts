@@ -17,6 +17,24 @@ export function wantData(state: SessionState, channel: Channel): void {
   for (const stream of channel.streams) if (stream.queue.hasLost || stream.queue.hasNew) state.lanes.add(stream)
 }
 
+/**
+ * The session's window opened: all who have something to send get in line again, from the one whose turn it was. In the order of their numbers,
+ * the first would be served after every opening and the last after none.
+ */
+export function wantAllData(state: SessionState): void {
+  const turn = state.turn
+  state.turn = undefined
+  let found = false
+  for (const channel of state.channels.values()) {
+    found ||= channel === turn
+    if (found) wantData(state, channel)
+  }
+  for (const channel of state.channels.values()) {
+    if (channel === turn) break
+    wantData(state, channel)
+  }
+}
+
 /** Something with a deadline waits to be sent: its sender is to hear in time when it is late. */
 export function noteDeadline(state: SessionState, deadline: Instant): void {
   state.timers.setEarlier(timer.deadline, deadline)

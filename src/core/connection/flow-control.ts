@@ -1,11 +1,16 @@
 import { MESSAGE_COST } from '../base/domain.ts'
 import type { Instant } from '../base/time.ts'
-import { wantControl, wantData } from './control.ts'
+import { wantAllData, wantControl } from './control.ts'
 import type { Channel, ConsumerShare, SendStream } from './channel.ts'
 import type { SessionState } from './state.ts'
 
 /** A consumer's unread cost up to this share of the session window holds the window; what is beyond it does not (WIRE.md §5). */
 const CONSUMER_SHARE = 1 / 4
+/**
+ * [P] Of many consumers each has less: all of them together hold at most this share. A hundred programs that each read a moment late,
+ * or give their credit back in steps, would else close the window for everybody, with nobody at fault.
+ */
+const ALL_CONSUMERS_SHARE = 1 / 2
 /**
  * [P] All excess together lends at most so many windows. A peer that leaves holes makes its messages unreadable, and the slots
  * behind a hole are not in the arena: without a bound they would be, on 256 channels, 200 MB.
@@ -17,10 +22,19 @@ const RAISE_STEP = 1 / 4
 const RESERVED_SHARE = 1 / 4
 
 function excessOf(state: SessionState, share: ConsumerShare): number {
-  return Math.max(0, share.unread - state.host.config.maxData * CONSUMER_SHARE)
+  return Math.max(0, share.unread - state.host.config.maxData * Math.min(CONSUMER_SHARE, ALL_CONSUMERS_SHARE / state.shareCount))
+}
+
+/** A consumer came or went: the shares of all others are other ones. */
+function recountShares(state: SessionState): void {
+  if (state.shareCount === state.shares.size) return
+  state.shareCount = state.shares.size
+  state.excess = 0
+  for (const share of state.shares.values()) state.excess += excessOf(state, share)
 }
 
 function addUnread(state: SessionState, share: ConsumerShare, cost: number): void {
+  recountShares(state)
   const before = excessOf(state, share)
   share.unread += cost
   state.excess += excessOf(state, share) - before
@@ -140,7 +154,7 @@ export function sendAllowance(state: SessionState, { channel, lane }: SendStream
 /** Nothing is outstanding any more: the last quarter is free for the channels that were held back from it. */
 export function releaseHeldBack(state: SessionState): void {
   state.heldBack = false
-  for (const channel of state.channels.values()) wantData(state, channel)
+  wantAllData(state)
 }
 
 /** Whether the stream's next new message fits its allowance and the window of ids. */
@@ -160,6 +174,8 @@ export function noteBlocked(state: SessionState, { channel, queue }: SendStream)
     channel.blockedWanted = true
     wantControl(state, channel)
   }
+  // The first that the session's window stops is the one whose turn it was.
+  if (channel.count.charged + cost <= channel.sendLimit) state.turn ??= channel
   if (state.charged + cost <= state.sendLimit) state.heldBack = true
   else if (state.blockedAt !== state.sendLimit) {
     state.blockedAt = state.sendLimit

@@ -16,7 +16,7 @@ import { readHandshakeFrame } from '../wire/handshake-frame.ts'
 import { readAck } from './acks.ts'
 import { onAcceptFrame, onAnswered, onCloseFrame, onOpenFrame, tryFinish } from './channels.ts'
 import type { Channel } from './channel.ts'
-import { wantData } from './control.ts'
+import { wantAllData, wantData } from './control.ts'
 import { countDrops } from './drops.ts'
 import { consumedPassed, countReceived, raiseChannelLimit, raiseSessionLimit, receiveRoom } from './flow-control.ts'
 import type { Keys } from './keys.ts'
@@ -210,7 +210,7 @@ function readData(state: SessionState, now: Now, type: number): number {
 function onMaxData(state: SessionState, total: number): void {
   if (reader.failed || total <= state.sendLimit) return
   state.sendLimit = total
-  for (const channel of state.channels.values()) wantData(state, channel)
+  wantAllData(state)
 }
 
 function onAccept(state: SessionState, id: number, credit: number): void {

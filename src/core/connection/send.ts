@@ -7,6 +7,8 @@ import type { SessionState } from './state.ts'
 
 /** A blocked channel is told `writable` when its queue has fallen to this share of what it may hold. */
 const WRITABLE_SHARE = 1 / 2
+/** Channels that have nothing queued, because others filled the queue before they came, are told as soon as so much is free. */
+const STARVING_ROOM = 1 / 8
 
 /** A message to send. The object is the caller's and may be reused: the bytes are copied before `send` returns. */
 export interface OutgoingMessage {
@@ -24,8 +26,8 @@ export interface OutgoingMessage {
 }
 
 /**
- * Puts a message into the channel's queue. One channel may hold at most a fair share of the peer's ceilings, limit / (busy
- * channels + 1), so that one app cannot fill the queue of all; an empty queue always takes one message below the ceiling. Without
+ * Puts a message into the channel's queue. One channel may hold at most a fair share of the peer's ceilings, limit / (channels that
+ * have or want something queued + 1), so that one app cannot fill the queue of all; an empty queue always takes one message below the ceiling. Without
  * room the channel's policy decides: the sender waits, or something is dropped.
  */
 export function sendMessage(state: SessionState, now: Instant, channel: Channel, message: OutgoingMessage): SendResult {
@@ -112,11 +114,14 @@ function refuse(state: SessionState, { channel, queue, lane }: SendStream, messa
 
 function blocked(state: SessionState, channel: Channel): SendResult {
   state.host.counters.add('sends_blocked')
-  if (!channel.writableOwed) {
-    channel.writableOwed = true
-    state.owed++
-  }
+  if (!channel.writableOwed) setOwed(state, channel, true)
   return 'blocked'
+}
+
+function setOwed(state: SessionState, channel: Channel, owed: boolean): void {
+  channel.writableOwed = owed
+  state.owed += owed ? 1 : -1
+  if (channel.accountedMessages === 0) state.starving += owed ? 1 : -1
 }
 
 /** Whether the channel may hold `length` more bytes within `share` of what is its own. */
@@ -125,7 +130,7 @@ function hasRoom(state: SessionState, channel: Channel, length: number, share: n
   if (state.queuedMessages >= queueMessages || (state.queuedBytes + length > queueBytes && state.queuedMessages > 0)) return false
   const messages = channel.queuedMessages
   if (messages === 0) return true
-  const parts = state.busyChannels + 1
+  const parts = state.busyChannels + state.starving + 1
   return messages < (share * queueMessages) / parts && channel.queuedBytes + length <= (share * queueBytes) / parts
 }
 
@@ -133,7 +138,10 @@ function hasRoom(state: SessionState, channel: Channel, length: number, share: n
 function account(state: SessionState, channel: Channel): void {
   const messages = channel.queuedMessages
   const bytes = channel.queuedBytes
-  if ((messages > 0) !== (channel.accountedMessages > 0)) state.busyChannels += messages > 0 ? 1 : -1
+  if ((messages > 0) !== (channel.accountedMessages > 0)) {
+    state.busyChannels += messages > 0 ? 1 : -1
+    if (channel.writableOwed) state.starving += messages > 0 ? -1 : 1
+  }
   state.queuedMessages += messages - channel.accountedMessages
   state.queuedBytes += bytes - channel.accountedBytes
   channel.accountedMessages = messages
@@ -149,28 +157,30 @@ export function settleQueue(state: SessionState, channel: Channel): void {
   tellOthers(state)
 }
 
-/** Channels that were blocked by what others had queued hear of the room that these gave back, when half of it is free. */
+/**
+ * Channels that were blocked by what others had queued hear of the room that these gave back, when half of it is free. Those that have
+ * nothing queued hear of it before: else whoever came first would send half a queue before they send their first message.
+ */
 function tellOthers(state: SessionState): void {
-  if (state.owed === 0 || state.queuedMessages > state.host.config.queueMessages * WRITABLE_SHARE || state.queuedBytes > state.host.config.queueBytes * WRITABLE_SHARE) return
+  if (state.owed === 0) return
+  const { queueMessages, queueBytes } = state.host.config
+  const used = Math.max(state.queuedMessages / queueMessages, state.queuedBytes / queueBytes)
+  if (used > (state.starving > 0 ? 1 - STARVING_ROOM : WRITABLE_SHARE)) return
   for (const other of state.channels.values()) {
-    if (other.writableOwed) tellWritable(state, other)
+    if (other.writableOwed && (used <= WRITABLE_SHARE || other.accountedMessages === 0)) tellWritable(state, other)
   }
 }
 
 /** Says `writable` if there is room now. */
 export function tellWritable(state: SessionState, channel: Channel): void {
   if (!channel.writableOwed || !hasRoom(state, channel, 0, WRITABLE_SHARE) || state.host.memoryShort(state.memory.used)) return
-  channel.writableOwed = false
-  state.owed--
+  setOwed(state, channel, false)
   state.host.emit({ kind: 'writable', channel: channel.handle })
 }
 
 /** The channel ends: nothing of it is owed or counted any more. */
 export function forgetQueue(state: SessionState, channel: Channel): void {
   account(state, channel)
-  if (channel.writableOwed) {
-    channel.writableOwed = false
-    state.owed--
-  }
+  if (channel.writableOwed) setOwed(state, channel, false)
   tellOthers(state)
 }

@@ -82,6 +82,8 @@ export class SessionState {
   consumed = 0
   /** Unread cost of consumers beyond their share: counts as consumed. */
   excess = 0
+  /** Consumers when {@link excess} was last counted. */
+  shareCount = 0
   maxDataWanted = false
   blockedWanted = false
   blockedAt = -1
@@ -128,8 +130,12 @@ export class SessionState {
   busyChannels = 0
   /** Channels whose `send` said blocked and that were not told `writable` since. */
   owed = 0
+  /** Those of them that have nothing queued. */
+  starving = 0
   /** A channel waits only because the last quarter of the window is kept for higher lanes. */
   heldBack = false
+  /** The channel whose turn it was when the session's window closed. */
+  turn: Channel | undefined
 
   failure: Failure | undefined
   /** When the next CLOSE may go, while one is wanted; when the last went. */

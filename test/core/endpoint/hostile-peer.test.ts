@@ -321,18 +321,31 @@ describe('sizes and credit', () => {
     }
   })
 
-  it('the session’s credit holds over all channels', () => {
+  it.each([1, 2, 8, 16])('the session’s credit holds over all channels of %d consumers that read nothing: four windows', (consumers) => {
     const scene = new Scene()
     scene.lone.consumes = false
-    for (let i = 0; i < 8; i++) scene.opened(0, scene.theirs + 2 * i, 1 << 20, i)
+    for (let i = 0; i < 16; i++) scene.opened(0, scene.theirs + 2 * i, 1 << 20, i % consumers)
     let sent = 0
-    for (let id = 0; scene.closed === undefined && id < 100; id++) {
-      scene.send(fragment(scene.theirs + 2 * (id % 8), id >> 3, 0, 5000, [1]))
+    for (let id = 0; scene.closed === undefined && id < 300; id++) {
+      scene.send(fragment(scene.theirs + 2 * (id % 16), id >> 4, 0, 5000, [1]))
       sent += 5032
     }
-    expect(sent - 5032).toBeLessThanOrEqual(150_000)
+    expect(sent - 5032).toBeLessThanOrEqual(4 * 150_000)
     expect(sent).toBeGreaterThan(150_000)
     scene.expectClean(FLOW_CONTROL)
+  })
+
+  it('many consumers that each leave a little unread leave half of the window to the others', () => {
+    const scene = new Scene()
+    scene.lone.consumes = false
+    for (let i = 0; i < 15; i++) {
+      scene.opened(0, scene.theirs + 2 * i, 1 << 20, i)
+      scene.send(fragment(scene.theirs + 2 * i, 0, 0, 9000, [1]))
+    }
+    // 15 × 9032 of 150,000 are unread, more than half of it; another program gets half a window all the same.
+    scene.opened(0, scene.theirs + 30, 1 << 20, 15)
+    for (let id = 0; id < 7; id++) scene.send(fragment(scene.theirs + 30, id, 0, 9000, [1]))
+    expect(scene.closed).toBeUndefined()
   })
 
   it('one consumer that reads nothing holds back the others until four windows are full', () => {
@@ -387,7 +400,7 @@ describe('sizes and credit', () => {
     scene.expectClean(FLOW_CONTROL)
 
     const many = new Scene()
-    for (let i = 0; i < 8 && many.closed === undefined; i++) {
+    for (let i = 0; i < 24 && many.closed === undefined; i++) {
       many.opened(0, many.theirs + 2 * i, 1 << 20, i)
       many.send(message(many.theirs + 2 * i, 1000, []))
     }
