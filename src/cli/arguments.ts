@@ -2,7 +2,7 @@
 import { ipcModes, type IpcMode } from '../core/wire/ipc-methods.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { parseAddress } from '../core/base/address.ts'
-import { ipcPathKinds, type IpcPathKind } from '../core/wire/ipc-methods.ts'
+import { ipcPathKinds, type IpcPathKind } from '../core/wire/ipc-policy.ts'
 
 const SECONDS_MAX = 366 * 86_400
 const COUNT_MAX = 1_000_000_000

@@ -1,7 +1,8 @@
-import type { IpcPathPolicy, PeerPolicyResult } from '../client/client.ts'
+import type { IpcPathPolicy } from '../client/client.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { parsePathKind } from './arguments.ts'
 import type { Globals, Output } from './output.ts'
+import { policyText } from './policy-text.ts'
 import { knownPeer, withClient } from './session.ts'
 import { safeLine } from './text.ts'
 
@@ -20,7 +21,7 @@ export async function policy(globals: Globals, who: string, options: PolicyOptio
     const found = wish === undefined ? await client.peerPolicy(peer.id) : await client.setPeerPolicy(peer.id, wish)
     return { id: peer.id, name: peer.name, result: found }
   })
-  output.result('peers-policy', { peer: id, ...result }, () => policyText(safeLine(name ?? id), result))
+  output.result('peers-policy', { peer: id, ...result }, () => policyText(safeLine(name ?? id), { ...result.policy, from: result.from }))
 }
 
 function wishOf({ prefer, only, never, default: configured }: PolicyOptions): IpcPathPolicy | 'default' | undefined {
@@ -34,22 +35,4 @@ function wishOf({ prefer, only, never, default: configured }: PolicyOptions): Ip
     ...(prefer === undefined ? {} : { prefer: parsePathKind(prefer, '--prefer') }), ...(only === undefined ? {} : { only: parsePathKind(only, '--only') }),
     never: (never ?? []).map((kind) => parsePathKind(kind, '--never')),
   }
-}
-
-const origin: Readonly<Record<PeerPolicyResult['from'], string>> = {
-  peer: 'set for this peer', config: 'from [path] of the configuration', default: 'nothing is configured',
-}
-
-export function policyText(who: string, { policy: shown, from }: PeerPolicyResult): string {
-  return `${who}: ${policyWords(shown)} (${origin[from]}).`
-}
-
-/** `only TCP`, `UDP and TCP, TCP first`, `any kind of path`. */
-export function policyWords({ prefer, only, never }: IpcPathPolicy): string {
-  const words = [
-    ...(only === undefined ? [] : [`only ${only.toUpperCase()}`]),
-    ...(never.length === 0 ? [] : [`never ${never.map((kind) => kind.toUpperCase()).join(' or ')}`]),
-    ...(prefer === undefined ? [] : [`${prefer.toUpperCase()} before all others`]),
-  ]
-  return words.length === 0 ? 'any kind of path, the best first' : words.join(', ')
 }

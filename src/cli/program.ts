@@ -12,6 +12,7 @@ import { policy, type PolicyOptions } from './policy-command.ts'
 import { listen, send, type SendCommandOptions } from './text-commands.ts'
 import { log, type LogOptions } from './log.ts'
 import { watch, type WatchOptions } from './watch.ts'
+import { why } from './why-command.ts'
 
 /** Runs one command: the one place where results go out and failures are told. */
 export type Run = (action: (globals: Globals, output: Output) => Promise<void>) => Promise<void>
@@ -87,6 +88,8 @@ function addPeerCommands(program: Command, run: Run): void {
     .option('-i, --interval <duration>', 'from one to the next: 1, 0.2, 200ms', '1')
     .option('-w, --deadline <duration>', 'end after so long, however many were sent')
     .action((peer: string, options: PingOptions) => run((globals, output) => ping(globals, peer, options, output)))
+  program.command('why').description('which way the traffic with a peer goes, why, and what would help').argument('<peer>', PEER)
+    .action((peer: string) => run((globals, output) => why(globals, peer, output)))
   program.command('watch').description('peers and paths, live; q ends it')
     .option('-i, --interval <duration>', 'from one look to the next: 1, 0.2, 200ms', '1')
     .option('--once', 'look once and end')

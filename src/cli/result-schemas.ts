@@ -4,23 +4,11 @@
  */
 import { z } from 'zod'
 import { errorCodes } from '../core/base/errors.ts'
-import { type IpcLaneCount, ipcLanes, type IpcLaneStats, ipcLogLevels, ipcModes, ipcPathKinds, ipcPeerStates } from '../core/wire/ipc-methods.ts'
+import { type IpcLaneCount, ipcLanes, type IpcLaneStats, ipcLogLevels, ipcModes, ipcPeerStates } from '../core/wire/ipc-methods.ts'
 import type { ApiKeyInfo, InviteCreateResult, InviteInfo, IpcPathPolicy, KeysCreateResult, LogEvent, PeerInfo, StatusResult } from '../client/client.ts'
 import type { CommandResults, ConfigKey, ConfigProblem, ErrorResult, PingResult, PingSummary, ResultName, UpResult, WatchRates, WatchResult } from './results.ts'
-
-type Optional<T> = { readonly [K in keyof T]-?: Partial<Pick<T, K>> extends Pick<T, K> ? K : never }[keyof T]
-/** A schema for each member, optional where the member is: one that is missing here, or too many, does not compile. */
-type Members<T> = { readonly [K in keyof T]-?: K extends Optional<T> ? z.ZodOptional<z.ZodType<T[K]>> : z.ZodType<T[K]> }
-
-function object<T>(members: Members<T>): z.ZodType<T> {
-  return z.object(members) as unknown as z.ZodType<T>
-}
-
-const count = z.int().min(0)
-const milliseconds = z.number().min(0)
-const share = z.number().min(0).max(1)
-const peerId = z.string().regex(/^[a-z2-7]{51}[aq]$/).describe('Peer id: 32 bytes in base32')
-const unixMs = count.describe('Milliseconds since 1970-01-01 UTC')
+import { count, milliseconds, object, peerId, share, unixMs } from './schema-parts.ts'
+import { policyFrom, policyMembers, whySchema } from './why-schema.ts'
 
 const up = object<UpResult>({
   kind: z.literal('ready'), peerId, udpPort: z.int().min(1).max(65_535), socket: z.string().describe('Path of the IPC socket'), pid: count,
@@ -89,12 +77,7 @@ const watch = object<WatchResult>({
   peers: z.array(peer).describe('The connected first, then by name'),
 })
 
-const pathKind = z.enum(ipcPathKinds)
-const policyParts = object<IpcPathPolicy>({
-  prefer: pathKind.optional().describe('This kind before all others'), only: pathKind.optional().describe('No other kind'), never: z.array(pathKind).describe('None of these'),
-})
-const policyFrom = z.enum(['peer', 'config', 'default']).describe('Set for this peer, by [path] of the configuration, or by nobody')
-const policy = object<CommandResults['peers-policy']>({ peer: peerId, policy: policyParts, from: policyFrom })
+const policy = object<CommandResults['peers-policy']>({ peer: peerId, policy: object<IpcPathPolicy>(policyMembers), from: policyFrom })
 
 const configKey = object<ConfigKey>({
   key: z.string().describe('section.key'), value: z.unknown().describe('As it is written in TOML, or would be'),
@@ -111,7 +94,7 @@ const file = z.string().nullable().describe('The file that was read; null when t
 export const resultTitles: Readonly<Record<ResultName, string>> = {
   'up': 'postern up', 'down': 'postern down', 'status': 'postern status', 'id': 'postern id',
   'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join',
-  'peers': 'postern peers', 'peers-add': 'postern peers add', 'peers-remove': 'postern peers remove', 'peers-rename': 'postern peers rename', 'peers-policy': 'postern peers policy',
+  'peers': 'postern peers', 'peers-add': 'postern peers add', 'peers-remove': 'postern peers remove', 'peers-rename': 'postern peers rename', 'peers-policy': 'postern peers policy', 'why': 'postern why',
   'ping': 'postern ping, each line', 'watch': 'postern watch, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'log': 'postern log, each line', 'keys-create': 'postern keys create', 'keys-list': 'postern keys list', 'keys-revoke': 'postern keys revoke',
   'config-check': 'postern config check', 'config-show': 'postern config show', 'error': 'any command that fails',
 }
@@ -130,6 +113,7 @@ export const resultSchemas: { readonly [Name in ResultName]: z.ZodType<CommandRe
   'peers-remove': object<CommandResults['peers-remove']>({ removed: peerId }),
   'peers-rename': object<CommandResults['peers-rename']>({ renamed: peerId, name: z.string() }),
   'peers-policy': policy,
+  'why': whySchema,
   'ping': ping,
   'watch': watch,
   'send': object<CommandResults['send']>({ peer: peerId, app: z.string(), bytes: count, mode: z.enum(ipcModes), outcome: z.literal('delivered').describe('The peer\'s daemon has it') }),

@@ -7,9 +7,11 @@ import { DELIVERY_CREDIT_DEFAULT } from '../core/wire/ipc.ts'
 import { toBase64 } from '../core/wire/ipc-base64.ts'
 import type { JsonObject } from '../core/wire/ipc-json.ts'
 import type {
-  HelloParams, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMethod, IpcMode, IpcOverflow, IpcParams, IpcPathPolicy, IpcPeerState,
-  PeerConnectResult, PeerInfo, PeerPingResult, PeerPolicyResult, ShutdownResult, StatusResult,
+  HelloParams, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMethod, IpcMode, IpcOverflow, IpcParams, IpcPeerState,
+  PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult,
 } from '../core/wire/ipc-methods.ts'
+import type { IpcPathPolicy, PeerPolicyResult } from '../core/wire/ipc-policy.ts'
+import type { PeerWhyResult } from '../core/wire/ipc-why.ts'
 import { makeApiKeys, type ApiKeys } from './api-keys.ts'
 import { ClientChannel, type Channel } from './channel.ts'
 import type { MessageOptions, SendResult } from './channel-sender.ts'
@@ -22,7 +24,9 @@ import { readChannelOpen, readObjects, readTexts } from './results.ts'
 import { systemTimers, type ClientTimers } from './timers.ts'
 
 export { PosternError, type ErrorCode } from '../core/base/errors.ts'
-export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcLaneStats, IpcLogLevel, IpcMode, IpcOverflow, IpcPathKind, IpcPathPolicy, IpcPeerState, IpcTopic, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, PeerPolicyResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
+export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcLaneStats, IpcLogLevel, IpcMode, IpcOverflow, IpcPeerState, IpcTopic, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
+export type { IpcPathKind, IpcPathPolicy, PeerPolicyResult } from '../core/wire/ipc-policy.ts'
+export type { PeerWhyResult, WhyAdvice, WhyAttempt, WhyEvent, WhyPathInfo, WhyPlace } from '../core/wire/ipc-why.ts'
 export type { ApiKeys } from './api-keys.ts'
 export type { Channel, ChannelOutcome, CloseOptions } from './channel.ts'
 export type { MessageOptions, SendOptions, SendResult } from './channel-sender.ts'
@@ -175,6 +179,11 @@ export class Client implements AsyncDisposable {
 
   async removePeer(id: string, options: WaitOptions = {}): Promise<void> {
     await this.#call('peer.remove', { id }, options, ignore)
+  }
+
+  /** Where the traffic with this peer goes, why, what else was tried with which answer, and what would help. */
+  why(id: string, options: WaitOptions = {}): Promise<PeerWhyResult> {
+    return this.#call('peer.why', { id }, options, (result) => result as unknown as PeerWhyResult)
   }
 
   /** Which kinds of path may lead to this peer, and whose word that is. */

@@ -425,6 +425,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       'peer.policy': (_client, request) => peers.paths.policy(request),
       'peer.connect': (client, request, signal) => peers.connect(client, request, signal),
       'peer.disconnect': (_client, request) => peers.disconnect(request.id),
+      'peer.why': (_client, { id }) => peers.paths.why(id),
       'peer.ping': (_client, request, signal) => peers.ping(request.id, signal),
       'listen': (client, request) => router.listen(client, request),
       'unlisten': (client, request) => router.unlisten(client, request.app),

@@ -1,4 +1,4 @@
-import type { LinkId, LinkInfo, ReceiveBatch, TransmitBatch, EndpointAction, EndpointEvent, MessageBatch, NoticeBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
+import type { LinkId, LinkInfo, ReceiveBatch, RefusalReason, TransmitBatch, EndpointAction, EndpointEvent, MessageBatch, NoticeBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
 import type { Endpoint } from '../core/endpoint/endpoint.ts'
 import { Pump, type PumpHost } from '../core/endpoint/pump.ts'
 import { never, toInstant, type Instant, type Now } from '../core/base/time.ts'
@@ -103,13 +103,13 @@ export class NodeRuntime implements PumpHost, ConnectionHost {
   dialFailed(token: number, cause: PosternError): void {
     if (this.#closed) return
     this.#sink.onDialFailed(cause)
-    this.endpoint.handleDialFailed(this.now(), token)
+    this.endpoint.handleDialFailed(this.now(), token, reasonOf(cause))
     this.pump.run()
   }
 
-  refused(link: LinkId, addresses: readonly Uint8Array[]): void {
+  refused(link: LinkId, addresses: readonly Uint8Array[], reason: RefusalReason): void {
     if (this.#closed) return
-    this.endpoint.handleRefused(this.now(), link, addresses)
+    this.endpoint.handleRefused(this.now(), link, addresses, reason)
     this.pump.run()
   }
 
@@ -159,7 +159,7 @@ export class NodeRuntime implements PumpHost, ConnectionHost {
     switch (action.kind) {
       case 'dial': {
         const dialer = this.#dialers.find(({ kind }) => kind === action.transport)
-        if (dialer?.dial(action.address, action.token) !== 'dialing') this.endpoint.handleDialFailed(this.now(), action.token)
+        if (dialer?.dial(action.address, action.token) !== 'dialing') this.endpoint.handleDialFailed(this.now(), action.token, 'no_resources')
         return
       }
       case 'cancel-dial':
@@ -206,5 +206,25 @@ export class NodeRuntime implements PumpHost, ConnectionHost {
     this.#timer.stop()
     for (const driver of this.#drivers) await driver.close()
     this.pump.close()
+  }
+}
+
+/** What a driver says of a dial, in the core's words. */
+function reasonOf({ code, cause }: PosternError): RefusalReason {
+  switch (code) {
+    case 'refused':
+      return 'refused'
+    case 'timeout':
+      return 'no_answer'
+    case 'unreachable': {
+      const system = cause instanceof Error && 'code' in cause ? cause.code : undefined
+      return system === 'EPERM' || system === 'EACCES' ? 'forbidden' : 'unreachable'
+    }
+    case 'protocol':
+      return 'not_postern'
+    case 'limit':
+      return 'no_resources'
+    default:
+      return 'failed'
   }
 }

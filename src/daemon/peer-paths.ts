@@ -1,9 +1,12 @@
 import { PosternError } from '../core/base/errors.ts'
 import type { PathPolicy, PeerHandle } from '../core/endpoint/contract.ts'
 import { faultOf } from '../core/path/path-policy.ts'
-import { ipcPathKinds, type IpcPathPolicy, type PeerPolicyRequest, type PeerPolicyResult } from '../core/wire/ipc-methods.ts'
+import { ipcPathKinds, type IpcPathPolicy, type PeerPolicyRequest, type PeerPolicyResult } from '../core/wire/ipc-policy.ts'
+import type { PeerWhyResult } from '../core/wire/ipc-why.ts'
 import type { NodeRuntime } from './node-runtime.ts'
+import { policyResult } from './peer-policy.ts'
 import { idBytes } from './router.ts'
+import { whyDocument } from './why.ts'
 
 /** Which ways to a peer may be taken, and why the traffic takes which. */
 export class PeerPaths {
@@ -35,6 +38,16 @@ export class PeerPaths {
     return policyResult(why.policy, why.policyFrom)
   }
 
+  /** Where the traffic with a peer goes, why, and what else was tried. */
+  why(id: string): PeerWhyResult {
+    const { endpoint } = this.#runtime
+    const now = this.#runtime.now()
+    const peer = endpoint.findPeer(idBytes(id))
+    const why = peer === undefined ? undefined : endpoint.peerWhy(now, peer)
+    if (why === undefined) throw unknownPeer(id)
+    return whyDocument(why, now.wall)
+  }
+
   /** Whether the last path to this peer was given up because the policy forbids it. */
   leftByPolicy(peer: PeerHandle): boolean {
     const decisions = this.#runtime.endpoint.peerWhy(this.#runtime.now(), peer)?.decisions ?? []
@@ -50,16 +63,6 @@ function checked({ prefer, only, never }: IpcPathPolicy): PathPolicy {
   throw new PosternError('params', `"${fault.member}" ${fault.message}.`, { hint: 'Say the whole policy at once: what is not named is not part of it.', details: { member: fault.member } })
 }
 
-/** Kinds that only a later version knows are left out of what is shown: nobody could ask for them here. */
-export function policyResult(policy: PathPolicy, from: 'peer' | 'config'): PeerPolicyResult {
-  const known = (kind: string | undefined): kind is (typeof ipcPathKinds)[number] => ipcPathKinds.some((name) => name === kind)
-  const shown: IpcPathPolicy = {
-    ...(known(policy.prefer) ? { prefer: policy.prefer } : {}), ...(known(policy.only) ? { only: policy.only } : {}), never: policy.never.filter(known),
-  }
-  const anything = policy.prefer === undefined && policy.only === undefined && policy.never.length === 0
-  return { policy: shown, from: from === 'config' && anything ? 'default' : from }
-}
-
 export function unknownPeer(id: string): PosternError {
   return new PosternError('unknown_peer', `There is no peer ${id}.`, { hint: 'List them: postern peers' })
 }
@@ -70,6 +73,6 @@ function notInRoster(id: string): PosternError {
 
 export function policyError(id: string): PosternError {
   return new PosternError('policy', `The policy for ${id} forbids every way to it that is known.`, {
-    hint: `Take the policy back: postern peers policy ${id.slice(0, 8)} --default`,
+    hint: `Take it back: postern peers policy ${id.slice(0, 8)} --default. What was tried: postern why ${id.slice(0, 8)}`,
   })
 }

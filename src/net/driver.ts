@@ -1,6 +1,6 @@
 import type { Arena } from '../core/base/arena.ts'
 import type { PosternError } from '../core/base/errors.ts'
-import type { LinkId, LinkInfo, LinkKind, LinkState, ReceiveBatch, TransmitBatch } from '../core/endpoint/contract.ts'
+import type { LinkId, LinkInfo, LinkKind, LinkState, ReceiveBatch, RefusalReason, TransmitBatch } from '../core/endpoint/contract.ts'
 
 /**
  * What the daemon needs of every driver. A driver turns one facility of the operating system into whole datagrams and knows
@@ -22,10 +22,10 @@ export interface DriverHost {
    */
   changed(link: LinkId, state: Exclude<LinkState, 'opened'>, cause: PosternError | undefined): void
   /**
-   * The system refused to send to these addresses (18 bytes each), each at least once since the last word about it. Said of links
+   * The system refused to send to these addresses (18 bytes each), each at least once since the last word about it, all for the same reason. Said of links
    * that are sockets; what a connection cannot send ends it.
    */
-  refused(link: LinkId, addresses: readonly Uint8Array[]): void
+  refused(link: LinkId, addresses: readonly Uint8Array[], reason: RefusalReason): void
   /** The system refused a datagram of `length` bytes as too large for the way out (EMSGSIZE); the smallest since the last word. Said only where it tells the size. */
   tooLarge(link: LinkId, length: number): void
   /** Datagrams that arrived. Bytes and rows are the driver's again when this returns. */

@@ -262,7 +262,7 @@ export class UdpDriver implements Driver {
   }
 
   #tellRefusals(): void {
-    for (const [link, addresses] of this.#refusals.take()) if (this.#state.kind === 'open') this.#host.refused(link, addresses)
+    for (const { link, addresses, reason } of this.#refusals.take()) if (this.#state.kind === 'open') this.#host.refused(link, addresses, reason)
   }
 
   #onError(link: OpenLink, error: NodeJS.ErrnoException): void {

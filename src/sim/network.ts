@@ -169,14 +169,14 @@ export class SimNetwork {
     this.#listeners.delete(addressKey(address))
   }
 
-  /** Dials: `answered` gets this side of the connection, or nothing. Returns how to call it off. */
-  connect(from: Uint8Array, to: Uint8Array, answered: (side: StreamSide | undefined) => void): () => void {
+  /** Dials: `answered` gets this side of the connection, or why there is none. Returns how to call it off. */
+  connect(from: Uint8Array, to: Uint8Array, answered: (side: StreamSide | 'refused' | 'no_answer') => void): () => void {
     const local = from.slice()
     const remote = to.slice()
     let open = true
-    const answer = (side: StreamSide | undefined): void => {
-      if (!open) side?.forget()
-      else answered(side)
+    const answer = (side: StreamSide | 'refused' | 'no_answer'): void => {
+      if (open) answered(side)
+      else if (typeof side !== 'string') side.forget()
       open = false
     }
     const syn = (): void => {
@@ -184,11 +184,11 @@ export class SimNetwork {
       const there = this.#streamRoute(local, remote).conditions.delay
       const back = this.#streamRoute(remote, local).conditions.delay
       this.#scheduler.at(this.#scheduler.now + there + back, () => {
-        if (open) answer(this.#join(local, remote, there))
+        if (open) answer(this.#join(local, remote, there) ?? 'refused')
       })
     }
     for (const time of SYN_TIMES) this.#scheduler.at(this.#scheduler.now + time, syn)
-    this.#scheduler.at(this.#scheduler.now + CONNECT_TIME, () => { answer(undefined) })
+    this.#scheduler.at(this.#scheduler.now + CONNECT_TIME, () => { answer('no_answer') })
     return () => { open = false }
   }
 

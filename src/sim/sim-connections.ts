@@ -1,6 +1,6 @@
 import { ADDRESS_SIZE } from '../core/base/address.ts'
 import type { LinkId } from '../core/base/domain.ts'
-import type { LinkInfo } from '../core/endpoint/contract.ts'
+import type { LinkInfo, RefusalReason } from '../core/endpoint/contract.ts'
 import type { SimNetwork } from './network.ts'
 import type { StreamSide } from './stream.ts'
 
@@ -15,7 +15,7 @@ export interface SimConnectionHost {
   nextLink(): LinkId
   opened(link: LinkId, info: LinkInfo): void
   changed(link: LinkId, state: 'blocked' | 'writable' | 'failed' | 'closed'): void
-  dialFailed(token: number): void
+  dialFailed(token: number, reason: RefusalReason): void
   received(link: LinkId, from: Uint8Array, datagram: Uint8Array): void
 }
 
@@ -48,7 +48,7 @@ export class SimConnections {
     local[ADDRESS_SIZE - 1] = port & 255
     this.#dials.set(token, this.#network.connect(local, to, (side) => {
       this.#dials.delete(token)
-      if (side === undefined) this.#host.dialFailed(token)
+      if (typeof side === 'string') this.#host.dialFailed(token, side)
       else this.#open(side, token)
     }))
   }
@@ -58,7 +58,7 @@ export class SimConnections {
     if (cancel === undefined) return
     cancel()
     this.#dials.delete(token)
-    this.#host.dialFailed(token)
+    this.#host.dialFailed(token, 'failed')
   }
 
   #open(side: StreamSide, token: number | undefined): void {

@@ -311,7 +311,7 @@ export class SimNode implements PumpHost {
       nextLink: () => this.#nextLink++ as LinkId,
       opened: (link, info) => { this.#soon((endpoint, now) => { endpoint.handleLink(now, link, 'opened', info) }) },
       changed: (link, state) => { this.#soon((endpoint, now) => { endpoint.handleLink(now, link, state) }) },
-      dialFailed: (token) => { this.#soon((endpoint, now) => { endpoint.handleDialFailed(now, token) }) },
+      dialFailed: (token, reason) => { this.#soon((endpoint, now) => { endpoint.handleDialFailed(now, token, reason) }) },
       received: (link, from, datagram) => { this.#receive(link, from, datagram) },
     }
   }

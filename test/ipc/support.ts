@@ -118,6 +118,9 @@ export class EchoHandler implements IpcHandler {
       ?? { peers: [{ id: PEER, handle: client.peerHandle(PEER), state: 'connected', since: 0 }] },
     'peer.add': () => ({}),
     'peer.remove': () => ({}),
+    'peer.why': (_client, { id }) => ({
+      id, at: 0, state: 'offline', since: 0, policy: { never: [], from: 'default' }, paths: [], attempts: [], probes: [], history: [], bounds: { history: 32, attempts: 32 }, advice: [],
+    }),
     'peer.policy': () => ({ policy: { never: [] }, from: 'default' }),
     'peer.connect': (client, request, signal) => this.overrides['peer.connect']?.(client, request, signal) ?? { handle: client.peerHandle(request.id), state: 'connected' },
     'peer.disconnect': () => ({}),

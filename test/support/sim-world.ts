@@ -56,14 +56,16 @@ export class Player implements SimApp {
   readonly #world: SimWorld
   readonly #seed: Uint8Array
   readonly #config: Partial<CoreConfig>
+  readonly #tcp: boolean
   /** As in the store: the same after a restart. */
   readonly #resetKey: Uint8Array
 
-  constructor(world: SimWorld, name: string, seed: number, host: string, config: Partial<CoreConfig>) {
+  constructor(world: SimWorld, name: string, seed: number, host: string, config: Partial<CoreConfig>, tcp = false) {
     this.name = name
     this.#world = world
     this.#seed = new Uint8Array(32).fill(seed)
     this.#config = config
+    this.#tcp = tcp
     this.provider = new WatchedProvider(world.random.fork())
     this.#resetKey = this.provider.random(new Uint8Array(32))
     this.node = this.#start(encodeAddress(host, 7000)!)
@@ -82,7 +84,7 @@ export class Player implements SimApp {
     const peers: PeerRecord[] = values.flatMap((value) => value.kind === 'peer' ? [value.record] : [])
     const invites: InviteRecord[] = values.flatMap((value) => value.kind === 'invite' ? [value.record] : [])
     const node = new SimNode({
-      scheduler: this.#world.scheduler, network: this.#world.network, provider: this.provider, seed: this.#seed, address, config: this.#config,
+      scheduler: this.#world.scheduler, network: this.#world.network, provider: this.provider, seed: this.#seed, address, config: this.#config, tcp: this.#tcp,
       memory: 2 << 20, peers, invites, resetKey: this.#resetKey, mayFragment: this.#world.mayFragment,
     })
     node.app = this
@@ -176,8 +178,8 @@ export class SimWorld {
     this.network = new SimNetwork(this.scheduler, this.random.fork())
   }
 
-  player(name: string, seed: number, host: string, config: Partial<CoreConfig> = {}): Player {
-    const player = new Player(this, name, seed, host, config)
+  player(name: string, seed: number, host: string, config: Partial<CoreConfig> = {}, tcp = false): Player {
+    const player = new Player(this, name, seed, host, config, tcp)
     this.#players.push(player)
     return player
   }

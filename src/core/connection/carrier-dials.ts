@@ -1,6 +1,7 @@
 import { equalAddress } from '../base/address.ts'
 import { after, millisecond, never, second, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
-import type { DialCause, DialDecision, DialOutcome } from '../path/path-log.ts'
+import type { AttemptResult, DialCause } from '../path/attempts.ts'
+import type { DialDecision } from '../path/path-log.ts'
 import { allows } from '../path/path-policy.ts'
 import { CARRIER_DIALS_MAX, CarrierDials } from './pending-dials.ts'
 import type { SessionPath } from './session-path.ts'
@@ -29,6 +30,7 @@ export function dialTcp(state: SessionState, now: Now, cause: DialCause, address
     const decision: DialDecision = { kind: 'dial', at: toWallTime(now.wall), transport: 'tcp', address: address.slice(), cause, outcome: undefined }
     dials.pending.push({ token: state.host.dialLink(state.slot, state.peer, decision.address), decision, until: after(now.mono, DIAL_TIME) })
     state.host.noteDecision(state.peer, decision)
+    state.host.trying(state.peer)?.tried(decision.at, 'tcp', decision.address, cause)
   }
   dials.turn += CARRIER_DIALS_MAX
   state.timers.setEarlier(timer.carrier, after(now.mono, DIAL_TIME))
@@ -53,13 +55,15 @@ export function overdueAt(path: SessionPath): Instant {
 }
 
 /** The dial was answered: takes it off the list. `undefined`: nobody waited for it any more. */
-export function takeDial(state: SessionState, token: number, outcome: DialOutcome): Uint8Array | undefined {
+export function takeDial(state: SessionState, now: Now, token: number, outcome: AttemptResult): Uint8Array | undefined {
   const dials = state.carriers
   const at = dials?.pending.findIndex((pending) => pending.token === token) ?? -1
   if (dials === undefined || at < 0) return undefined
   const [taken] = dials.pending.splice(at, 1)
-  taken!.decision.outcome = outcome
-  return taken!.decision.address
+  const { decision } = taken!
+  decision.outcome = outcome
+  state.host.tried(state.peer)?.ended(toWallTime(now.wall), 'tcp', decision.address, outcome)
+  return decision.address
 }
 
 /** Dials of a live session rest for a while after they led nowhere. */
@@ -70,13 +74,12 @@ export function restDials(state: SessionState, now: Instant): void {
   dials.pause = Math.min(2 * dials.pause, PAUSE_MAX)
 }
 
-/** Calls off what runs: all of it, or what has had its time by `now`. */
-export function cancelDials(state: SessionState, now: Instant = never): void {
-  const dials = state.carriers
-  if (dials === undefined) return
-  for (const pending of [...dials.pending]) {
-    if (pending.until > now) continue
+/** Calls off what runs: all of it, or only what has had its time. */
+export function cancelDials(state: SessionState, now: Now, which: 'all' | 'late'): void {
+  for (const pending of [...(state.carriers?.pending ?? [])]) {
+    const late = pending.until <= now.mono
+    if (!late && which === 'late') continue
     state.host.cancelDial(pending.token)
-    takeDial(state, pending.token, 'late')
+    takeDial(state, now, pending.token, late ? 'no_answer' : 'called_off')
   }
 }

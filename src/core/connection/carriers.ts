@@ -1,6 +1,6 @@
 import type { LinkId } from '../base/domain.ts'
 import { after, second, type Duration, type Now } from '../base/time.ts'
-import type { DialCause } from '../path/path-log.ts'
+import type { DialCause, RefusalReason } from '../path/attempts.ts'
 import { allows, tierOf } from '../path/path-policy.ts'
 import { cancelDials, dialTcp, mayDialTcp, mayServe, overdueAt, restDials, takeDial } from './carrier-dials.ts'
 import { addCarrierTarget } from './dial.ts'
@@ -18,7 +18,7 @@ const ROUND_TIME: Duration = 2 * second
  * it, one that has keys only asks its peer to answer on it (PATH_CHALLENGE): both, when the paths of a live session were lost.
  */
 export function onLinkDialed(state: SessionState, now: Now, token: number, link: LinkId): void {
-  const address = takeDial(state, token, 'opened')
+  const address = takeDial(state, now, token, 'opened')
   if (address === undefined) {
     state.host.closeLink(link)
     return
@@ -30,8 +30,8 @@ export function onLinkDialed(state: SessionState, now: Now, token: number, link:
   if (!dialing && path === undefined) state.host.closeLink(link)
 }
 
-export function onLinkDialFailed(state: SessionState, now: Now, token: number): void {
-  if (takeDial(state, token, 'failed') === undefined) return
+export function onLinkDialFailed(state: SessionState, now: Now, token: number, reason: RefusalReason): void {
+  if (takeDial(state, now, token, reason) === undefined) return
   state.host.counters.add('links_dial_failed')
   if (state.carriers?.pending.length === 0 && state.dial === undefined) restDials(state, now.mono)
 }
@@ -76,7 +76,7 @@ function addressesToDial(state: SessionState): Uint8Array[] {
 export function onCarrierTimer(state: SessionState, now: Now): void {
   const { dial, carriers } = state
   const waited = carriers !== undefined && carriers.pending.length > 0
-  cancelDials(state, now.mono)
+  cancelDials(state, now, 'late')
   if (dial?.rekey === false && dial.initiation !== undefined && !dial.suspended) {
     dialTcp(state, now, 'unanswered', dial.addresses)
     if (dial.addresses.length > CARRIER_DIALS_MAX) state.timers.setEarlier(timer.carrier, after(now.mono, ROUND_TIME))

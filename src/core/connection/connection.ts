@@ -1,6 +1,7 @@
 import type { EndReason, LinkId, Overflow, SendResult } from '../base/domain.ts'
 import { after, never, toInstant, type Instant, type Now } from '../base/time.ts'
 import type { AeadBatch } from '../crypto/aead-batch.ts'
+import type { RefusalReason } from '../path/attempts.ts'
 import { allows, type PathPolicy } from '../path/path-policy.ts'
 import { closeCodes, closeReason, type CloseReason } from '../wire/frame.ts'
 import { onCarrierTimer, onLinkDialed, onLinkDialFailed, updateCarriers } from './carriers.ts'
@@ -22,7 +23,7 @@ import { TRANSPORT_OVERHEAD, type BurstSink } from './packet.ts'
 import { confirmNext, forgetExchanges, onRekeyTimer } from './rekey.ts'
 import { READ_ACK_NOW, READ_APP, READ_CLOSED, READ_ELICITING, READ_INCOMPLETE, READ_USES_PATH, readFrames, remoteClose } from './packet-reader.ts'
 import { wantsToSend, writeBurst, writeCloseDatagram } from './packet-writer.ts'
-import { addPath, dropLink, findPath, nextPathTimeout, onPathTimer, onPathUsed } from './paths.ts'
+import { addPath, dropLink, findPath, nextPathTimeout, noteAnswer, onPathTimer, onPathUsed } from './paths.ts'
 import { onProbeTimer, scheduleProbing } from './probing.ts'
 import { applyPolicy, insist, isLeft, lostPaths, onRefused, useSource, type HandshakeSource } from './reach.ts'
 import type { SessionPath } from './session-path.ts'
@@ -90,10 +91,11 @@ export class Connection implements ReadyMember {
     }
     forgetExchanges(state, now)
     installKeys(state, now, keys)
-    endDial(state, source.link)
+    endDial(state, now, source.link)
     useSource(state, now, source, keys.initiator)
     state.lastReceivedAt = now.mono
     if (keys.initiator) state.pingWanted = true
+    noteAnswer(state, now, source.link, source.address)
     if (first) state.host.sessionChanged(now, state.peer, reason)
     this.update(now)
   }
@@ -408,14 +410,14 @@ export class Connection implements ReadyMember {
     this.update(now)
   }
 
-  linkDialFailed(now: Now, token: number): void {
-    onLinkDialFailed(this.state, now, token)
+  linkDialFailed(now: Now, token: number, reason: RefusalReason): void {
+    onLinkDialFailed(this.state, now, token, reason)
     this.update(now)
   }
 
   /** The system would not send to these addresses: 18 bytes by themselves as a string. Returns whether that concerns this session. */
-  refused(now: Now, link: LinkId, addresses: ReadonlyMap<string, Uint8Array>): boolean {
-    if (!onRefused(this.state, now, link, addresses)) return false
+  refused(now: Now, link: LinkId, addresses: ReadonlyMap<string, Uint8Array>, reason: RefusalReason): boolean {
+    if (!onRefused(this.state, now, link, addresses, reason)) return false
     this.update(now)
     return true
   }
@@ -445,7 +447,7 @@ export class Connection implements ReadyMember {
     const deadline = after(now.mono, CLOSING_PTOS * state.pto())
     state.phase = 'closing'
     forgetExchanges(state, now)
-    endDial(state)
+    endDial(state, now)
     endAllChannels(state, state.failure!.code, reason)
     this.#failPings()
     state.timers.clearAll()
@@ -474,7 +476,7 @@ export class Connection implements ReadyMember {
     // Nothing that is told from here on finds a session that could still be used.
     state.phase = 'closing'
     forgetExchanges(state, now)
-    endDial(state)
+    endDial(state, now)
     endAllChannels(state, 0, reason)
     this.#failPings()
     if (!told) state.host.sessionEnded(now, this.slot, reason)

@@ -1,6 +1,6 @@
 import { ADDRESS_SIZE, equalAddress } from '../base/address.ts'
 import type { LinkId } from '../base/domain.ts'
-import { after, millisecond, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
+import { after, millisecond, never, second, toInstant, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
 import type { Initiation } from '../session/initiation.ts'
 import { allows, tierOf, type PathPolicy } from '../path/path-policy.ts'
 import { cancelDials, mayDialTcp } from './carrier-dials.ts'
@@ -31,7 +31,7 @@ const SUSPEND_TIME: Duration = 10 * second
 export function beginDial(state: SessionState, now: Now, addresses: readonly Uint8Array[], rekey: boolean): boolean {
   let dial = state.dial
   if (dial === undefined || (dial.rekey && !rekey)) {
-    if (dial !== undefined) endDial(state)
+    if (dial !== undefined) endDial(state, now)
     dial = new Dial(now.mono, rekey)
     state.dial = dial
   }
@@ -39,7 +39,7 @@ export function beginDial(state: SessionState, now: Now, addresses: readonly Uin
   noteAddresses(dial, wanted)
   addTargets(state, now, dial, wanted)
   if (dial.targets.length === 0 && (rekey || dial.addresses.length === 0 || !mayDialTcp(state))) {
-    endDial(state)
+    endDial(state, now)
     return false
   }
   if (dial.quiet > 0) {
@@ -75,7 +75,7 @@ export function applyToDial(state: SessionState, now: Now, policy: PathPolicy): 
     dial.targets.splice(i, 1)
     if (reliable && !state.paths.some((path) => path?.link === link)) state.host.closeLink(link)
   }
-  if (!allows(policy, 'tcp')) cancelDials(state)
+  if (!allows(policy, 'tcp')) cancelDials(state, now, 'all')
   beginDial(state, now, dial.addresses, false)
   if (tcpDelay(state) === 0) hurryTcp(state, now)
 }
@@ -145,11 +145,12 @@ function beginAttempt(state: SessionState, now: Now, dial: Dial): void {
   }
   dial.initiation = state.host.beginInitiation(now, state.peer, dial.cookies)
   if (dial.initiation === undefined) {
-    endDial(state)
+    endDial(state, now)
     return
   }
   dial.attemptAt = now.mono
   dial.step = 0
+  if (!dial.rekey) state.host.tried(state.peer)?.unanswered(toWallTime(now.wall), 'udp')
   for (const target of dial.targets) target.copiesNow = 0
   sendCopies(state, now, dial, dial.initiation)
   if (!dial.rekey && mayDialTcp(state)) state.timers.setEarlier(timer.carrier, after(now.mono, tcpDelay(state)))
@@ -188,6 +189,7 @@ function sendTo(state: SessionState, now: Now, initiation: Initiation, target: D
   if (!target.reliable && state.host.link(target.link) === undefined) target.link = state.host.linksTo(target.address)[0] ?? target.link
   const facts = state.host.link(target.link)
   if (facts === undefined) return
+  if (state.dial?.rekey === false && !target.reliable) state.host.trying(state.peer)?.tried(toWallTime(now.wall), facts.kind, target.address, 'dial')
   target.copies++
   target.copiesNow++
   for (const datagram of initiation.datagrams(now.mono, target.address, facts.datagramMax)) state.host.sendRaw(target.link, target.address, datagram)
@@ -244,14 +246,14 @@ export function dialedOthers(dial: Dial, address: Uint8Array): readonly DialTarg
 }
 
 /** @param keep a connection that answered: the others that were dialed for this are closed */
-export function endDial(state: SessionState, keep?: LinkId): void {
+export function endDial(state: SessionState, now: Now, keep?: LinkId): void {
   const dial = state.dial
   if (dial === undefined) return
   dropAttempt(state, dial)
   state.dial = undefined
   state.timers.clear(timer.dial)
   if (dial.rekey) return
-  cancelDials(state)
+  cancelDials(state, now, 'all')
   for (const { link, reliable } of dial.targets) if (reliable && link !== keep && !state.paths.some((path) => path?.link === link)) state.host.closeLink(link)
 }
 

@@ -4,6 +4,7 @@ import type { ChannelHandle, EndReason, LinkId, LinkKind, PeerHandle } from '../
 import type { Now } from '../base/time.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import type { CookieJar, Initiation } from '../session/initiation.ts'
+import type { Attempts } from '../path/attempts.ts'
 import type { PathDecision } from '../path/path-log.ts'
 import type { RekeyInitiation, RekeyResult } from '../session/rekey.ts'
 import type { LaneTally } from '../flow/lane-tally.ts'
@@ -99,6 +100,10 @@ export interface ConnectionHost {
   addressesOf(peer: PeerHandle): readonly Uint8Array[]
   /** What was decided about the peer's paths, for who asks why. */
   noteDecision(peer: PeerHandle, decision: PathDecision): void
+  /** Something is tried to reach the peer, to be noted there. */
+  trying(peer: PeerHandle): Attempts | undefined
+  /** What was tried, if anything, for what came of it. */
+  tried(peer: PeerHandle): Attempts | undefined
 
   /** A fresh message A for this peer: index, stamp and invite are the endpoint's affair. `undefined` when it may not be dialed. */
   beginInitiation(now: Now, peer: PeerHandle, cookies: CookieJar): Initiation | undefined

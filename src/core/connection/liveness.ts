@@ -1,4 +1,4 @@
-import { after, millisecond, never, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
+import { after, millisecond, never, toInstant, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
 import { mayDialTcp } from './carrier-dials.ts'
 import { reconsider, remotesOf } from './path-switch.ts'
 import type { SessionPath } from './session-path.ts'
@@ -36,6 +36,7 @@ export function checkLiveness(state: SessionState, now: Now): 'alive' | 'gone' {
   if (active.doubtedSince !== since) {
     if (now.mono < after(since, doubtTime(state, active))) return 'alive'
     doubt(state, now.mono, active, since)
+    state.host.noteDecision(state.peer, { kind: 'doubt', at: toWallTime(now.wall), transport: active.kind, address: active.address, count: 1 })
   }
   reconsider(state, now)
   active.lookAt = toInstant(Math.max(leaveAt(state, active), now.mono + LOOK_TIME))

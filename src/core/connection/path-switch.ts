@@ -48,6 +48,7 @@ export function switchTo(state: SessionState, now: Now, path: SessionPath, rule:
   const useless = rule === 'black_hole' && from !== undefined && silentSince(from) < after(from.takenAt, PROOF_TIME)
   state.active = path
   path.takenAt = now.mono
+  path.rule = rule
   if (from !== undefined) exposeKeys(state)
   state.migrateTo = undefined
   path.retireAt = never
@@ -63,7 +64,7 @@ export function switchTo(state: SessionState, now: Now, path: SessionPath, rule:
   if (state.unreachableSince === never) return
   // Back after all paths were gone: nobody need be dialed any more, and a rekey that was put off may go on.
   state.unreachableSince = never
-  if (state.dial?.rekey === false && state.current !== undefined) endDial(state)
+  if (state.dial?.rekey === false && state.current !== undefined) endDial(state, now)
   state.keysChanged = true
   state.host.sessionChanged(now, state.peer, undefined)
 }

@@ -148,8 +148,15 @@ export function proved(state: SessionState, now: Now, path: SessionPath, first: 
     state.remotes?.answered(path.address)
   }
   if (!first) return
+  noteAnswer(state, now, path.link, path.address)
   state.host.counters.add('paths_validated')
   if (path.dialable) state.host.pathValidated(state.peer, path.address)
+}
+
+/** The peer is where it was tried. */
+export function noteAnswer(state: SessionState, now: Now, link: LinkId, address: Uint8Array): void {
+  const facts = state.host.link(link)
+  if (facts !== undefined && (!isReliable(facts.kind) || facts.dialed)) state.host.tried(state.peer)?.ended(toWallTime(now.wall), facts.kind, address, 'answered')
 }
 
 /** Both sides dialed: of two connections one is enough. */
@@ -231,6 +238,8 @@ function retire(state: SessionState, now: Now, path: SessionPath): void {
 function onPathFailed(state: SessionState, now: Now, path: SessionPath): void {
   state.host.counters.add('paths_failed')
   if (path === state.migrateTo) state.migrateTo = undefined
+  // Probes go every two seconds as long as a connection carries the traffic: what they find is in the list of addresses.
+  if (!path.probing) state.host.noteDecision(state.peer, { kind: 'silent', at: toWallTime(now.wall), transport: path.kind, address: path.address, count: 1 })
   if (path !== state.active && path.probing && !path.validation.validated) {
     forgetPath(state, path)
     return

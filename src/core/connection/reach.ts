@@ -1,6 +1,7 @@
 import { ADDRESS_SIZE } from '../base/address.ts'
 import type { LinkId } from '../base/domain.ts'
 import { after, millisecond, never, second, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
+import type { RefusalReason } from '../path/attempts.ts'
 import { allows, type PathPolicy } from '../path/path-policy.ts'
 import { applyToDial, hurryTcp } from './dial.ts'
 import { doubt } from './liveness.ts'
@@ -78,7 +79,7 @@ export function lostPaths(state: SessionState, now: Now, rule: 'black_hole' | 'p
  * The system would not send to this address. That ends nothing (anybody may have forged what it heard), but a path in use is doubted
  * at once, and a dial tries TCP without waiting.
  */
-export function onRefused(state: SessionState, now: Now, link: LinkId, addresses: ReadonlyMap<string, Uint8Array>): boolean {
+export function onRefused(state: SessionState, now: Now, link: LinkId, addresses: ReadonlyMap<string, Uint8Array>, reason: RefusalReason): boolean {
   const concerns = (to: { readonly link: LinkId; readonly address: Uint8Array }): boolean => to.link === link && addresses.has(String.fromCharCode(...to.address))
   let concerned = false
   for (const path of state.paths) {
@@ -86,11 +87,16 @@ export function onRefused(state: SessionState, now: Now, link: LinkId, addresses
     concerned = true
     const first = path.refusedAt === never
     path.refusedAt = now.mono
+    const remote = state.remotes?.find(path.address)
+    if (remote !== undefined) remote.refused = reason
+    if (first && !path.probing) state.host.noteDecision(state.peer, { kind: 'refused', at: toWallTime(now.wall), transport: path.kind, address: path.address, count: 1 })
     if (!first || path !== state.active) continue
     doubt(state, now.mono, path, now.mono)
     reconsider(state, now)
   }
-  if (state.dial?.targets.some(concerns) !== true) return concerned
+  const targets = state.dial?.targets.filter(concerns) ?? []
+  if (targets.length === 0) return concerned
+  for (const { address } of targets) state.host.tried(state.peer)?.ended(toWallTime(now.wall), 'udp', address, reason)
   hurryTcp(state, now)
   return true
 }

@@ -1,4 +1,4 @@
-import { isReliable, type LinkId, type LinkKind } from '../base/domain.ts'
+import { isReliable, type LinkId, type LinkKind, type PathRule } from '../base/domain.ts'
 import { never, type Instant } from '../base/time.ts'
 import { PathRecovery } from '../flow/path-recovery.ts'
 import type { CongestionController } from '../flow/congestion.ts'
@@ -43,6 +43,8 @@ export class SessionPath {
   provenAt: Instant = never
   /** When the traffic last moved here. */
   takenAt: Instant = never
+  /** Why it did. */
+  rule: PathRule | undefined
   /** It is only asked whether it works again: forgotten when it does not answer. */
   probing = false
 

@@ -12,16 +12,19 @@
  */
 import type { Arena } from '../base/arena.ts'
 import { ADDRESS_SIZE } from '../base/address.ts'
-import type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
+import type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
 import type { Duration, Instant, Now, WallTime } from '../base/time.ts'
 import type { LaneCount } from '../flow/lane-tally.ts'
 import type { OutgoingMessage } from '../connection/send.ts'
 import type { SessionEvent } from '../connection/events.ts'
+import type { Attempt, RefusalReason } from '../path/attempts.ts'
 import type { PathDecision, PathView } from '../path/path-log.ts'
 import type { PathPolicy } from '../path/path-policy.ts'
 
 export type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathId, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
 export { CHANNEL_SLOT_BITS, channelSlot, deliveryModes, dropReasons, lanes, MESSAGE_COST } from '../base/domain.ts'
+export { ATTEMPTS_MAX, refusalReasons, type Attempt, type RefusalReason } from '../path/attempts.ts'
+export { DECISIONS_MAX, type PathDecision, type PathView } from '../path/path-log.ts'
 export type { PathPolicy } from '../path/path-policy.ts'
 export { NOTICE_DELIVERED, NOTICE_DROPPED } from '../connection/channel.ts'
 export type { OutgoingMessage } from '../connection/send.ts'
@@ -283,16 +286,70 @@ export interface PeerStats {
   readonly binding: Uint8Array | undefined
 }
 
+/** A path, as it is now. */
+export interface WhyPath extends PathView {
+  readonly active: boolean
+  /** Of a kind that the policy lets be used. */
+  readonly allowed: boolean
+  /** A connection that this side dialed. */
+  readonly dialed: boolean
+  /** It is only asked whether it works. */
+  readonly probing: boolean
+  readonly openedAt: WallTime
+  /** When the traffic moved here, and why. */
+  readonly takenAt: WallTime | undefined
+  readonly rule: PathRule | undefined
+  /** When the peer last answered a challenge here. */
+  readonly provenAt: WallTime | undefined
+  /** Largest datagram that is sent on it, bytes of UDP payload. */
+  readonly datagramSize: number
+  /** How long nothing has been acknowledged, though something was to be. */
+  readonly silent: Duration | undefined
+  readonly sent: number
+  readonly lost: number
+}
+
+/** A UDP address of the peer, or one where it may be, that is asked while UDP carries no traffic. */
+export interface AskedAddress {
+  readonly address: Uint8Array
+  /** The peer once answered there, or on another port of the same host. */
+  readonly proven: boolean
+  /** Questions since the last answer. */
+  readonly probes: number
+  /** Why the system did not send there, if it did not. */
+  readonly refused: RefusalReason | undefined
+  /** It answered probes but carried no data, and rests for so much longer. */
+  readonly rest: Duration | undefined
+}
+
+export interface RunningDial {
+  readonly since: WallTime
+  /** Not yet given up; later there are pauses between the attempts. */
+  readonly loud: boolean
+  readonly next: Duration | undefined
+}
+
 /** What is known of the ways to a peer, as data. */
 export interface PeerWhy {
+  readonly id: Uint8Array
+  readonly name: string | undefined
+  readonly inRoster: boolean
   readonly state: PeerState
+  readonly since: WallTime
   readonly policy: PathPolicy
   /** Whether it was set for this peer, or is that of all. */
   readonly policyFrom: 'peer' | 'config'
-  readonly paths: readonly (PathView & { readonly active: boolean })[]
-  /** Addresses that rest, because they answered probes but carried no data, and for how much longer. */
-  readonly resting: readonly { readonly address: Uint8Array; readonly left: Duration }[]
-  /** What was decided about its paths lately, oldest first. */
+  /** Whether this node has a UDP socket, and dials TCP at all. */
+  readonly udp: boolean
+  readonly tcp: boolean
+  /** Where it was reachable, or is said to be, most recent first. */
+  readonly addresses: readonly Uint8Array[]
+  readonly paths: readonly WhyPath[]
+  readonly asked: readonly AskedAddress[]
+  readonly dial: RunningDial | undefined
+  /** What was tried, by address and kind of path, with the last answer; at most {@link ATTEMPTS_MAX}. */
+  readonly attempts: readonly Attempt[]
+  /** What was decided about its paths lately, oldest first; at most {@link DECISIONS_MAX}. */
   readonly decisions: readonly PathDecision[]
 }
 
@@ -318,12 +375,12 @@ export interface EndpointContract {
   handleDatagrams(now: Now, batch: ReceiveBatch): void
   handleLink(now: Now, link: LinkId, state: LinkState, info?: LinkInfo): void
   /** A `dial` led to no link. */
-  handleDialFailed(now: Now, token: number): void
+  handleDialFailed(now: Now, token: number, reason?: RefusalReason): void
   /**
    * The operating system refused to send to these addresses (18 bytes each) over this link: no route, a packet filter, nobody there.
    * It ends nothing, since such a word may be forged or soon be over: the sessions concerned look for another path at once.
    */
-  handleRefused(now: Now, link: LinkId, addresses: readonly Uint8Array[]): void
+  handleRefused(now: Now, link: LinkId, addresses: readonly Uint8Array[], reason?: RefusalReason): void
   /** The system refused a datagram of `length` bytes on this link (EMSGSIZE): nothing that large is sent over it for a while. */
   handleTooLarge(now: Now, link: LinkId, length: number): void
   handleTimeout(now: Now): void

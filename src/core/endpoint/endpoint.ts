@@ -2,12 +2,13 @@ import { ADDRESS_SIZE } from '../base/address.ts'
 import type { Arena } from '../base/arena.ts'
 import { CHANNEL_SLOT_BITS, deliveryModes, lanes, type ChannelHandle, type LinkId, type LinkState, type Overflow, type PeerHandle, type SendResult } from '../base/domain.ts'
 import { BoundedQueue } from '../base/queue.ts'
-import { never, second, toInstant, type Instant, type Now } from '../base/time.ts'
+import { never, second, toInstant, toWallTime, type Instant, type Now } from '../base/time.ts'
 import { AeadBatch } from '../crypto/aead-batch.ts'
 import type { Channel } from '../connection/channel.ts'
 import type { Connection } from '../connection/connection.ts'
 import { counter } from '../connection/host.ts'
 import { policyForbids } from '../connection/reach.ts'
+import type { RefusalReason } from '../path/attempts.ts'
 import { allows, type PathPolicy } from '../path/path-policy.ts'
 import { META_MAX, channelCodes, isAppName } from '../wire/frame.ts'
 import { BatchReader } from './batch-reader.ts'
@@ -21,7 +22,8 @@ import { earliest, Node, type EndpointOptions } from './node.ts'
 import { Rekeys } from './rekeys.ts'
 import { Resets } from './resets.ts'
 import { Responder } from './responder.ts'
-import { channelStats, nodeLanes, peerStats, peerWhy } from './stats.ts'
+import { channelStats, nodeLanes, peerStats } from './stats.ts'
+import { peerWhy } from './why.ts'
 
 /** Slot of the endpoint's own deadlines in the heap. */
 const HOUSEKEEPING = 0
@@ -129,20 +131,20 @@ export class Endpoint implements EndpointContract {
     return [...candidates].filter((connection) => connection !== undefined)
   }
 
-  handleDialFailed(now: Now, token: number): void {
+  handleDialFailed(now: Now, token: number, reason: RefusalReason = 'failed'): void {
     const connection = this.#node.links.answered(token)
     if (connection === undefined) return
-    connection.linkDialFailed(now, token)
+    connection.linkDialFailed(now, token, reason)
     this.#node.reschedule(connection)
   }
 
-  handleRefused(now: Now, link: LinkId, addresses: readonly Uint8Array[]): void {
+  handleRefused(now: Now, link: LinkId, addresses: readonly Uint8Array[], reason: RefusalReason = 'unreachable'): void {
     const node = this.#node
     node.counters.add('sends_refused', addresses.length)
     // Without a network every session hears of it at once: one walk over all of them, whatever their number.
     const keys = new Map(addresses.map((address) => [String.fromCharCode(...address), address]))
     for (const connection of node.sessions) {
-      if (connection === undefined || !connection.refused(now, link, keys)) continue
+      if (connection === undefined || !connection.refused(now, link, keys, reason)) continue
       node.reschedule(connection)
     }
   }
@@ -251,6 +253,7 @@ export class Endpoint implements EndpointContract {
     const inForce = policy ?? config.pathPolicy
     if (!allows(inForce, 'udp') && (config.tcpAfter === never || !allows(inForce, 'tcp'))) return 'nothing-left'
     roster.add(peer, { policy }, [])
+    this.#node.noteDecision(peer.handle, { kind: 'policy', at: toWallTime(now.wall), policy })
     if (peer.connection === undefined) return 'set'
     const { connection } = peer
     connection.setPolicy(now, inForce)
@@ -286,7 +289,7 @@ export class Endpoint implements EndpointContract {
 
   peerWhy(now: Now, peer: PeerHandle): PeerWhy | undefined {
     const entry = this.#node.roster.get(peer)
-    return entry === undefined ? undefined : peerWhy(this.#node, entry, now.mono)
+    return entry === undefined ? undefined : peerWhy(this.#node, entry, now)
   }
 
   counters(): Readonly<Record<string, number>> {

@@ -76,6 +76,11 @@ export class Links {
     return link
   }
 
+  get hasSocket(): boolean {
+    for (const link of this.#links.values()) if (link.kind === 'udp') return true
+    return false
+  }
+
   /** Sockets that reach this address. */
   to(address: Uint8Array): readonly LinkId[] {
     const found: LinkId[] = []

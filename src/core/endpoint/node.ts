@@ -5,7 +5,7 @@ import { DeadlineHeap } from '../base/deadline-heap.ts'
 import { readU32 } from '../base/bytes.ts'
 import type { ChannelHandle, EndReason, LinkId, PeerHandle, PeerState } from '../base/domain.ts'
 import { BoundedQueue } from '../base/queue.ts'
-import { toInstant, type Instant, type Now } from '../base/time.ts'
+import { toInstant, toWallTime, type Instant, type Now } from '../base/time.ts'
 import type { Channel } from '../connection/channel.ts'
 import { endKept } from '../connection/channels.ts'
 import type { CoreConfig } from '../connection/config.ts'
@@ -20,6 +20,7 @@ import { Identity, IdValidator } from '../session/identity.ts'
 import type { CookieJar, Initiation } from '../session/initiation.ts'
 import { channelCodes } from '../wire/frame.ts'
 import { ChannelTable } from './channel-table.ts'
+import type { Attempts } from '../path/attempts.ts'
 import { PathLog, type PathDecision } from '../path/path-log.ts'
 import type { EndpointEvent, InviteRecord, PeerRecord } from './contract.ts'
 import { Deliveries } from './deliveries.ts'
@@ -180,6 +181,15 @@ export class Node implements ConnectionHost {
   noteDecision(peer: PeerHandle, decision: PathDecision): void {
     const entry = this.roster.get(peer)
     if (entry !== undefined) (entry.pathLog ??= new PathLog()).add(decision)
+  }
+
+  trying(peer: PeerHandle): Attempts | undefined {
+    const entry = this.roster.get(peer)
+    return entry === undefined ? undefined : (entry.pathLog ??= new PathLog()).makeAttempts()
+  }
+
+  tried(peer: PeerHandle): Attempts | undefined {
+    return this.roster.get(peer)?.pathLog?.attempts
   }
 
   // ── sessions ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -344,6 +354,7 @@ export class Node implements ConnectionHost {
 
   tellPeer(now: Now, peer: PeerEntry, state: PeerState, reason: EndReason | undefined): void {
     peer.stateSince = now.wall
+    if (reason !== undefined) this.noteDecision(peer.handle, { kind: 'end', at: toWallTime(now.wall), state, reason, count: 1 })
     this.push({ kind: 'peer', peer: peer.handle, state, reason })
   }
 }

@@ -3,11 +3,9 @@ import type { LaneTally } from '../flow/lane-tally.ts'
 import type { Channel } from '../connection/channel.ts'
 import type { Connection } from '../connection/connection.ts'
 import { TRANSPORT_OVERHEAD } from '../connection/packet.ts'
-import { viewOf } from '../connection/selection.ts'
 import type { SessionPath } from '../connection/session-path.ts'
-import type { Instant } from '../base/time.ts'
 import { sessionBinding } from '../session/session-binding.ts'
-import type { ChannelStats, LaneStats, PathStats, PeerStats, PeerWhy } from './contract.ts'
+import type { ChannelStats, LaneStats, PathStats, PeerStats } from './contract.ts'
 import { stateOf, type Node } from './node.ts'
 import type { PeerEntry } from './roster.ts'
 
@@ -30,14 +28,6 @@ export function peerStats(node: Node, peer: PeerEntry): PeerStats {
     binding: state?.sidPeer === undefined ? undefined
       : sessionBinding(node.provider, { id: node.identity.id, sid: state.sidSelf }, { id: peer.id, sid: state.sidPeer }),
   }
-}
-
-export function peerWhy(node: Node, peer: PeerEntry, now: Instant): PeerWhy {
-  const state = peer.connection?.state
-  const paths: PeerWhy['paths'][number][] = []
-  if (state !== undefined) for (const path of state.paths) if (path !== undefined) paths.push({ ...viewOf(state, now, path), active: path === state.active })
-  const resting = (state?.remotes?.all ?? []).filter(({ quarantinedUntil }) => quarantinedUntil > now).map(({ address, quarantinedUntil }) => ({ address, left: quarantinedUntil - now }))
-  return { state: stateOf(peer), policy: peer.record.policy ?? node.config.pathPolicy, policyFrom: peer.record.policy === undefined ? 'config' : 'peer', paths, resting, decisions: peer.pathLog?.entries ?? [] }
 }
 
 export function channelStats(channel: Channel, connection: Connection): ChannelStats {

@@ -1,5 +1,6 @@
 import { ADDRESS_SIZE, equalAddress } from '../base/address.ts'
 import { after, never, second, toInstant, type Duration, type Instant } from '../base/time.ts'
+import type { RefusalReason } from './attempts.ts'
 
 /** Addresses kept of one peer; the one that promises least makes room. */
 export const REMOTES_MAX = 16
@@ -20,6 +21,8 @@ export class Remote {
   proven = false
   /** Since an answer. */
   probes = 0
+  /** Why the system did not send there, since an answer. */
+  refused: RefusalReason | undefined
   pause: Duration = PROBE_TIME
   probeAt: Instant = toInstant(0)
   /** When data sent there was found lost though probes had been answered. */
@@ -94,6 +97,7 @@ export class Remotes {
     const remote = this.find(address)
     if (remote === undefined) return
     remote.probes = 0
+    remote.refused = undefined
     remote.pause = PROBE_TIME
   }
 

@@ -3,6 +3,8 @@
  * parsing (`request`, defaults filled in, text decoded), what comes back (`result`). Both sides ignore members they do not know.
  */
 import type { ErrorCode } from '../base/errors.ts'
+import type { PeerPolicyParams, PeerPolicyRequest, PeerPolicyResult } from './ipc-policy.ts'
+import type { PeerWhyResult } from './ipc-why.ts'
 
 /** Index is the mode's number on the wire between daemons. */
 export const ipcModes = ['reliable-ordered', 'reliable-unordered', 'unreliable', 'latest'] as const
@@ -148,34 +150,6 @@ export interface PeerAddRequest {
 export interface PeerParams {
   readonly id: string
 }
-/** Kinds of path that a policy may name, in order of preference. */
-export const ipcPathKinds = ['udp', 'tcp'] as const
-export type IpcPathKind = (typeof ipcPathKinds)[number]
-export interface IpcPathPolicy {
-  /** This kind before all others. */
-  readonly prefer?: IpcPathKind
-  /** No other kind. */
-  readonly only?: IpcPathKind
-  /** None of these. */
-  readonly never: readonly IpcPathKind[]
-}
-/** Without any of `prefer`, `only` and `never` the policy stays as it is; with some of them, those are all of it. */
-export interface PeerPolicyParams extends Partial<IpcPathPolicy> {
-  readonly id: string
-  /** As the configuration says. */
-  readonly default?: boolean
-}
-export interface PeerPolicyRequest {
-  readonly id: string
-  /** `undefined`: it stays as it is. */
-  readonly change: IpcPathPolicy | 'default' | undefined
-}
-/** The policy in force, and whose word it is. */
-export interface PeerPolicyResult {
-  readonly policy: IpcPathPolicy
-  readonly from: 'peer' | 'config' | 'default'
-}
-
 export interface PeerConnectParams {
   readonly id: string
   readonly timeoutMs?: number
@@ -411,6 +385,7 @@ export interface IpcMethods {
   'peer.policy': { params: PeerPolicyParams; request: PeerPolicyRequest; result: PeerPolicyResult }
   'peer.connect': { params: PeerConnectParams; request: PeerConnectRequest; result: PeerConnectResult }
   'peer.disconnect': { params: PeerParams; request: PeerParams; result: Nothing }
+  'peer.why': { params: PeerParams; request: PeerParams; result: PeerWhyResult }
   'peer.ping': { params: PeerParams; request: PeerParams; result: PeerPingResult }
   'listen': { params: ListenParams; request: ListenRequest; result: Nothing }
   'unlisten': { params: UnlistenParams; request: UnlistenParams; result: Nothing }
@@ -444,7 +419,7 @@ export type IpcResult<M extends IpcMethod> = IpcMethods[M]['result']
  */
 export const ipcMethodScopes: Readonly<Record<IpcCall, 'app' | 'status' | 'admin' | 'topic' | 'none'>> = {
   'status': 'status', 'peers': 'status',
-  'peer.add': 'admin', 'peer.remove': 'admin', 'peer.policy': 'admin', 'peer.connect': 'app', 'peer.disconnect': 'admin', 'peer.ping': 'status',
+  'peer.add': 'admin', 'peer.remove': 'admin', 'peer.policy': 'admin', 'peer.connect': 'app', 'peer.disconnect': 'admin', 'peer.why': 'status', 'peer.ping': 'status',
   'listen': 'app', 'unlisten': 'app',
   'channel.open': 'app', 'channel.accept': 'app', 'channel.reject': 'app', 'channel.close': 'app', 'channel.stats': 'app',
   'invite.create': 'admin', 'invite.join': 'admin', 'invite.list': 'admin', 'invite.revoke': 'admin',
@@ -455,7 +430,7 @@ export const ipcMethodScopes: Readonly<Record<IpcCall, 'app' | 'status' | 'admin
 
 /** Methods of the specification that later versions bring: answered `method`, with a sentence that says so. */
 export const laterMethods: ReadonlySet<string> = new Set([
-  'peer.why', 'config.reload', 'log.level',
+  'config.reload', 'log.level',
   'secrets.set', 'secrets.list', 'secrets.remove',
 ])
 

@@ -5,9 +5,10 @@ import { CLIENT_CHANNELS_MAX, DELIVERY_CREDIT_DEFAULT } from './ipc.ts'
 import type { JsonObject } from './ipc-json.ts'
 import { MemberReader } from './ipc-members.ts'
 import {
-  APP_CODE_MAX, APP_CODE_MIN, ipcLanes, ipcLogLevels, ipcModes, ipcOverflows, ipcPeerStates, ipcTopics, LOG_HISTORY, STATUS_INTERVAL_DEFAULT, STATUS_INTERVAL_MAX, STATUS_INTERVAL_MIN, ipcPathKinds,
-  type ChannelOpenRequest, type HelloRequest, type IpcCall, type IpcMethod, type IpcOverflow, type IpcRequest, type IpcTopic, type ListenFrom, type PeerAddRequest, type IpcPathPolicy, type PeerPolicyRequest,
+  APP_CODE_MAX, APP_CODE_MIN, ipcLanes, ipcLogLevels, ipcModes, ipcOverflows, ipcPeerStates, ipcTopics, LOG_HISTORY, STATUS_INTERVAL_DEFAULT, STATUS_INTERVAL_MAX, STATUS_INTERVAL_MIN,
+  type ChannelOpenRequest, type HelloRequest, type IpcCall, type IpcMethod, type IpcOverflow, type IpcRequest, type IpcTopic, type ListenFrom, type PeerAddRequest,
 } from './ipc-methods.ts'
+import { ipcPathKinds, type IpcPathPolicy, type PeerPolicyRequest } from './ipc-policy.ts'
 
 const U32_MAX = 0xffff_ffff
 /** A credit above this is refused: it bounds what the daemon may have on its way to one channel of a client. */
@@ -48,6 +49,7 @@ const parsers: { readonly [M in IpcMethod]: Parser<M> } = {
     return { id: m.peerId('id'), timeoutMs: m.optional('timeoutMs', (name) => m.integer(name, 1, TIMEOUT_MAX_MS)) ?? TIMEOUT_DEFAULT_MS }
   },
   'peer.disconnect': parsePeer,
+  'peer.why': parsePeer,
   'peer.ping': parsePeer,
   'listen': (m) => ({ app: m.app('app'), from: m.optional('from', () => parseFrom(m)) ?? 'roster', credit: parseCredit(m) ?? DELIVERY_CREDIT_DEFAULT }),
   'unlisten': (m) => ({ app: m.app('app') }),
