@@ -58,7 +58,7 @@ const rtt: BenchCase = {
 }
 
 const connects: BenchCase = {
-  name: 'connects', title: 'connections made, each until a byte came back through it, then closed; both ends on this machine (Postern: see handshakes)', headline: 'handshakesPerSecond',
+  name: 'connects', title: 'connections made, each until a byte came back through it, then closed; both ends on this machine (Postern: see handshakes)', headline: 'handshakesPerSecond', once: true,
   subjects: () => reliable.flatMap((peer): Subject[] => [1, IN_FLIGHT].map((inFlight) => ({
     name: `${peer.name}, ${inFlight === 1 ? 'one at a time' : `${inFlight} in flight`}`, measure: (tools) => connections(peer, tools, inFlight),
   }))),
