@@ -1,22 +1,18 @@
 import { Arena } from '../core/base/arena.ts'
-import { ADDRESS_SIZE, equalAddress, isIPv4 } from '../core/base/address.ts'
+import { isIPv4 } from '../core/base/address.ts'
 import type { LinkId } from '../core/base/domain.ts'
 import { never, toInstant, toWallTime, type Instant, type Now } from '../core/base/time.ts'
 import { defaultConfig, type CoreConfig } from '../core/connection/config.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
-import { ReceiveBatch, type EndpointAction, type EndpointEvent, type InviteRecord, type MessageBatch, type NoticeBatch, type PeerRecord, type ReleaseBatch, type TransmitBatch } from '../core/endpoint/contract.ts'
+import type { EndpointAction, EndpointEvent, InviteRecord, MessageBatch, NoticeBatch, PeerRecord, ReleaseBatch, TransmitBatch } from '../core/endpoint/contract.ts'
 import { Endpoint } from '../core/endpoint/endpoint.ts'
 import { Pump, type PumpHost } from '../core/endpoint/pump.ts'
 import type { SimNetwork } from './network.ts'
 import type { Scheduler, Task } from './scheduler.ts'
-import { equalHost, SimConnections } from './sim-connections.ts'
+import { SimTcp, type SimTcpHost } from './sim-tcp.ts'
+import { SimUdp } from './sim-udp.ts'
 
-const RECEIVE_SLAB = 65_536
 const TRANSMIT_SLAB = 65_536
-const RECEIVE_ROWS = 64
-const DATAGRAM_MAX = 65_507
-/** As a driver with GSO reports it. */
-const SEGMENTS_MAX = 64
 /** Beyond this a deadline is no deadline. */
 const FAR = 1e300
 
@@ -67,8 +63,6 @@ export class SimNode implements PumpHost {
   /** Transmit slabs that are on their way. */
   slabsOut = 0
   stopped = false
-  /** The system refuses larger datagrams, as EMSGSIZE says. */
-  interfaceMtu: number = Infinity
   /** Microseconds by which the process comes later than its timer or its datagrams call for it, because others have the core. */
   lateness: (() => number) | undefined = undefined
   /** Milliseconds that this node's wall clock is off. */
@@ -76,62 +70,54 @@ export class SimNode implements PumpHost {
   /** As a laptop with its lid closed: datagrams are lost, the timer fires late. */
   #asleep = false
   readonly #scheduler: Scheduler
-  readonly #network: SimNetwork
-  readonly #slab: number
-  readonly #batch = new ReceiveBatch(RECEIVE_ROWS)
-  readonly #segmentsMax: number
-  readonly #sendTime: (() => number) | undefined
-  readonly #coalesce: boolean
-  readonly #mayFragment: boolean
-  #fill = 0
-  #flushing = false
   #timer: Task | undefined
   #timerAt: Instant = never
-  readonly #connections: SimConnections | undefined
+  readonly #udp: SimUdp
+  readonly #tcp: SimTcp | undefined
   #nextLink = 1
-  #link!: LinkId
-  readonly #addresses: Uint8Array[]
   /** What the network said while it slept. */
   readonly #missed: (() => void)[] = []
-  /** Addresses that this turn's datagrams could not be sent to. */
-  #refused: Uint8Array[] = []
 
   constructor(options: SimNodeOptions) {
     this.#scheduler = options.scheduler
-    this.#network = options.network
-    this.#addresses = [options.address, ...(options.secondAddress === undefined ? [] : [options.secondAddress])]
-    this.#segmentsMax = options.segmentsMax ?? SEGMENTS_MAX
-    this.#sendTime = options.sendTime
-    this.#coalesce = options.coalesce === true
-    this.#mayFragment = options.mayFragment === true
+    const { scheduler, network, segmentsMax, sendTime, coalesce } = options
+    const addresses = [options.address, ...(options.secondAddress === undefined ? [] : [options.secondAddress])]
     const arena = new Arena(options.memory ?? 8 << 20)
     this.endpoint = new Endpoint({
       provider: options.provider, seed: options.seed, arena, config: { ...defaultConfig, ...options.config }, peers: options.peers ?? [],
       invites: options.invites ?? [], resetKey: options.resetKey ?? options.provider.random(new Uint8Array(32)), now: options.scheduler.clock(),
     })
     this.pump = new Pump(this.endpoint, this, TRANSMIT_SLAB)
-    this.#slab = arena.allocate(RECEIVE_SLAB)
-    this.#openLink()
-    this.#connections = options.tcp === true ? new SimConnections(options.network, this.#connectionHost()) : undefined
-    for (const address of this.#addresses) this.#bind(address)
+    const late = (): number => this.lateness?.() ?? 0
+    this.#udp = new SimUdp(this.#driverHost(arena), {
+      scheduler, late, network, addresses, sendTime, dontFragment: options.mayFragment !== true, coalesce: coalesce === true, ...(segmentsMax === undefined ? {} : { segmentsMax }),
+    })
+    this.#tcp = options.tcp === true ? new SimTcp(this.#driverHost(arena), { scheduler, late, network, addresses }) : undefined
+    this.#udp.open()
+    this.#tcp?.open()
     this.pump.run()
   }
 
   get address(): Uint8Array {
-    return this.#addresses[0]!
+    return this.#udp.addresses[0]!
   }
 
   get addresses(): readonly Uint8Array[] {
-    return this.#addresses
+    return this.#udp.addresses
   }
 
   /** Open TCP connections. */
   get connections(): number {
-    return this.#connections?.size ?? 0
+    return this.#tcp?.size ?? 0
   }
 
   get link(): LinkId {
-    return this.#link
+    return this.#udp.link!
+  }
+
+  /** The system refuses larger datagrams, as EMSGSIZE says. */
+  set interfaceMtu(bytes: number) {
+    this.#udp.interfaceMtu = bytes
   }
 
   /** When the one timer fires next. */
@@ -141,37 +127,32 @@ export class SimNode implements PumpHost {
 
   /** The node's own address of this family changes under it, as a NAT rebinding looks to its peers: it does not know. */
   move(address: Uint8Array): void {
-    const at = Math.max(0, this.#addresses.findIndex((own) => isIPv4(own) === isIPv4(address)))
-    const before = this.#addresses[at]!
-    this.#unbind(before)
-    if (!equalHost(before, address)) this.#connections?.sever(before)
-    this.#addresses[at] = address
-    this.#bind(address)
+    const at = Math.max(0, this.addresses.findIndex((own) => isIPv4(own) === isIPv4(address)))
+    this.#udp.move(at, address)
+    this.#tcp?.move(at, address)
   }
 
   /** The node changes networks and knows it: its socket is closed, another is opened at another address, connections break. */
   relink(address: Uint8Array): void {
     this.move(address)
-    this.act((endpoint, now) => {
-      endpoint.handleLink(now, this.#link, 'closed')
-      this.#openLink()
-    })
-    this.#connections?.breakSevered()
+    this.#udp.reopen()
+    this.#tcp?.breakSevered()
   }
 
   /** Breaks every TCP connection to this machine, and both sides hear of it. */
   resetConnections(isPeer: (remote: Uint8Array) => boolean): void {
-    this.#connections?.reset(isPeer)
+    this.#tcp?.reset(isPeer)
   }
 
   /** The socket takes nothing, or takes again. */
   setBlocked(blocked: boolean): void {
-    this.act((endpoint, now) => { endpoint.handleLink(now, this.#link, blocked ? 'blocked' : 'writable') })
+    if (blocked) this.#udp.hold()
+    else this.#udp.release()
   }
 
   sleep(): void {
     this.#asleep = true
-    this.#connections?.setAsleep(true)
+    this.#tcp?.setAsleep(true)
     if (this.#timer !== undefined) this.#scheduler.cancel(this.#timer)
     this.#timer = undefined
   }
@@ -180,7 +161,7 @@ export class SimNode implements PumpHost {
   awake(): void {
     this.#asleep = false
     this.#timerAt = never
-    this.#connections?.setAsleep(false)
+    this.#tcp?.setAsleep(false)
     this.act((endpoint, now) => { endpoint.handleTimeout(now) })
     for (const missed of this.#missed.splice(0)) missed()
   }
@@ -188,8 +169,8 @@ export class SimNode implements PumpHost {
   /** As SIGKILL: nothing more comes out of it or goes in. */
   stop(): void {
     this.stopped = true
-    for (const address of this.#addresses) this.#unbind(address)
-    this.#connections?.stop()
+    this.#udp.stop()
+    this.#tcp?.stop()
     if (this.#timer !== undefined) this.#scheduler.cancel(this.#timer)
   }
 
@@ -224,37 +205,27 @@ export class SimNode implements PumpHost {
   onAction(action: EndpointAction): void {
     switch (action.kind) {
       case 'dial':
-        if (action.transport === 'tcp' && this.#connections !== undefined) this.#connections.dial(this.#sourceFor(action.address), action.address, action.token)
+        if (action.transport === 'tcp' && this.#tcp !== undefined) this.#tcp.dial(this.#udp.sourceFor(action.address), action.address, action.token)
         else this.endpoint.handleDialFailed(this.now(), action.token)
         return
-      case 'cancel-dial': this.#connections?.cancel(action.token); return
-      case 'close-link': this.#connections?.close(action.link); return
+      case 'cancel-dial': this.#tcp?.cancelDial(action.token); return
+      case 'close-link': this.#tcp?.closeLink(action.link); return
       case 'confirm-link': return
       default: action satisfies never
     }
   }
 
   transmit(batch: TransmitBatch, done: () => void): void {
-    const bytes = this.endpoint.arena.bytes
-    for (let row = 0; row < batch.count; row++) {
-      const to = batch.address.subarray(row * ADDRESS_SIZE, (row + 1) * ADDRESS_SIZE)
-      const link = batch.link[row] as LinkId
-      const end = batch.offset[row]! + batch.length[row]!
-      for (let offset = batch.offset[row]!; offset < end; offset += batch.segmentSize[row]!) {
-        this.#send(link, to, bytes.subarray(offset, Math.min(offset + batch.segmentSize[row]!, end)))
-      }
-    }
-    if (this.#refused.length > 0) this.#tellRefused()
-    const time = this.#sendTime?.() ?? 0
-    if (time === 0) {
-      done()
-      return
-    }
-    this.slabsOut++
-    this.#scheduler.at(this.#scheduler.now + time, () => {
+    const drivers = this.#tcp === undefined ? [this.#udp] : [this.#udp, this.#tcp]
+    let left = drivers.length
+    const one = (): void => {
+      left--
+      if (left > 0) return
       this.slabsOut--
       done()
-    })
+    }
+    this.slabsOut++
+    for (const driver of drivers) driver.send(batch, one)
   }
 
   arm(deadline: Instant): void {
@@ -280,96 +251,36 @@ export class SimNode implements PumpHost {
     this.app?.onTurn?.(this)
   }
 
-  #send(link: LinkId, to: Uint8Array, datagram: Uint8Array): void {
-    if (link !== this.#link) {
-      this.#connections?.send(link, datagram)
-    } else if (datagram.length > this.interfaceMtu) {
-      const { length } = datagram
-      this.#soon((endpoint, now) => { endpoint.handleTooLarge(now, this.#link, length) })
-    } else if (!this.#network.send(this.#sourceFor(to), to, datagram) && !this.#refused.some((address) => equalAddress(address, 0, to, 0))) {
-      this.#refused.push(to.slice())
-    }
-  }
-
-  #tellRefused(): void {
-    const refused = this.#refused
-    this.#refused = []
-    this.#soon((endpoint, now) => { endpoint.handleRefused(now, this.#link, refused) })
-  }
-
-  #sourceFor(to: Uint8Array): Uint8Array {
-    return this.#addresses.find((own) => isIPv4(own) === isIPv4(to)) ?? this.#addresses[0]!
-  }
-
-  #openLink(): void {
-    this.#link = this.#nextLink++ as LinkId
-    this.endpoint.handleLink(this.now(), this.#link, 'opened', { kind: 'udp', local: new Uint8Array(ADDRESS_SIZE), dualStack: true, datagramMax: DATAGRAM_MAX, segmentsMax: this.#segmentsMax, dontFragment: !this.#mayFragment })
-  }
-
-  #connectionHost(): ConstructorParameters<typeof SimConnections>[1] {
+  #driverHost(arena: Arena): SimTcpHost {
     return {
-      nextLink: () => this.#nextLink++ as LinkId,
-      opened: (link, info) => { this.#soon((endpoint, now) => { endpoint.handleLink(now, link, 'opened', info) }) },
-      changed: (link, state) => { this.#soon((endpoint, now) => { endpoint.handleLink(now, link, state) }) },
-      dialFailed: (token, reason) => { this.#soon((endpoint, now) => { endpoint.handleDialFailed(now, token, reason) }) },
-      received: (link, from, datagram) => { this.#receive(link, from, datagram) },
+      arena,
+      opened: (info) => {
+        const link = this.#nextLink++ as LinkId
+        // A driver has the link only once this returns: what is to be sent over it goes in a turn of its own.
+        const open = (): void => { this.endpoint.handleLink(this.now(), link, 'opened', info) }
+        if (this.#asleep) this.#missed.push(open)
+        else open()
+        this.wake()
+        return link
+      },
+      changed: (link, state) => { this.#hear((endpoint, now) => { endpoint.handleLink(now, link, state) }) },
+      refused: (link, addresses) => { this.#hear((endpoint, now) => { endpoint.handleRefused(now, link, addresses) }) },
+      tooLarge: (link, length) => { this.#hear((endpoint, now) => { endpoint.handleTooLarge(now, link, length) }) },
+      dialFailed: (token, { code }) => {
+        this.#hear((endpoint, now) => { endpoint.handleDialFailed(now, token, code === 'refused' ? 'refused' : code === 'timeout' ? 'no_answer' : 'failed') })
+      },
+      received: (batch) => { if (!this.#asleep) this.#hear((endpoint, now) => { endpoint.handleDatagrams(now, batch) }) },
     }
-  }
-
-  /** Tells the endpoint what the network said: from a turn of its own, as a driver does, and not while the machine sleeps. */
-  #soon(tell: (endpoint: Endpoint, now: Now) => void): void {
-    this.#scheduler.at(this.#scheduler.now, () => {
-      if (this.stopped) return
-      if (this.#asleep) this.#missed.push(() => { this.#soon(tell) })
-      else this.act(tell)
-    })
-  }
-
-  #bind(address: Uint8Array): void {
-    this.#network.bind(address, (from, datagram) => { this.#receive(this.#link, from, datagram) })
-    this.#connections?.listen(address)
-  }
-
-  #unbind(address: Uint8Array): void {
-    this.#network.unbind(address)
-    this.#network.unlisten(address)
-  }
-
-  /** Datagrams of one moment come in one batch, as they do from a socket. */
-  #receive(link: LinkId, from: Uint8Array, datagram: Uint8Array): void {
-    if (this.stopped || this.#asleep) return
-    if (this.#batch.count === this.#batch.capacity || this.#fill + datagram.length > RECEIVE_SLAB) this.#flush()
-    const offset = this.#slab + this.#fill
-    this.endpoint.arena.bytes.set(datagram, offset)
-    this.#fill += datagram.length
-    if (!this.#coalesce || !this.#extend(link, from, datagram.length)) this.#batch.push(link, from, offset, datagram.length)
-    if (this.#flushing) return
-    this.#flushing = true
-    this.#scheduler.at(this.#late(this.#scheduler.now), () => {
-      this.#flushing = false
-      if (!this.stopped && !this.#asleep) this.#flush()
-    })
   }
 
   #late(at: number): Instant {
     return toInstant(at + (this.lateness?.() ?? 0))
   }
 
-  /** Makes the datagram another segment of the last row, if it may be: all are equally long, only the last may be shorter. */
-  #extend(link: LinkId, from: Uint8Array, length: number): boolean {
-    const row = this.#batch.count - 1
-    if (row < 0 || this.#batch.link[row] !== link || !equalAddress(this.#batch.address, row * ADDRESS_SIZE, from, 0)) return false
-    const segment = this.#batch.segmentSize[row]!
-    if (length > segment || this.#batch.length[row]! % segment !== 0) return false
-    this.#batch.length[row]! += length
-    return true
-  }
-
-  #flush(): void {
-    if (this.#batch.count === 0) return
-    this.endpoint.handleDatagrams(this.now(), this.#batch)
-    this.pump.run()
-    this.#batch.count = 0
-    this.#fill = 0
+  /** Tells the endpoint what a driver said; later, if the machine sleeps. */
+  #hear(tell: (endpoint: Endpoint, now: Now) => void): void {
+    if (this.stopped) return
+    if (this.#asleep) this.#missed.push(() => { this.#hear(tell) })
+    else this.act(tell)
   }
 }

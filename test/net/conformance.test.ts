@@ -1,18 +1,28 @@
 import type { SocketOptions } from 'node:dgram'
 import { constants as osConstants } from 'node:os'
 import { ADDRESS_SIZE, encodeAddress } from '../../src/core/base/address.ts'
-import type { LinkId } from '../../src/core/endpoint/contract.ts'
+import { TransmitBatch, type LinkId } from '../../src/core/endpoint/contract.ts'
 import { nativeEngine } from '../../src/net/udp-native.ts'
 import type { UdpEngine } from '../../src/net/udp-socket.ts'
 import type { UdpSystem } from '../../src/net/udp-system.ts'
+import { perfectWire, SimNetwork } from '../../src/sim/network.ts'
+import { SeededRandom } from '../../src/sim/random.ts'
+import { Scheduler } from '../../src/sim/scheduler.ts'
+import { SimTcp } from '../../src/sim/sim-tcp.ts'
+import { SimUdp } from '../../src/sim/sim-udp.ts'
 import { addon } from '../support/addon.ts'
 import { describeTransport, PARTY_SLAB, type Medium, type Party } from './conformance.ts'
-import { link, openNode as openTcp, playedLink, PREFACE, rawDial, settle, type TcpNode } from './tcp-support.ts'
+import { link, openNode as openTcp, playedLink, PREFACE, rawDial, settle, TcpHost, type TcpNode } from './tcp-support.ts'
 import { FakeUdpAddon } from './fake-udp-addon.ts'
 import { FakeSocket, openNode as openUdp, until, type Node as UdpNode } from './udp-support.ts'
 
 const FIRST = 1 as LinkId
 const LOOPBACK = ['127.0.0.1']
+
+interface SimParty extends Omit<Party, 'link' | 'to' | 'driver'> {
+  readonly driver: SimUdp | SimTcp
+  readonly address: Uint8Array
+}
 
 /** A machine with this one socket. */
 function machine(socket: FakeSocket): UdpSystem {
@@ -129,6 +139,71 @@ function tcp(): Medium {
   }
 }
 
+const SIM_BLOCKED = 160_000
+
+/** The simulated network on a clock that goes with the real one, so that the same suite can wait for it. */
+function simulated(kind: 'udp' | 'tcp'): Medium {
+  const scheduler = new Scheduler()
+  const network = new SimNetwork(scheduler, new SeededRandom(7))
+  const drivers: (SimUdp | SimTcp)[] = []
+  let cut = false
+  network.route = () => ({ conditions: perfectWire, cut })
+  const from = performance.now()
+  const begin = scheduler.now
+  let running = true
+  const go = (): void => {
+    const until = begin + (performance.now() - from) * 1000
+    for (let steps = 0; steps < 2_000 && scheduler.step(until); steps++);
+    if (running) setImmediate(go)
+  }
+  go()
+  const node = (machine: number): SimParty => {
+    const host = new TcpHost()
+    const addresses = [encodeAddress(`10.0.0.${machine}`, 7000)!]
+    const slab = host.arena.allocate(PARTY_SLAB)
+    const batch = new TransmitBatch(1024)
+    batch.reset(slab, PARTY_SLAB)
+    const options = { scheduler, network, addresses }
+    const driver = kind === 'udp' ? new SimUdp(host, options) : new SimTcp(host, options)
+    drivers.push(driver)
+    return { host, driver, batch, slab, address: addresses[0]! }
+  }
+  const pair = async (): Promise<{ readonly a: Party; readonly b: Party }> => {
+    const [a, b] = [node(1), node(2)]
+    await a.driver.start()
+    await b.driver.start()
+    if (a.driver instanceof SimTcp) a.driver.dial(a.address, b.address, 1)
+    await until(() => a.host.opens.length === 1 && b.host.opens.length === 1)
+    const party = (own: SimParty, other: SimParty): Party => ({ ...own, link: FIRST, to: own.host.opens[0]!.remote ?? other.address })
+    return { a: party(a, b), b: party(b, a) }
+  }
+  return {
+    pair,
+    stalled: async () => {
+      const { a } = await pair()
+      if (a.driver instanceof SimUdp) a.driver.hold()
+      else cut = true
+      const release = (): void => {
+        cut = false
+        if (a.driver instanceof SimUdp) a.driver.release()
+      }
+      return { party: a, bytes: SIM_BLOCKED, release }
+    },
+    fragile: async () => {
+      const { a, b } = await pair()
+      const snap = (): void => {
+        if (a.driver instanceof SimUdp) a.driver.fail()
+        else if (b.driver instanceof SimTcp) b.driver.reset(() => true)
+      }
+      return { party: a, snap }
+    },
+    close: async () => {
+      for (const driver of drivers) await driver.close()
+      running = false
+    },
+  }
+}
+
 describeTransport('UDP', { kind: 'udp', reliable: false, datagramMin: 1 }, udp)
 if (addon?.udp !== undefined) {
   const { udp: real } = addon
@@ -136,3 +211,5 @@ if (addon?.udp !== undefined) {
   describeTransport('UDP by the addon without GSO and GRO', { kind: 'udp', reliable: false, datagramMin: 1 }, () => native(nativeEngine(real, { features: 0 })))
 }
 describeTransport('TCP', { kind: 'tcp', reliable: true, datagramMin: 20 }, tcp)
+describeTransport('simulated UDP', { kind: 'udp', reliable: false, datagramMin: 1 }, () => simulated('udp'))
+describeTransport('simulated TCP', { kind: 'tcp', reliable: true, datagramMin: 20 }, () => simulated('tcp'))

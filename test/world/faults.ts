@@ -1,5 +1,5 @@
 import { anyPath } from '../../src/core/path/path-policy.ts'
-import { equalHost } from '../../src/sim/sim-connections.ts'
+import { equalHost } from '../../src/sim/sim-tcp.ts'
 import type { Machine } from './machine.ts'
 import { MILLISECOND, SECOND } from './draw.ts'
 import type { FaultPlan } from './plan.ts'
