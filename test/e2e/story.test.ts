@@ -84,7 +84,7 @@ describe('the story of the README', () => {
     ])
 
     await using listening = Program.start('postern', ['--dir', here, '--json', 'listen', '--app', 'chat/test', '--count', '1'])
-    expect(await sendWhenHeard(there, first.up.peerId, 'hello', '--app', 'chat/test')).toEqual({ peer: first.up.peerId, app: 'chat/test', bytes: 5 })
+    expect(await sendWhenHeard(there, first.up.peerId, 'hello', '--app', 'chat/test')).toEqual({ peer: first.up.peerId, app: 'chat/test', bytes: 5, mode: 'reliable-ordered', outcome: 'delivered' })
     const heard = await finish(listening)
     expect(readResult('listen', heard.out)).toEqual({ peer: second.up.peerId, app: 'chat/test', text: 'hello' })
     expect(heard.err).toBe('')
