@@ -143,7 +143,7 @@ describe('requests', () => {
     ['subscribe', { topics: ['rain'] }, 'params'],
     ['keys.create', {}, 'params'],
     ['keys.create', { scopes: ['root'] }, 'params'],
-    ['peer.why', { id: PEER }, 'method'],
+    ['config.reload', {}, 'method'],
     ['peer.ping', {}, 'params'],
     ['peer.ping', { id: 'nobody' }, 'bad_peer_id'],
     ['channel.open', { peer: PEER, app: 'echo', mode: 'newest' }, 'params'],
