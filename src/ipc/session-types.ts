@@ -1,10 +1,10 @@
 import type { Counters } from '../core/base/counters.ts'
 import type { Duration, Instant } from '../core/base/time.ts'
-import type { JsonRpcId } from '../core/wire/ipc-json.ts'
 import type { IpcBatchPool } from '../core/wire/ipc-outbox.ts'
 import type { AuthThrottle } from './auth-throttle.ts'
 import type { MessageTally } from './client-channels.ts'
 import type { IpcCounterName } from './counters.ts'
+import type { Greeter } from './greeter.ts'
 import type { ClientEnd, IpcHandler } from './handler.ts'
 import type { ResumeTokens } from './resume-tokens.ts'
 
@@ -32,18 +32,16 @@ export interface SessionLink<Session> {
 
 /**
  *     greeting ── hello ──▶ open ── close() ──▶ closing ── bye read, or 1 s ──▶ gone
- *        ▲ │ wrong key      │ ▲                    ▲
- *        │ ▼                ▼ │ hello of another connection, with its token
- *     throttled             lingering ── 10 s ──▶ gone
- *        └── third failure ────────────────────────┘        (a socket that ends leads to gone from everywhere but open)
+ *        │                  │ ▲                    ▲
+ *        │                  ▼ │ hello of another connection, with its token
+ *        │                  lingering ── 10 s ──▶ gone
+ *        └── refused, or too late ─────────────────┘        (a socket that ends leads to gone from everywhere but open)
  */
 export type SessionState =
-  | { readonly kind: 'greeting'; readonly deadline: Instant }
-  | { readonly kind: 'throttled'; readonly deadline: Instant; readonly id: JsonRpcId }
+  | { readonly kind: 'greeting'; readonly greeter: Greeter }
   | { readonly kind: 'open' }
   /** Without a connection, its channels kept. */
   | { readonly kind: 'lingering'; readonly deadline: Instant; readonly end: ClientEnd }
   /** The deadline is set by the next `settle`: `close` is called without the time. */
   | { readonly kind: 'closing'; readonly deadline: Instant }
   | { readonly kind: 'gone' }
-

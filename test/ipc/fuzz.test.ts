@@ -54,7 +54,7 @@ describe('a session', () => {
         session.handleTimeout(toInstant(now))
       }
       expect(handler.faults).toEqual([])
-      expect(session.unsent).toBeLessThan(4_194_304)
+      expect(session.outbox.unsent).toBeLessThan(4_194_304)
       const opened = handler.clients.size + handler.ends.length
       session.disconnected(toInstant(now), undefined)
       session.settle(toInstant(now))
