@@ -33,13 +33,18 @@ export function onLinkDialed(state: SessionState, now: Now, token: number, link:
 export function onLinkDialFailed(state: SessionState, now: Now, token: number, reason: RefusalReason): void {
   if (takeDial(state, now, token, reason) === undefined) return
   state.host.counters.add('links_dial_failed')
-  if (state.carriers?.pending.length === 0 && state.dial === undefined) restDials(state, now.mono)
+  // Also while a live session is being dialed, as after a RESET: what fails at once would be dialed again at once, for ever.
+  if (state.carriers?.pending.length === 0 && isLive(state)) restDials(state, now.mono)
+}
+
+function isLive(state: SessionState): boolean {
+  return state.active !== undefined && state.current !== undefined
 }
 
 /** Dials TCP for a live session that has a reason to. Called after every change; does nothing most of the time. */
 export function updateCarriers(state: SessionState, now: Now): void {
   const { active, carriers } = state
-  if (active === undefined || state.current === undefined || (carriers !== undefined && carriers.pending.length > 0)) return
+  if (active === undefined || !isLive(state) || (carriers !== undefined && carriers.pending.length > 0)) return
   const cause = reasonToDial(state)
   if (cause === undefined) return
   const standby = state.paths.find((path) => path?.validation.validated === true && mayServe(path, active, now.mono))
