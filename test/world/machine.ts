@@ -41,6 +41,8 @@ export class Machine implements SimApp {
   /** What its user wishes about paths, and since when. */
   policy: PathPolicy = anyPath
   policySince = 0
+  /** When its address last changed. */
+  movedAt: number = -Infinity
   /** Bytes of the arena that an endpoint without any session holds. */
   arenaAtStart = 0
   #life = 0
@@ -149,6 +151,7 @@ export class Machine implements SimApp {
 
   #newAddress(road: number, host: boolean): Uint8Array {
     this.#port++
+    this.movedAt = this.world.scheduler.now
     this.#addresses[road] = addressOn(road, this.index, host ? this.#port % 200 : 0, this.#port)
     return this.#addresses[road]
   }

@@ -140,6 +140,8 @@ export class PathWatch {
 
   #kindOf(machine: Machine, { road, carrier }: Stand): MoveKind {
     if (carrier === 'tcp') return 'connection'
+    // Where the other has just moved to, only the other knows: that it hears nothing any more must do for both.
+    if (this.#world.machines[this.#other(machine)]!.movedAt > this.#world.scheduler.now - 2 * LEAVE_SILENT) return 'silent'
     return this.#world.roads.way(machine.index, this.#other(machine), road, carrier).refusals > 0 ? 'told' : 'silent'
   }
 
