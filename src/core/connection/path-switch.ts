@@ -56,7 +56,11 @@ export function switchTo(state: SessionState, now: Now, path: SessionPath, rule:
   state.lastCarrier = path.reliable
   if (from !== undefined) leave(state, now, from, path, dead, useless)
   if (from !== undefined && !allows(state.policy, from.kind)) dropForbidden(state, now, from)
-  if (path.reliable) rememberRemotes(state)
+  if (path.reliable) {
+    rememberRemotes(state)
+    // Shows the peer where we are, also when there is nothing to say: what it sends elsewhere may be lost, or forbidden here.
+    state.pingWanted = true
+  }
   const rtt = path.recovery.rtt
   state.host.emit({ kind: 'path', peer: state.peer, from: from?.address, to: path.address, link: path.kind, rtt: rtt.hasSample ? rtt.smoothed : undefined, rule })
   state.host.noteDecision(state.peer, { kind: 'path', at: toWallTime(now.wall), rule, from: fromView, to: viewOf(state, now.mono, path), candidates })
