@@ -17,7 +17,7 @@ import type {
   OutgoingMessage, PeerRecord, PeerStats, PeerWhy, ReceiveBatch, ReleaseBatch, TransmitBatch,
 } from './contract.ts'
 import { Handshakes } from './handshakes.ts'
-import type { Link } from './links.ts'
+import { onDialFailed, onLink, onRefused } from './link-inputs.ts'
 import { earliest, Node, type EndpointOptions } from './node.ts'
 import { Rekeys } from './rekeys.ts'
 import { Resets } from './resets.ts'
@@ -81,72 +81,15 @@ export class Endpoint implements EndpointContract {
   }
 
   handleLink(now: Now, link: LinkId, state: LinkState, info?: LinkInfo): void {
-    const node = this.#node
-    switch (state) {
-      case 'opened':
-        if (info !== undefined) this.#linkOpened(now, link, info)
-        return
-      case 'blocked':
-      case 'writable': {
-        const found = node.links.get(link)
-        if (found !== undefined) found.blocked = state === 'blocked'
-        if (state === 'blocked') return
-        for (const connection of this.#sessionsOn(found)) if (connection.state.paths.some((path) => path?.link === link)) node.markReady(connection)
-        return
-      }
-      case 'failed':
-      case 'closed':
-        for (const connection of this.#sessionsOn(node.links.delete(link))) {
-          connection.dropLink(now, link)
-          node.reschedule(connection)
-        }
-    }
-  }
-
-  #linkOpened(now: Now, id: LinkId, info: LinkInfo): void {
-    const { links } = this.#node
-    const link = links.open(id, info)
-    if (!link.reliable) {
-      for (const connection of this.#sessionsOn(link)) {
-        if (connection.state.phase === 'closing') continue
-        connection.socketOpened(now)
-        this.#node.reschedule(connection)
-      }
-      return
-    }
-    if (info.token === undefined) return
-    link.dialer = links.answered(info.token)
-    if (link.dialer === undefined) {
-      links.end(id)
-      return
-    }
-    link.dialer.linkDialed(now, info.token, id)
-    this.#node.reschedule(link.dialer)
-  }
-
-  /** Sessions that a link may concern: all of them, when it is a socket. */
-  #sessionsOn(link: Link | undefined): Connection[] {
-    if (link === undefined) return []
-    const candidates = link.reliable ? new Set([link.owner, link.dialer]) : this.#node.sessions
-    return [...candidates].filter((connection) => connection !== undefined)
+    onLink(this.#node, now, link, state, info)
   }
 
   handleDialFailed(now: Now, token: number, reason: RefusalReason = 'failed'): void {
-    const connection = this.#node.links.answered(token)
-    if (connection === undefined) return
-    connection.linkDialFailed(now, token, reason)
-    this.#node.reschedule(connection)
+    onDialFailed(this.#node, now, token, reason)
   }
 
   handleRefused(now: Now, link: LinkId, addresses: readonly Uint8Array[], reason: RefusalReason = 'unreachable'): void {
-    const node = this.#node
-    node.counters.add('sends_refused', addresses.length)
-    // Without a network every session hears of it at once: one walk over all of them, whatever their number.
-    const keys = new Map(addresses.map((address) => [String.fromCharCode(...address), address]))
-    for (const connection of node.sessions) {
-      if (connection === undefined || !connection.refused(now, link, keys, reason)) continue
-      node.reschedule(connection)
-    }
+    onRefused(this.#node, now, link, addresses, reason)
   }
 
   handleTooLarge(now: Now, link: LinkId, length: number): void {

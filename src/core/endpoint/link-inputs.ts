@@ -1,0 +1,75 @@
+import type { LinkId, LinkState } from '../base/domain.ts'
+import type { Now } from '../base/time.ts'
+import type { Connection } from '../connection/connection.ts'
+import type { RefusalReason } from '../path/attempts.ts'
+import type { LinkInfo } from './contract.ts'
+import type { Link } from './links.ts'
+import type { Node } from './node.ts'
+
+/** What the drivers say of sockets and connections, brought to the sessions that it concerns. */
+export function onLink(node: Node, now: Now, link: LinkId, state: LinkState, info: LinkInfo | undefined): void {
+  switch (state) {
+    case 'opened':
+      if (info !== undefined) onOpened(node, now, link, info)
+      return
+    case 'blocked':
+    case 'writable': {
+      const found = node.links.get(link)
+      if (found !== undefined) found.blocked = state === 'blocked'
+      if (state === 'blocked') return
+      for (const connection of sessionsOn(node, found)) if (connection.state.paths.some((path) => path?.link === link)) node.markReady(connection)
+      return
+    }
+    case 'failed':
+    case 'closed':
+      for (const connection of sessionsOn(node, node.links.delete(link))) {
+        connection.dropLink(now, link)
+        node.reschedule(connection)
+      }
+  }
+}
+
+function onOpened(node: Node, now: Now, id: LinkId, info: LinkInfo): void {
+  const { links } = node
+  const link = links.open(id, info)
+  if (!link.reliable) {
+    for (const connection of sessionsOn(node, link)) {
+      if (connection.state.phase === 'closing') continue
+      connection.socketOpened(now)
+      node.reschedule(connection)
+    }
+    return
+  }
+  if (info.token === undefined) return
+  link.dialer = links.answered(info.token)
+  if (link.dialer === undefined) {
+    links.end(id)
+    return
+  }
+  link.dialer.linkDialed(now, info.token, id)
+  node.reschedule(link.dialer)
+}
+
+/** Sessions that a link may concern: all of them, when it is a socket. */
+function sessionsOn(node: Node, link: Link | undefined): Connection[] {
+  if (link === undefined) return []
+  const candidates = link.reliable ? new Set([link.owner, link.dialer]) : node.sessions
+  return [...candidates].filter((connection) => connection !== undefined)
+}
+
+export function onDialFailed(node: Node, now: Now, token: number, reason: RefusalReason): void {
+  const connection = node.links.answered(token)
+  if (connection === undefined) return
+  connection.linkDialFailed(now, token, reason)
+  node.reschedule(connection)
+}
+
+export function onRefused(node: Node, now: Now, link: LinkId, addresses: readonly Uint8Array[], reason: RefusalReason): void {
+  node.counters.add('sends_refused', addresses.length)
+  // Without a network every session hears of it at once: one walk over all of them, whatever their number.
+  const keys = new Map(addresses.map((address) => [String.fromCharCode(...address), address]))
+  for (const connection of node.sessions) {
+    if (connection === undefined || !connection.refused(now, link, keys, reason)) continue
+    node.reschedule(connection)
+  }
+}
