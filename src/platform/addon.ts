@@ -4,11 +4,19 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 declare const aead: unique symbol
+declare const x25519: unique symbol
+declare const x25519Key: unique symbol
 
 /** An AEAD engine of the addon, with its own key slots. */
 export interface AddonAead { readonly [aead]: true }
 
-/** ChaCha20-Poly1305 on the OpenSSL inside node (native/addon/src/aead.h). A result other than 0 means that nothing was done. */
+/** An X25519 engine of the addon. */
+export interface AddonX25519 { readonly [x25519]: true }
+
+/** A private key in OpenSSL's memory, which is overwritten when the object is collected. */
+export interface AddonX25519Key { readonly [x25519Key]: true }
+
+/** ChaCha20-Poly1305 and X25519 on the OpenSSL inside node (native/addon/src/aead.h, x25519.h). An AEAD result other than 0 means that nothing was done. */
 export interface AddonCrypto {
   aeadOpen(): AddonAead
   aeadAddKey(aead: AddonAead, key: Uint8Array): number
@@ -17,6 +25,12 @@ export interface AddonCrypto {
   aeadOpenBatch(aead: AddonAead, bytes: Uint8Array, count: number, key: Int32Array, counter: Float64Array, offset: Int32Array, length: Int32Array): number
   aeadSealOne(aead: AddonAead, key: Uint8Array, nonce: Uint8Array, associated: Uint8Array, plaintext: Uint8Array, sealed: Uint8Array): boolean
   aeadOpenOne(aead: AddonAead, key: Uint8Array, nonce: Uint8Array, associated: Uint8Array, sealed: Uint8Array, plaintext: Uint8Array): boolean
+  x25519Open(): AddonX25519
+  /** Writes the public key; so does the next. */
+  x25519Generate(engine: AddonX25519, publicKey: Uint8Array): AddonX25519Key
+  x25519FromPrivate(engine: AddonX25519, secret: Uint8Array, publicKey: Uint8Array): AddonX25519Key
+  /** False when the shared secret is all zero, and `shared` then is overwritten. */
+  x25519Derive(engine: AddonX25519, privateKey: AddonX25519Key, publicKey: Uint8Array, shared: Uint8Array): boolean
 }
 
 /** UDP with batches and bursts, on Linux (native/addon/src/udp-object.cc); how it is used is in net/udp-native.ts. */
@@ -51,7 +65,7 @@ export type AddonState =
   | { readonly kind: 'absent'; readonly reason: string }
 
 /** The addon's own number for what may be called and how (native/addon/src/addon.cc). */
-const INTERFACE = 3
+const INTERFACE = 4
 
 const directory = fileURLToPath(new URL('../../native/addon/', import.meta.url))
 

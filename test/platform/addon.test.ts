@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { AeadBatch } from '../../src/core/crypto/aead-batch.ts'
 import { loadAddon, type AddonCrypto } from '../../src/platform/addon.ts'
 import { NativeCryptoProvider } from '../../src/platform/native-crypto-provider.ts'
+import { NodeCryptoProvider } from '../../src/platform/node-crypto-provider.ts'
 import { addon } from '../support/addon.ts'
 import { repeated } from '../support/bytes.ts'
 
@@ -17,12 +18,15 @@ describe('loadAddon', () => {
 
 describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', () => {
   const crypto = addon?.crypto as AddonCrypto
-  const calls = ['aeadAddKey', 'aeadRemoveKey', 'aeadSealBatch', 'aeadOpenBatch', 'aeadSealOne', 'aeadOpenOne'] as const
+  const calls = [
+    'aeadAddKey', 'aeadRemoveKey', 'aeadSealBatch', 'aeadOpenBatch', 'aeadSealOne', 'aeadOpenOne', 'x25519Generate', 'x25519FromPrivate', 'x25519Derive',
+  ] as const
   const value = fc.oneof(
     fc.constant(undefined), fc.constant(null), fc.integer(), fc.double(), fc.string(), fc.boolean(), fc.constant(NaN), fc.constant({}), fc.constant([]),
     fc.nat({ max: 80 }).map((size) => new Uint8Array(size)), fc.nat({ max: 8 }).map((size) => new Int32Array(size)), fc.nat({ max: 8 }).map((size) => new Float64Array(size)),
     fc.constant(new DataView(new ArrayBuffer(8))), fc.constant(new ArrayBuffer(8)), fc.constant(() => undefined), fc.bigInt(), fc.constant(Symbol('x')),
-    fc.constant(0).map(() => crypto.aeadOpen()),
+    fc.constant(0).map(() => crypto.aeadOpen()), fc.constant(0).map(() => crypto.x25519Open()), fc.constant(32).map((size) => new Uint8Array(size)),
+    fc.constant(32).map((size) => crypto.x25519Generate(crypto.x25519Open(), new Uint8Array(size))),
   )
 
   it('any arguments: an answer or a TypeError', () => {
@@ -104,6 +108,39 @@ describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', (
     expect(after).not.toEqual(before)
   })
 
+  it('an engine is not taken for a key, nor a key for an engine', () => {
+    const engine = crypto.x25519Open()
+    const key = crypto.x25519Generate(engine, new Uint8Array(32))
+    const bytes = new Uint8Array(32)
+    for (const [first, second] of [[key, key], [engine, engine], [crypto.aeadOpen(), key], [engine, {}]]) {
+      expect(() => crypto.x25519Derive(first as never, second as never, bytes, bytes)).toThrow(TypeError)
+    }
+  })
+
+  it('one key and many peers in turn, points without an answer among them: each pair agrees as with node:crypto', () => {
+    const [provider, plain] = [new NativeCryptoProvider(crypto), new NodeCryptoProvider()]
+    const own = provider.x25519FromPrivate(repeated(9))
+    const twin = plain.x25519FromPrivate(repeated(9))
+    const peers = Array.from({ length: 40 }, (_, i) => (i % 5 === 0 ? new Uint8Array(32) : plain.x25519FromPrivate(repeated(i)).publicKey))
+    const imported = peers.map((peer) => provider.x25519Import(peer))
+    for (let round = 0; round < 2; round++) {
+      peers.forEach((peer, i) => {
+        const shared = provider.x25519(own.privateKey, imported[i]!)
+        expect(shared).toEqual(plain.x25519(twin.privateKey, plain.x25519Import(peer)))
+        expect(shared === undefined).toBe(i % 5 === 0)
+      })
+    }
+    // What was imported is not a view of what it was imported from.
+    peers[1]!.fill(0)
+    expect(provider.x25519(own.privateKey, imported[1]!)).toBeDefined()
+  })
+
+  it('an answer there is none of leaves zeros where it would be', () => {
+    const shared = repeated(7)
+    expect(crypto.x25519Derive(crypto.x25519Open(), crypto.x25519Generate(crypto.x25519Open(), new Uint8Array(32)), new Uint8Array(32), shared)).toBe(false)
+    expect(shared).toEqual(new Uint8Array(32))
+  })
+
   it('a worker that is terminated while it seals takes nothing with it', async () => {
     const code = `
       const { parentPort } = require('node:worker_threads')
@@ -130,7 +167,11 @@ describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', (
         const slab = new Uint8Array(64)
         const rows = () => [Int32Array.of(slot), Float64Array.of(1), Int32Array.of(0), Int32Array.of(48)]
         if (addon.aeadSealBatch(aead, slab, 1, ...rows()) !== 0) throw new Error('seal')
+        const engine = addon.x25519Open()
+        const publicKey = new Uint8Array(32)
+        const keys = Array.from({ length: 10 }, () => addon.x25519Generate(engine, publicKey))
         if (i % 10 === 0) gc()
+        if (!addon.x25519Derive(engine, keys[i % 10], publicKey, new Uint8Array(32))) throw new Error('derive')
         const opened = rows()
         if (addon.aeadOpenBatch(aead, slab, 1, ...opened) !== 0 || opened[3][0] !== 48 || slab.subarray(0, 48).some((byte) => byte !== 0)) throw new Error('open')
       }

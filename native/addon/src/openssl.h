@@ -21,6 +21,19 @@ struct OpenSsl {
   int (*decrypt_init)(void* context, const void* cipher, const unsigned char* key, const unsigned char* nonce, const void* parameters);
   int (*decrypt_update)(void* context, unsigned char* out, int* written, const unsigned char* in, int length);
   int (*decrypt_final)(void* context, unsigned char* out, int* written);
+  void* (*pkey_context_named)(void* library, const char* name, const char* properties);
+  void* (*pkey_context_new)(void* library, void* pkey, const char* properties);
+  void (*pkey_context_free)(void* context);
+  void* (*pkey_from_private)(void* library, const char* type, const char* properties, const unsigned char* key, size_t length);
+  void* (*pkey_from_public)(void* library, const char* type, const char* properties, const unsigned char* key, size_t length);
+  int (*pkey_get_public)(const void* pkey, unsigned char* out, size_t* length);
+  int (*pkey_set_public)(void* pkey, const unsigned char* key, size_t length);
+  void (*pkey_free)(void* pkey);
+  int (*keygen_init)(void* context);
+  int (*pkey_generate)(void* context, void** pkey);
+  int (*derive_init)(void* context);
+  int (*derive_set_peer)(void* context, void* peer, int validate);
+  int (*derive)(void* context, unsigned char* out, size_t* length);
   void (*error_clear)();
   void (*cleanse)(void* memory, size_t length);
 
