@@ -2,7 +2,7 @@ import { sleep, type BenchCase, type Sample, type Settings, type Subject, type T
 import { CpuWatch, totalNsPerUnit, warmedUp } from '../harness/processes.ts'
 import { Histogram } from '../harness/stats.ts'
 import { limitBulk, limitMessages } from '../limit/limit.ts'
-import { dgram, join, peers, play, postern, posternEach, type Match, type Peer } from './subjects.ts'
+import { dgram, join, peers, play, postern, posternEach, posternLarge, type Match, type Peer } from './subjects.ts'
 import type { PipeKind } from './transport.ts'
 import { wireguard } from './wireguard.ts'
 
@@ -30,7 +30,7 @@ const unreliable = peers.filter(({ kinds }) => kinds.includes('unreliable'))
 const bulk: BenchCase = {
   name: 'bulk', title: 'reliable bytes from one process to another over one connection, 64 KiB a write', headline: 'megabytesPerSecond', messageSize: BULK_SIZE,
   subjects: () => [
-    ...[postern, ...reliable].map((peer) => subject(peer, (tools) => pour(peer, tools, 'reliable', BULK_SIZE))),
+    ...[postern, posternLarge, ...reliable].map((peer) => subject(peer, (tools) => pour(peer, tools, 'reliable', BULK_SIZE))),
     wireguard, ...limitBulk,
   ],
 }
@@ -38,7 +38,7 @@ const bulk: BenchCase = {
 /** Reliable messages, and messages that may be lost: packed by whoever packs, and by Postern also one in each datagram. */
 function messages(kind: PipeKind, size: 100 | 1024): BenchCase {
   // At 1 KiB one message fills a datagram of the base size either way.
-  const ours = size === 100 ? [postern, posternEach] : [postern]
+  const ours = size === 100 ? [postern, posternLarge, posternEach] : [postern, posternLarge]
   const others = kind === 'reliable' ? reliable : [...unreliable, dgram]
   return {
     name: `${kind === 'reliable' ? 'messages' : 'datagrams'}-${size === 100 ? '100' : '1k'}`, headline: 'messagesPerSecond', messageSize: size,

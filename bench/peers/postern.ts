@@ -4,6 +4,7 @@ import { encodeAddress } from '../../src/core/base/address.ts'
 import { Arena } from '../../src/core/base/arena.ts'
 import { never } from '../../src/core/base/time.ts'
 import type { CoreConfig } from '../../src/core/connection/config.ts'
+import type { CryptoProvider } from '../../src/core/crypto/provider.ts'
 import { MESSAGE_COST, type ChannelHandle, type DeliveryMode, type EndpointEvent, type MessageBatch, type OutgoingMessage, type PeerHandle } from '../../src/core/endpoint/contract.ts'
 import { Endpoint } from '../../src/core/endpoint/endpoint.ts'
 import { LANE_OF_CHANNEL } from '../../src/core/wire/ipc.ts'
@@ -11,7 +12,10 @@ import { coreConfigOf } from '../../src/daemon/config-core.ts'
 import { defaultConfig } from '../../src/daemon/config.ts'
 import { chooseNative } from '../../src/daemon/native.ts'
 import { NodeRuntime, type RuntimeSink } from '../../src/daemon/node-runtime.ts'
+import { nativeEngine, udpFeature } from '../../src/net/udp-native.ts'
+import type { UdpEngine } from '../../src/net/udp-socket.ts'
 import { UdpDriver } from '../../src/net/udp.ts'
+import { loadAddon } from '../../src/platform/addon.ts'
 import { Clock } from '../../src/platform/clock.ts'
 import type { Pipe, PipeKind, Take, Transport } from './transport.ts'
 
@@ -27,10 +31,10 @@ interface Address {
   readonly port: number
 }
 
-/** @param options `baseSize`: plaintext bytes of a datagram, when it is to be another than shipped */
+/** @param options `plaintext`: bytes in each datagram, which is not searched for anything larger; as shipped when absent */
 export async function open(options: Readonly<Record<string, unknown>>): Promise<Transport> {
-  const { baseSize } = options as { readonly baseSize?: number }
-  const node = new PosternNode({ ...coreConfigOf(defaultConfig()), admitStrangers: true, ...(baseSize === undefined ? {} : { baseSize }) })
+  const { plaintext } = options as { readonly plaintext?: number }
+  const node = new PosternNode({ ...coreConfigOf(defaultConfig()), admitStrangers: true, ...(plaintext === undefined ? {} : { baseSize: plaintext }) }, plaintext === undefined)
   await node.start()
   return node
 }
@@ -44,15 +48,16 @@ class PosternNode implements Transport, RuntimeSink {
   #dialing: { readonly peer: PeerHandle; readonly connected: () => void } | undefined
   #accept: (pipe: Pipe) => void = () => undefined
 
-  constructor(config: CoreConfig) {
+  constructor(config: CoreConfig, discovers: boolean) {
     const clock = new Clock()
+    const { provider, engine } = nativeParts(discovers)
     const endpoint = new Endpoint({
-      provider: chooseNative(defaultConfig().native).provider, seed: new Uint8Array(randomBytes(32)), arena: new Arena(defaultConfig().limits.memory), config, peers: [], invites: [],
+      provider, seed: new Uint8Array(randomBytes(32)), arena: new Arena(defaultConfig().limits.memory), config, peers: [], invites: [],
       resetKey: new Uint8Array(randomBytes(32)), now: clock.now(),
     })
     this.runtime = new NodeRuntime(endpoint, clock, this)
     const { receiveBuffer } = defaultConfig().udp
-    this.#udp = new UdpDriver(this.runtime, { port: 0, bind: [HOST], receiveBuffer, sendBuffer: receiveBuffer })
+    this.#udp = new UdpDriver(this.runtime, { port: 0, bind: [HOST], receiveBuffer, sendBuffer: receiveBuffer, ...(engine === undefined ? {} : { engine }) })
     this.runtime.add(this.#udp)
   }
 
@@ -149,6 +154,14 @@ class PosternNode implements Transport, RuntimeSink {
   onDialFailed(): void {
     // TCP is not used here.
   }
+}
+
+/** The addon as the daemon uses it; or with sockets that let the system fragment, of which no larger datagrams are asked. */
+function nativeParts(discovers: boolean): { readonly provider: CryptoProvider; readonly engine: UdpEngine | undefined } {
+  const { provider, engine } = chooseNative(defaultConfig().native)
+  const state = loadAddon()
+  if (discovers || engine === undefined || state.kind === 'absent' || state.addon.udp === undefined) return { provider, engine }
+  return { provider, engine: nativeEngine(state.addon.udp, { features: udpFeature.gso | udpFeature.gro | udpFeature.ecn }) }
 }
 
 class PosternPipe implements Pipe {
