@@ -95,6 +95,12 @@ export class NodeCryptoProvider implements CryptoProvider {
     return result
   }
 
+  hmacSha1(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array {
+    const stream = createHmac('sha1', key)
+    for (const part of parts) stream.update(part)
+    return plain(stream.digest())
+  }
+
   sha512(data: Uint8Array): Uint8Array {
     return plain(hash('sha512', data, 'buffer'))
   }

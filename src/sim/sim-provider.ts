@@ -62,6 +62,10 @@ export class SimProvider implements CryptoProvider {
     return mix(32, key, ...parts)
   }
 
+  hmacSha1(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array {
+    return mix(20, key, ...parts)
+  }
+
   sha512(data: Uint8Array): Uint8Array {
     return mix(64, data)
   }

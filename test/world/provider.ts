@@ -59,6 +59,10 @@ export class WatchedProvider implements CryptoProvider {
     return this.#inner.hmac(key, ...parts)
   }
 
+  hmacSha1(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array {
+    return this.#inner.hmacSha1(key, ...parts)
+  }
+
   sha512(data: Uint8Array): Uint8Array {
     return this.#inner.sha512(data)
   }

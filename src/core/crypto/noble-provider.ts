@@ -5,6 +5,7 @@
 import { chacha20poly1305 } from '@noble/ciphers/chacha.js'
 import { ed25519, x25519 } from '@noble/curves/ed25519.js'
 import { hmac } from '@noble/hashes/hmac.js'
+import { sha1 } from '@noble/hashes/legacy.js'
 import { sha256, sha512 } from '@noble/hashes/sha2.js'
 import { assert } from '../base/assert.ts'
 import { isAllZero, wipe, writeU64 } from '../base/bytes.ts'
@@ -50,6 +51,12 @@ export class NobleProvider implements CryptoProvider {
 
   hmac(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array {
     const mac = hmac.create(sha256, key)
+    for (const part of parts) mac.update(part)
+    return mac.digest()
+  }
+
+  hmacSha1(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array {
+    const mac = hmac.create(sha1, key)
     for (const part of parts) mac.update(part)
     return mac.digest()
   }

@@ -40,6 +40,8 @@ export interface CryptoProvider {
   sha256(...parts: readonly Uint8Array[]): Uint8Array
   /** HMAC-SHA-256 (RFC 2104) of the concatenation of `parts`: 32 bytes. */
   hmac(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array
+  /** HMAC-SHA-1 of the concatenation of `parts`: 20 bytes. For MESSAGE-INTEGRITY of STUN (RFC 8489 §14.5) and nothing else. */
+  hmacSha1(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array
   /** SHA-512 of `data`: 64 bytes. */
   sha512(data: Uint8Array): Uint8Array
 

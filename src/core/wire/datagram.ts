@@ -5,6 +5,7 @@
  */
 import { assert } from '../base/assert.ts'
 import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from '../base/bytes.ts'
+import { STUN_HEADER_SIZE, STUN_MAGIC_COOKIE } from './stun.ts'
 
 export const WIRE_VERSION = 1
 
@@ -28,9 +29,6 @@ export const TRANSPORT_HEADER_SIZE = 13
 /** Header and tag: what sealing adds to a plaintext. */
 export const TRANSPORT_OVERHEAD = 29
 
-/** RFC 8489 §5, big-endian on the wire. */
-const STUN_MAGIC_COOKIE = 0x2112_a442
-const STUN_HEADER_SIZE = 20
 /** RFC 8656 §12.4. */
 const CHANNEL_DATA_HEADER_SIZE = 4
 
