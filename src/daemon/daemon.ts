@@ -17,6 +17,7 @@ import { startIpcServer, type IpcServer } from '../ipc/server.ts'
 import type { TcpDriver } from '../net/tcp.ts'
 import { UdpDriver } from '../net/udp.ts'
 import { Clock } from '../platform/clock.ts'
+import { instanceLockDefaults } from '../store/instance-lock.ts'
 import type { KeySource } from '../store/keys.ts'
 import { StateDirectory } from '../store/state-directory.ts'
 import { ApiKeys } from './api-keys.ts'
@@ -25,7 +26,7 @@ import type { Config } from './config-schema.ts'
 import { localAddresses } from './local-addresses.ts'
 import type { Log } from './log.ts'
 import type { LogTap } from './log-tap.ts'
-import { accessOf, chooseNative, type NativeStatus } from './native.ts'
+import { accessOf, type NativeChoice, type NativeStatus } from './native.ts'
 import { NodeRuntime, type RuntimeSink } from './node-runtime.ts'
 import { loadNodeState, storeUdpPort, type NodeState } from './node-state.ts'
 import type { Paths } from './paths.ts'
@@ -51,6 +52,7 @@ export interface DaemonOptions {
   readonly config: Config
   readonly paths: Paths
   readonly log: Log & LogTap
+  readonly native: NativeChoice
   /** What opens the store. */
   readonly keys: readonly KeySource[] | undefined
   /** Something that the process cannot go on from: the store refuses to write. */
@@ -88,13 +90,12 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   #onDrained: (() => void) | undefined
 
   private constructor(options: DaemonOptions, state: StateDirectory, node: NodeState, apiKeys: ApiKeys) {
-    const { config, log } = options
+    const { config, log, native: { provider, engine, uidOf, status } } = options
     this.#options = options
     this.#config = config
     this.#log = log
     this.#state = state
     this.#apiKeys = apiKeys
-    const { provider, engine, uidOf, status } = chooseNative(config.native)
     this.#access = accessOf(config.ipc.uids, uidOf, status.reason)
     this.#native = status
     if (status.reason !== undefined) log.info('the native addon is not used in full: this node is slower than it could be', { reason: status.reason })
@@ -130,7 +131,8 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     // Before anything is made: a directory too deep for a socket is no place for a new identity either.
     const refusals = options.paths.sockets.map((path) => checkSocketPath(path, process.platform))
     if (refusals[0] !== undefined && refusals.every((refusal) => refusal !== undefined)) throw refusals[0]
-    const state = await StateDirectory.open({ path: options.paths.state, ...(options.keys === undefined ? {} : { keys: options.keys }) })
+    const lock = { ...instanceLockDefaults, flock: options.native.flock }
+    const state = await StateDirectory.open({ path: options.paths.state, lock, ...(options.keys === undefined ? {} : { keys: options.keys }) })
     let daemon: Daemon | undefined
     try {
       const node = await loadNodeState(state.store)

@@ -10,11 +10,16 @@ import { readPassphrase, type Terminal } from './config-passphrase.ts'
 import { Daemon } from './daemon.ts'
 import { exitStatus } from '../core/base/exit-status.ts'
 import { DaemonLog } from './log.ts'
+import { chooseNative } from './native.ts'
+import { ServiceManager } from '../platform/service-manager.ts'
 import { usageError, withTypedUsage } from '../platform/usage-error.ts'
 import { version } from '../platform/version.ts'
 
 /** One Ctrl-C comes more than once: the terminal sends it to npm, to its script and to the daemon, and each passes it on. */
 const SAME_WISH_MS = 250
+
+/** Beside draining: closing the state on a slow disk. */
+const STOP_MS = 10_000
 
 /** `posternd`: the daemon in the foreground, until a signal or a client ends it. */
 async function main(): Promise<void> {
@@ -89,15 +94,24 @@ async function runDaemon(start: ResolvedStart, log: DaemonLog): Promise<number> 
   const ended = new Promise<string>((resolve) => {
     end = resolve
   })
+  const native = chooseNative(config.native)
+  const manager = ServiceManager.of({
+    environment: process.env, system: native.system, onRefused: (reason) => log.warn('the service manager could not be told', { reason }),
+  })
   const daemon = await Daemon.start({
-    config, paths: start.paths, log, keys: keySources(start, log),
+    config, paths: start.paths, log, native, keys: keySources(start, log),
     onFatal: (error) => {
       status = exitStatus(error.code)
       end(error.message)
     },
     onShutdown: () => end('a client asked for it'),
+  }).catch(async (error: unknown) => {
+    manager?.status(error instanceof Error ? error.message : String(error))
+    await manager?.close()
+    throw error
   })
   log.info('ready', { peerId: daemon.peerId, version, udpPort: daemon.port, socket: daemon.socket, state: daemon.stateDirectory, config: start.loaded.file ?? 'defaults', pid: process.pid })
+  manager?.ready(`Ready as ${daemon.peerId} on UDP port ${daemon.port}`)
   report({ kind: 'ready', peerId: daemon.peerId, udpPort: daemon.port, socket: daemon.socket, pid: process.pid, log: config.log.file ?? '' })
   let firstAt: number | undefined
   const onSignal = (signal: NodeJS.Signals, number: number): void => {
@@ -113,7 +127,9 @@ async function runDaemon(start: ResolvedStart, log: DaemonLog): Promise<number> 
   if (config.log.file === undefined && process.stderr.isTTY) process.on('SIGHUP', onSignal)
   const reason = await ended
   log.info('stopping', { reason, drainS: config.shutdown.drain / 1_000_000 })
+  manager?.stopping(`Stopping: ${reason}`, config.shutdown.drain / 1000 + STOP_MS)
   await daemon.stop()
+  await manager?.close()
   log.info('stopped')
   process.off('SIGINT', onSignal)
   process.off('SIGTERM', onSignal)

@@ -1,12 +1,14 @@
 import type { Socket } from 'node:net'
+import { constants } from 'node:os'
 import { PosternError } from '../core/base/errors.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
 import { descriptorOf, type SocketAccess } from '../ipc/access.ts'
 import { nativeEngine } from '../net/udp-native.ts'
 import type { UdpEngine } from '../net/udp-socket.ts'
-import { loadAddon, type Addon, type AddonState } from '../platform/addon.ts'
+import { loadAddon, type Addon, type AddonState, type AddonSystem } from '../platform/addon.ts'
 import { NativeCryptoProvider } from '../platform/native-crypto-provider.ts'
 import { NodeCryptoProvider } from '../platform/node-crypto-provider.ts'
+import type { FlockAnswer } from '../store/instance-lock.ts'
 
 /** What does the work in this daemon, the addon or its twins, and why. Chosen once, at start. */
 export interface NativeChoice {
@@ -15,6 +17,10 @@ export interface NativeChoice {
   readonly engine: UdpEngine | undefined
   /** Who connected a Unix socket; `undefined` where nothing tells. */
   readonly uidOf: ((socket: Socket) => number | undefined) | undefined
+  /** Locks an open file; `undefined`: a program does, or sockets. */
+  readonly flock: ((fd: number) => FlockAnswer) | undefined
+  /** What else the addon knows of the system; `undefined` without it. */
+  readonly system: AddonSystem | undefined
   readonly status: NativeStatus
 }
 
@@ -32,6 +38,7 @@ export function chooseNative(config: { readonly enabled: boolean }, load: () => 
   const engine = state.kind === 'absent' ? undefined : nativeUdp(state, missing)
   return {
     provider: provider ?? new NodeCryptoProvider(), engine, uidOf: state.kind === 'absent' ? undefined : (socket) => peerUid(state.addon, socket),
+    flock: state.kind === 'absent' ? undefined : (fd) => flock(state.addon, fd), system: state.kind === 'absent' ? undefined : state.addon.system,
     status: { crypto: provider === undefined ? 'node:crypto' : 'addon', udp: engine === undefined ? 'node:dgram' : 'addon', ...(missing.length > 0 ? { reason: missing.join('; ') } : {}) },
   }
 }
@@ -40,6 +47,11 @@ function peerUid({ system }: Addon, socket: Socket): number | undefined {
   const descriptor = descriptorOf(socket)
   const uid = descriptor === undefined ? -1 : system.peerUid(descriptor)
   return uid < 0 ? undefined : uid
+}
+
+function flock({ system }: Addon, fd: number): FlockAnswer {
+  const result = system.lockFile(fd)
+  return result === 0 ? 'ours' : result === -constants.errno.EAGAIN ? 'held' : 'unusable'
 }
 
 function nativeUdp({ addon }: Extract<AddonState, { kind: 'loaded' }>, missing: string[]): UdpEngine | undefined {

@@ -49,6 +49,10 @@ export interface AddonUdp {
 export interface AddonSystem {
   /** The user who connected a Unix socket, −1 for anything else. */
   peerUid(fd: number): number
+  /** flock(2), exclusive, without waiting: 0 or a negative errno, EAGAIN when another open file has it. */
+  lockFile(fd: number): number
+  /** One datagram to a Unix socket, `@…` for an abstract one, without waiting: 0 or a negative errno. */
+  sendUnix(path: Uint8Array, message: Uint8Array): number
 }
 
 /** The addon's parts; one is absent where the machine does not offer what it is made of. */
@@ -65,7 +69,7 @@ export type AddonState =
   | { readonly kind: 'absent'; readonly reason: string }
 
 /** The addon's own number for what may be called and how (native/addon/src/addon.cc). */
-const INTERFACE = 4
+const INTERFACE = 5
 
 const directory = fileURLToPath(new URL('../../native/addon/', import.meta.url))
 

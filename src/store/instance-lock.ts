@@ -17,7 +17,12 @@ export interface InstanceLock extends AsyncDisposable {
   release(): Promise<void>
 }
 
+/** What flock(2) said of a descriptor; `unusable`: a file system without locks. */
+export type FlockAnswer = 'ours' | 'held' | 'unusable'
+
 export interface InstanceLockOptions {
+  /** flock(2) itself, where something can call it (platform/addon.ts). Goes before the program, which locks the same way. */
+  readonly flock?: ((fd: number) => FlockAnswer) | undefined
   /** The util-linux (or busybox) program to lock with; `undefined` = the socket lock that works without it. */
   readonly flockProgram: string | undefined
 }
@@ -39,7 +44,7 @@ export async function acquireInstanceLock(directory: string, options: InstanceLo
     // A number, not a FileHandle: one of those is closed when it is collected, and the lock would be gone without a word.
     const fd = await openFile(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
     try {
-      return await lockOpenFile(directory, fd, options.flockProgram)
+      return await lockOpenFile(directory, fd, options)
     } catch (error) {
       await closeFile(fd)
       throw error
@@ -49,8 +54,9 @@ export async function acquireInstanceLock(directory: string, options: InstanceLo
   }
 }
 
-async function lockOpenFile(directory: string, fd: number, flockProgram: string | undefined): Promise<InstanceLock> {
-  const answer = flockProgram === undefined ? 'unusable' : await flock(flockProgram, fd)
+async function lockOpenFile(directory: string, fd: number, { flock, flockProgram }: InstanceLockOptions): Promise<InstanceLock> {
+  let answer = flock === undefined ? 'unusable' : flock(fd)
+  if (answer === 'unusable' && flockProgram !== undefined) answer = await flockByProgram(flockProgram, fd)
   if (answer === 'held') throw await refusal(directory, fd)
   if (answer === 'ours') {
     // A living name under a free flock is a daemon that found no flock program and holds the socket.
@@ -78,11 +84,11 @@ function makeLock(kind: 'flock' | 'socket', fd: number, releaseSocket: () => Pro
 const FLOCK_TIMEOUT_MS = 5_000
 
 /**
- * flock(2) is not in Node. The program inherits our descriptor and locks the open file behind it, which is ours: the lock
- * stays when the program ends and goes when our descriptor is closed, kill -9 included. Node opens files close-on-exec, so no
- * other child keeps it. 2–4 ms.
+ * flock(2) is not in Node; this is how it is had without the addon. The program inherits our descriptor and locks the open file
+ * behind it, which is ours: the lock stays when the program ends and goes when our descriptor is closed, kill -9 included. Node
+ * opens files close-on-exec, so no other child keeps it. 2–4 ms.
  */
-function flock(program: string, fd: number): Promise<'ours' | 'held' | 'unusable'> {
+function flockByProgram(program: string, fd: number): Promise<FlockAnswer> {
   return new Promise((resolve) => {
     const child = spawn(program, ['-n', '-x', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd], timeout: FLOCK_TIMEOUT_MS, killSignal: 'SIGKILL' })
     child.once('error', () => resolve('unusable'))

@@ -2,6 +2,8 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import type { Channel, IncomingChannel, Listener } from '../../src/client/client.ts'
+import { addon } from '../support/addon.ts'
+import { hasPython, NotifySocket } from '../support/notify-socket.ts'
 import { pair, TestDaemon, until } from './support/daemon.ts'
 import { run } from './support/program.ts'
 import { TemporaryDirectory } from './support/temporary.ts'
@@ -157,6 +159,32 @@ describe('posternd in the foreground', () => {
     expect((await daemon.stop()).status).toBe(0)
     expect(readFileSync(file, 'utf8')).toContain('stopped')
     expect(readFileSync(moved, 'utf8')).not.toContain('stopped')
+  })
+})
+
+describe.skipIf(!hasPython)('a service manager', () => {
+  it('hears when the daemon is ready, that it lives, why it did not start, and when it stops', async () => {
+    using temporary = new TemporaryDirectory()
+    await using socket = await NotifySocket.open(temporary.join('notify'))
+    const env = { NOTIFY_SOCKET: socket.path, WATCHDOG_USEC: '200000' }
+    await using daemon = await TestDaemon.start(temporary.join('a'), { env })
+    const ready = await socket.hears('READY=1')
+    expect(ready.text).toBe(`READY=1\nSTATUS=Ready as ${daemon.peerId} on UDP port ${daemon.udpPort}`)
+    if (addon !== undefined) expect(ready.pid).toBe(daemon.program.child.pid)
+    await socket.hears('WATCHDOG=1')
+    expect((await run('posternd', ['--dir', daemon.dir], { env: { NOTIFY_SOCKET: socket.path } })).status).not.toBe(0)
+    await socket.hears('is already running')
+    expect((await daemon.stop()).status).toBe(0)
+    // The drain of 5 s and ten seconds more.
+    expect((await socket.hears('STOPPING=1')).text).toContain('EXTEND_TIMEOUT_USEC=15000000\nSTATUS=Stopping: SIGTERM')
+    expect(daemon.log).not.toContain('service manager')
+  })
+
+  it('that is not there is mentioned in the log, and the daemon runs all the same', async () => {
+    using temporary = new TemporaryDirectory()
+    await using daemon = await TestDaemon.start(temporary.join('a'), { env: { NOTIFY_SOCKET: temporary.join('nobody') } })
+    await until(() => daemon.log.includes('the service manager could not be told'))
+    expect((await daemon.stop()).status).toBe(0)
   })
 })
 

@@ -1,5 +1,5 @@
 // A process to be killed or to compete with: opens a state directory with the built product and reports line by line.
-// node child.mjs <puts | hold | spawn> <directory> <flock program | -> [first number]
+// node child.mjs <puts | hold | spawn> <directory> <flock program | addon | -> [first number]
 import { spawn } from 'node:child_process'
 import { writeSync } from 'node:fs'
 import { StateDirectory } from '../../dist/store/state-directory.js'
@@ -8,7 +8,8 @@ const [task, path, flockProgram, first = '0'] = process.argv.slice(2)
 const say = (line) => writeSync(1, `${line}\n`)
 
 try {
-  const state = await StateDirectory.open({ path, lock: { flockProgram: flockProgram === '-' ? undefined : flockProgram } })
+  const lock = flockProgram === 'addon' ? { flock: (await import('../../dist/daemon/native.js')).chooseNative({ enabled: true }).flock, flockProgram: undefined } : { flockProgram: flockProgram === '-' ? undefined : flockProgram }
+  const state = await StateDirectory.open({ path, lock })
   say(`open ${state.lock.kind}`)
   if (task === 'spawn') {
     // A child that outlives this process must not keep the lock.

@@ -2,18 +2,25 @@ import { spawnSync } from 'node:child_process'
 import { mkdir, readFile, readdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { chooseNative } from '../../src/daemon/native.ts'
 import { acquireInstanceLock, LOCK_FILE, type InstanceLockOptions } from '../../src/store/instance-lock.ts'
 import { decodeHolder, describeSelf, encodeHolder, isAlive } from '../../src/store/lock-holder.ts'
 import { expectRefusal, temporaryDirectory } from './helpers.ts'
 import { Child } from './process.ts'
 
 const hasFlock = spawnSync('flock', ['--version']).status === 0
-if (!hasFlock) console.warn('skipped: no flock program here, so only the socket lock is tested')
-const kinds = (['flock', 'socket'] as const).filter((kind) => kind === 'socket' || hasFlock)
+if (!hasFlock) console.warn('skipped: no flock program here, so the lock by that program is not tested')
+const { flock } = chooseNative({ enabled: true })
 
-for (const kind of kinds) {
-  const options: InstanceLockOptions = { flockProgram: kind === 'flock' ? 'flock' : undefined }
-  describe(`instance lock by ${kind}`, () => {
+/** All ways to one lock: the addon, the program, and sockets. What a process of its own is given is the third column. */
+const ways: readonly (readonly [string, 'flock' | 'socket', string | undefined, InstanceLockOptions])[] = [
+  ...flock === undefined ? [] : [['the addon', 'flock', 'addon', { flock, flockProgram: undefined }] as const],
+  ...hasFlock ? [['the program', 'flock', 'flock', { flockProgram: 'flock' }] as const] : [],
+  ['a socket', 'socket', undefined, { flockProgram: undefined }],
+]
+
+for (const [way, kind, program, options] of ways) {
+  describe(`instance lock by ${way}`, () => {
     it('is held once, names its holder, and can be had again after release', async () => {
       await using directory = await temporaryDirectory()
       const lock = await acquireInstanceLock(directory.path, options)
@@ -29,7 +36,7 @@ for (const kind of kinds) {
     it('is refused while another process has it, and free the moment that is killed', async () => {
       await using directory = await temporaryDirectory()
       const path = join(directory.path, 'state')
-      await using child = new Child('hold', path, options.flockProgram)
+      await using child = new Child('hold', path, program)
       expect(await child.line('open')).toBe(`open ${kind}`)
       const error = await expectRefusal(acquireInstanceLock(path, options), 'already_running', new RegExp(`pid ${child.pid},`))
       expect(error.hint).toContain(`kill ${child.pid}`)
@@ -45,7 +52,7 @@ for (const kind of kinds) {
       const path = join(directory.path, 'state')
       for (let round = 0; round < 3; round++) {
         // From the second round on the lock of a killed process is in the way.
-        const children = Array.from({ length: 5 }, () => new Child('hold', path, options.flockProgram))
+        const children = Array.from({ length: 5 }, () => new Child('hold', path, program))
         const said = await Promise.all(children.map((child) => child.line('open', 'refused')))
         const winners = children.filter((_, i) => said[i]!.startsWith('open'))
         expect(winners, said.join('\n')).toHaveLength(1)
@@ -57,7 +64,7 @@ for (const kind of kinds) {
     it('is not kept by a child process of the holder', async () => {
       await using directory = await temporaryDirectory()
       const path = join(directory.path, 'state')
-      await using child = new Child('spawn', path, options.flockProgram)
+      await using child = new Child('spawn', path, program)
       const grandchild = Number((await child.line('child')).split(' ')[1])
       await child.kill('SIGKILL')
       try {
@@ -101,20 +108,39 @@ for (const kind of kinds) {
   })
 }
 
+describe('instance lock by several ways', () => {
+  const pairs = ways.flatMap(([first, , , mine]) => ways.filter(([second]) => second !== first).map(([second, , , theirs]) => [first, second, mine, theirs] as const))
+
+  it.each(pairs)('held by %s, it is not had by %s', async (_first, _second, mine, theirs) => {
+    await using directory = await temporaryDirectory()
+    await using _lock = await acquireInstanceLock(directory.path, mine)
+    await expectRefusal(acquireInstanceLock(directory.path, theirs), 'already_running')
+  })
+
+  it.runIf(hasFlock)('a file system whose locks the addon cannot use is asked once more by the program, and then left to sockets', async () => {
+    await using directory = await temporaryDirectory()
+    const answers: string[] = []
+    const unusable = (): 'unusable' => {
+      answers.push('asked')
+      return 'unusable'
+    }
+    const lock = await acquireInstanceLock(directory.path, { flock: unusable, flockProgram: 'flock' })
+    expect([lock.kind, answers]).toEqual(['flock', ['asked']])
+    await lock.release()
+    await using other = await acquireInstanceLock(directory.path, { flock: unusable, flockProgram: undefined })
+    expect(other.kind).toBe('socket')
+  })
+
+  it.skipIf(flock === undefined)('what is no file has no lock for the addon', () => {
+    expect(flock!(2 ** 30)).toBe('unusable')
+  })
+})
+
 describe('instance lock without a flock program', () => {
   it('falls back to the socket', async () => {
     await using directory = await temporaryDirectory()
     await using lock = await acquireInstanceLock(directory.path, { flockProgram: '/nowhere/flock' })
     expect(lock.kind).toBe('socket')
-  })
-
-  it.runIf(hasFlock)('keeps out one that has it, and the other way round', async () => {
-    await using directory = await temporaryDirectory()
-    const first = await acquireInstanceLock(directory.path, { flockProgram: undefined })
-    await expectRefusal(acquireInstanceLock(directory.path, { flockProgram: 'flock' }), 'already_running')
-    await first.release()
-    await using _second = await acquireInstanceLock(directory.path, { flockProgram: 'flock' })
-    await expectRefusal(acquireInstanceLock(directory.path, { flockProgram: undefined }), 'already_running')
   })
 
   it('refuses a path that does not fit a socket', async () => {
