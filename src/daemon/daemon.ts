@@ -327,8 +327,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   }
 
   #idOf(peer: Parameters<Endpoint['peerStats']>[0]): string {
-    const id = this.#runtime.endpoint.peerStats(peer)?.id
-    return id === undefined ? '' : encodePeerId(id)
+    return this.#runtime.endpoint.peerId(peer) ?? ''
   }
 
   flush(): void {

@@ -14,6 +14,8 @@ const SECRETS_MAX = 64
 /** Names of fields that hold secrets wherever they occur. `key` alone too: a configuration key is logged as `setting`. */
 const secretName = /secret|token|pass_?phrase|password|passwd|credential|authorization|private|seed|psk|proof|(?:^|_)keys?$|[a-z]Keys?$/i
 
+/** What no shape below fits has none of this: most texts are done with after one look. */
+const suspicious = /[A-Z]|pk_|postern:|[0-9a-f]{32}/
 /** What looks like a secret of ours wherever it stands. */
 const secretShapes: readonly (readonly [RegExp, string])[] = [
   [/\bpostern:\d+\/[A-Za-z0-9_-]+/g, `postern:${HIDDEN}`], // an invite link carries its token
@@ -45,8 +47,10 @@ export class Redactor {
   text(text: string): string {
     let clean = text.length <= TEXT_READ_MAX ? text : text.slice(0, TEXT_READ_MAX)
     for (const secret of this.#longestFirst) clean = clean.replaceAll(secret, HIDDEN)
-    for (const [shape, replacement] of secretShapes) clean = clean.replace(shape, replacement)
-    clean = clean.replace(base64Run, (run) => (isMixed(run) ? HIDDEN : run))
+    if (suspicious.test(clean)) {
+      for (const [shape, replacement] of secretShapes) clean = clean.replace(shape, replacement)
+      clean = clean.replace(base64Run, (run) => (isMixed(run) ? HIDDEN : run))
+    }
     // Cut last: a cut secret would no longer be recognised.
     return clean.length <= TEXT_MAX ? clean : `${clean.slice(0, TEXT_MAX)}…`
   }

@@ -4,7 +4,7 @@ import { millisecond } from '../core/base/time.ts'
 import type { ChannelHandle, EndpointEvent, PeerHandle } from '../core/endpoint/contract.ts'
 import type { IpcTopic, Nothing, StatusResult, SubscribeRequest, UnsubscribeRequest } from '../core/wire/ipc-methods.ts'
 import type { ChannelEvent, PathEvent, PeerEvent } from '../core/wire/ipc-topics.ts'
-import { decodePeerId, encodePeerId } from '../core/wire/peer-id.ts'
+import { decodePeerId } from '../core/wire/peer-id.ts'
 import type { IpcClient } from '../ipc/handler.ts'
 import { mayHearOf } from '../ipc/scopes.ts'
 import type { LogTap } from './log-tap.ts'
@@ -84,14 +84,14 @@ export class Subscriptions {
 
   onEvent(event: Extract<EndpointEvent, { readonly kind: 'peer' | 'peer-joined' | 'path' }>): void {
     if (this.#subscriptions.size === 0) return
-    const id = this.#runtime.endpoint.peerStats(event.peer)?.id
+    const id = this.#runtime.endpoint.peerId(event.peer)
     if (id === undefined) return
     if (event.kind !== 'path') {
-      this.peerChanged(encodePeerId(id), event.kind === 'peer' ? event.reason : undefined)
+      this.peerChanged(id, event.kind === 'peer' ? event.reason : undefined)
       return
     }
     const change: PathChange = { from: this.#fromOf(event), rule: event.rule }
-    this.#tell('path', undefined, (subscriber) => subscriber.pathChanged(encodePeerId(id), change))
+    this.#tell('path', undefined, (subscriber) => subscriber.pathChanged(id, change))
   }
 
   /** Also one that came into the roster, left it, or has another name. */
@@ -167,10 +167,7 @@ export class Subscriptions {
 
   #peerIds(): readonly string[] {
     const { endpoint } = this.#runtime
-    return endpoint.peers().flatMap((handle) => {
-      const id = endpoint.peerStats(handle)?.id
-      return id === undefined ? [] : [encodePeerId(id)]
-    })
+    return endpoint.peers().flatMap((handle) => endpoint.peerId(handle) ?? [])
   }
 
   #stats(id: string): ReturnType<NodeRuntime['endpoint']['peerStats']> {

@@ -1,6 +1,6 @@
 import type { LinkId } from '../base/domain.ts'
 import { never, type Duration, type Instant } from '../base/time.ts'
-import type { CookieJar, Initiation } from '../session/initiation.ts'
+import type { Initiation } from '../session/initiation.ts'
 
 export interface DialTarget {
   link: LinkId
@@ -26,7 +26,6 @@ export class Dial {
   /** Where the peer may be, 18 bytes each, at most 16: what was asked for last comes first. TCP is tried at the same addresses as UDP. */
   addresses: Uint8Array[] = []
   readonly targets: DialTarget[] = []
-  readonly cookies: CookieJar = new Map()
   /** Whether it only replaces the keys of a session that is up. */
   readonly rekey: boolean
   initiation: Initiation | undefined

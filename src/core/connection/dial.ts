@@ -143,7 +143,7 @@ function beginAttempt(state: SessionState, now: Now, dial: Dial): void {
     state.timers.set(timer.dial, after(now.mono, dial.quiet))
     return
   }
-  dial.initiation = state.host.beginInitiation(now, state.peer, dial.cookies)
+  dial.initiation = state.host.beginInitiation(now, state.peer)
   if (dial.initiation === undefined) {
     endDial(state, now)
     return

@@ -3,7 +3,7 @@ import { counterPlaces, type Counters } from '../base/counters.ts'
 import type { ChannelHandle, EndReason, LinkId, LinkKind, PeerHandle } from '../base/domain.ts'
 import type { Now } from '../base/time.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
-import type { CookieJar, Initiation } from '../session/initiation.ts'
+import type { Initiation } from '../session/initiation.ts'
 import type { Attempts } from '../path/attempts.ts'
 import type { PathDecision } from '../path/path-log.ts'
 import type { RekeyInitiation, RekeyResult } from '../session/rekey.ts'
@@ -106,7 +106,7 @@ export interface ConnectionHost {
   tried(peer: PeerHandle): Attempts | undefined
 
   /** A fresh message A for this peer: index, stamp and invite are the endpoint's affair. `undefined` when it may not be dialed. */
-  beginInitiation(now: Now, peer: PeerHandle, cookies: CookieJar): Initiation | undefined
+  beginInitiation(now: Now, peer: PeerHandle): Initiation | undefined
   endInitiation(initiation: Initiation): void
   /** Queues a datagram that is not sealed under transport keys; dropped and counted when too many wait. */
   sendRaw(link: LinkId, address: Uint8Array, datagram: Uint8Array): void

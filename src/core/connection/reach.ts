@@ -1,4 +1,5 @@
 import { ADDRESS_SIZE } from '../base/address.ts'
+import { toBinaryString } from '../base/bytes.ts'
 import type { LinkId } from '../base/domain.ts'
 import { after, millisecond, never, second, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
 import type { RefusalReason } from '../path/attempts.ts'
@@ -80,7 +81,7 @@ export function lostPaths(state: SessionState, now: Now, rule: 'black_hole' | 'p
  * at once, and a dial tries TCP without waiting.
  */
 export function onRefused(state: SessionState, now: Now, link: LinkId, addresses: ReadonlyMap<string, Uint8Array>, reason: RefusalReason): boolean {
-  const concerns = (to: { readonly link: LinkId; readonly address: Uint8Array }): boolean => to.link === link && addresses.has(String.fromCharCode(...to.address))
+  const concerns = (to: { readonly link: LinkId; readonly address: Uint8Array }): boolean => to.link === link && addresses.has(toBinaryString(to.address))
   let concerned = false
   for (const path of state.paths) {
     if (path === undefined || !concerns(path)) continue

@@ -411,6 +411,8 @@ export interface EndpointContract {
   invites(): readonly InviteRecord[]
   peers(): readonly PeerHandle[]
   findPeer(id: Uint8Array): PeerHandle | undefined
+  /** Its id as text: for who needs nothing else of {@link peerStats}. */
+  peerId(peer: PeerHandle): string | undefined
   peerStats(peer: PeerHandle): PeerStats | undefined
   /** Why the traffic with this peer goes where it goes. */
   peerWhy(now: Now, peer: PeerHandle): PeerWhy | undefined

@@ -141,8 +141,10 @@ export class Endpoint implements EndpointContract {
         return peer.handle
       }
       if (reason === 'policy') node.tellPeer(now, peer, 'unreachable', reason)
-    } else if (connection.state.phase === 'dialing') {
-      node.tellPeer(now, peer, 'dialing', undefined)
+    } else {
+      if (connection.state.phase === 'dialing') node.tellPeer(now, peer, 'dialing', undefined)
+      // Message A goes out now: the one timer of a pump is up to two milliseconds late.
+      if (connection.nextTimeout() <= now.mono) connection.handleTimeout(now)
     }
     node.reschedule(connection)
     return peer.handle
@@ -223,6 +225,10 @@ export class Endpoint implements EndpointContract {
 
   findPeer(id: Uint8Array): PeerHandle | undefined {
     return this.#node.roster.find(id)?.handle
+  }
+
+  peerId(peer: PeerHandle): string | undefined {
+    return this.#node.roster.get(peer)?.key
   }
 
   peerStats(peer: PeerHandle): PeerStats | undefined {

@@ -8,7 +8,8 @@ import { dialedOnly, dialedOthers, dialRtt, onCookie, quietDial } from '../conne
 import type { LinkFacts } from '../connection/host.ts'
 import { Keys } from '../connection/keys.ts'
 import type { HandshakeSource } from '../connection/reach.ts'
-import { Initiation, type CookieJar } from '../session/initiation.ts'
+import { CookieJar } from '../session/cookie-jar.ts'
+import { Initiation } from '../session/initiation.ts'
 import { inviteProof, inviteTokenId, resetToken } from '../session/macs.ts'
 import type { SplitKeys } from '../session/noise.ts'
 import { builtSuiteMask, strongerInBoth, suiteOf, type Suite } from '../session/suites.ts'
@@ -41,6 +42,7 @@ export function peerLimits(limits: Limits): PeerLimits {
 /** The initiator's half of handshakes, and what both halves share: turning a finished handshake into keys of a session. */
 export class Handshakes implements HandshakeService {
   readonly #node: Node
+  readonly cookies: CookieJar = new CookieJar()
   /** The responder's half: it forgets what it prepared when a session came up another way, or ended. */
   responder: { established(peer: PeerEntry): void; ended(peer: PeerEntry): void; sidFor(id: Uint8Array): Uint8Array | undefined } | undefined
 
@@ -48,7 +50,7 @@ export class Handshakes implements HandshakeService {
     this.#node = node
   }
 
-  beginInitiation(now: Now, peer: PeerEntry, cookies: CookieJar): Initiation | undefined {
+  beginInitiation(now: Now, peer: PeerEntry): Initiation | undefined {
     const node = this.#node
     const connection = peer.connection
     if (connection === undefined || node.shuttingDown) return undefined
@@ -58,7 +60,7 @@ export class Handshakes implements HandshakeService {
     const index = node.index.draw()
     const initiation = new Initiation({
       provider: node.provider, identity: node.identity, suite: SUITE, responderId: peer.id, responderStatic: peer.staticKey,
-      responderImported: peer.imported, cookies,
+      responderImported: peer.imported, cookies: this.cookies,
       payload: { ...this.payload(index, stamp, connection.state.sidSelf, connection.state.sidPeer ?? NO_SID), invite: this.#inviteFor(now, peer, stamp) },
     })
     node.index.set(index, { kind: 'initiation', initiation, connection })

@@ -1,3 +1,4 @@
+import { toBinaryString } from '../base/bytes.ts'
 import type { LinkId, LinkState } from '../base/domain.ts'
 import type { Now } from '../base/time.ts'
 import type { Connection } from '../connection/connection.ts'
@@ -67,7 +68,7 @@ export function onDialFailed(node: Node, now: Now, token: number, reason: Refusa
 export function onRefused(node: Node, now: Now, link: LinkId, addresses: readonly Uint8Array[], reason: RefusalReason): void {
   node.counters.add('sends_refused', addresses.length)
   // Without a network every session hears of it at once: one walk over all of them, whatever their number.
-  const keys = new Map(addresses.map((address) => [String.fromCharCode(...address), address]))
+  const keys = new Map(addresses.map((address) => [toBinaryString(address), address]))
   for (const connection of node.sessions) {
     if (connection === undefined || !connection.refused(now, link, keys, reason)) continue
     node.reschedule(connection)

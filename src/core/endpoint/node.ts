@@ -17,7 +17,7 @@ import type { Keys } from '../connection/keys.ts'
 import { SessionState } from '../connection/state.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import { Identity, IdValidator } from '../session/identity.ts'
-import type { CookieJar, Initiation } from '../session/initiation.ts'
+import type { Initiation } from '../session/initiation.ts'
 import { channelCodes } from '../wire/frame.ts'
 import { ChannelTable } from './channel-table.ts'
 import type { Attempts } from '../path/attempts.ts'
@@ -60,7 +60,7 @@ export interface RawDatagram {
 
 /** What the handshakes of an endpoint do for its sessions; set once they exist. */
 export interface HandshakeService {
-  beginInitiation(now: Now, peer: PeerEntry, cookies: CookieJar): Initiation | undefined
+  beginInitiation(now: Now, peer: PeerEntry): Initiation | undefined
   endInitiation(initiation: Initiation): void
   /** The session with this peer is over, and no other took its place. */
   sessionEnded(peer: PeerEntry): void
@@ -218,9 +218,9 @@ export class Node implements ConnectionHost {
     }
   }
 
-  beginInitiation(now: Now, peer: PeerHandle, cookies: CookieJar): Initiation | undefined {
+  beginInitiation(now: Now, peer: PeerHandle): Initiation | undefined {
     const entry = this.roster.get(peer)
-    return entry === undefined ? undefined : this.handshakes?.beginInitiation(now, entry, cookies)
+    return entry === undefined ? undefined : this.handshakes?.beginInitiation(now, entry)
   }
 
   endInitiation(initiation: Initiation): void {

@@ -1,4 +1,4 @@
-import { compareBytes, equalBytes, toHex } from '../base/bytes.ts'
+import { compareBytes, equalBytes, toBinaryString, toHex } from '../base/bytes.ts'
 import type { PeerHandle } from '../base/domain.ts'
 import type { Now, WallTime } from '../base/time.ts'
 import type { CryptoProvider, X25519PublicKey } from '../crypto/provider.ts'
@@ -315,5 +315,5 @@ function aliasKey(id: Uint8Array): string {
 
 /** 32 bytes as a short string: half the size of hexadecimal, and cheaper to hash. */
 function tableKey(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes)
+  return toBinaryString(bytes)
 }

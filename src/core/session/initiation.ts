@@ -1,10 +1,10 @@
-import { formatAddress } from '../base/address.ts'
-import { equalBytes } from '../base/bytes.ts'
-import { second, type Duration, type Instant } from '../base/time.ts'
+import { equalBytes, toBinaryString } from '../base/bytes.ts'
+import type { Instant } from '../base/time.ts'
 import type { CryptoProvider, X25519PublicKey } from '../crypto/provider.ts'
 import { COOKIE_SIZE, decodeCookieDatagram, HANDSHAKE_SIZE_MAX } from '../wire/datagram.ts'
 import { fragmentCount, FRAGMENTS_MAX, MAC_SIZE, MESSAGE_A, MESSAGE_B, type HandshakeFragment } from '../wire/handshake-fragment.ts'
 import { decodeHandshakePayload, encodeHandshakePayload, LIMITS_DEFAULT, type HandshakePayload } from '../wire/handshake-payload.ts'
+import type { CookieJar } from './cookie-jar.ts'
 import { FragmentSlots, digestMatches, messageDigest, type SlotResult } from './fragment-slots.ts'
 import { handshakeDatagram } from './handshake-datagrams.ts'
 import type { Identity } from './identity.ts'
@@ -13,17 +13,12 @@ import { HandshakeState, type SplitKeys } from './noise.ts'
 import { encodePrologue } from './prologue.ts'
 import { isNoiseMessageSize, type Suite } from './suites.ts'
 
-/** WIRE.md §3.6: an initiator uses a cookie this long. */
-const COOKIE_USE: Duration = 120 * second
 /** Fragments per address whose mac1 a COOKIE may answer. */
 const RECENT_MACS = 16
-/** Addresses one attempt keeps cookies and macs for; a dial has at most 16. */
+/** Addresses one attempt keeps macs for; a dial has at most 16. */
 const ADDRESSES_MAX = 16
 /** Digests of B that may be in pieces at once. */
 const RESPONSES_MAX = 4
-
-/** Cookies outlive an attempt: they belong to the address. BOUNDED by {@link ADDRESSES_MAX}, the oldest goes. */
-export type CookieJar = Map<string, { readonly cookie: Uint8Array; readonly at: Instant }>
 
 export interface InitiationOptions {
   readonly provider: CryptoProvider
@@ -53,7 +48,7 @@ export class Initiation {
   readonly #message: Uint8Array
   readonly #digest: Uint8Array
   readonly #macKey: Uint8Array
-  readonly #cookieKey: Uint8Array
+  readonly #responderStatic: Uint8Array
   readonly #responseMacKey: Uint8Array
   readonly #responderId: Uint8Array
   readonly #cookies: CookieJar
@@ -67,26 +62,25 @@ export class Initiation {
     this.localIndex = payload.index
     this.stamp = payload.tai64n
     this.#responderId = options.responderId
+    this.#responderStatic = options.responderStatic
     this.#cookies = options.cookies
     this.#noise = new HandshakeState(provider, {
       pattern: suite.pattern, protocolName: suite.name, role: 'initiator',
       prologue: encodePrologue({ suite, mode: 0, responderId: options.responderId, sessionBinding: undefined }),
-      s: identity.staticKeyPair, rs: options.responderStatic, rsImported: options.responderImported,
+      ...identity.noise, rs: options.responderStatic, rsImported: options.responderImported,
     })
     const message = this.#noise.writeMessage(encodeHandshakePayload({ ...payload, id: identity.id }, MESSAGE_A))
     // The responder's static was validated: no DH with it can be all zero.
     this.#message = message!
     this.#digest = messageDigest(provider, this.#message)
     this.#macKey = mac1Key(provider, options.responderStatic)
-    this.#cookieKey = cookieKey(provider, options.responderStatic)
     this.#responseMacKey = mac1Key(provider, this.#noise.getHandshakeHash())
   }
 
   /** The datagrams that carry A to `address` (18 bytes), with a cookie of that address if we hold one. */
   datagrams(now: Instant, address: Uint8Array, datagramMax: number): Uint8Array[] {
-    const key = formatAddress(address)
-    const held = this.#cookies.get(key)
-    const cookie = held !== undefined && now - held.at < COOKIE_USE ? held.cookie : undefined
+    const key = toBinaryString(address)
+    const cookie = this.#cookies.get(now, this.#responderId, address)
     const count = fragmentCount(MESSAGE_A, this.#message.length, Math.min(datagramMax, HANDSHAKE_SIZE_MAX)) ?? FRAGMENTS_MAX
     const datagrams: Uint8Array[] = []
     for (let number = 0; number < count; number++) {
@@ -102,13 +96,11 @@ export class Initiation {
   acceptCookie(now: Instant, address: Uint8Array, bytes: Uint8Array, offset: number): boolean {
     const datagram = decodeCookieDatagram(bytes, offset, COOKIE_SIZE)
     if (datagram.kind === 'malformed') return false
-    const key = formatAddress(address)
-    for (const mac1 of this.#recentMacs.get(key) ?? []) {
-      const cookie = openCookie(this.#provider, this.#cookieKey, datagram.nonce, mac1, datagram.box)
+    const boxKey = cookieKey(this.#provider, this.#responderStatic)
+    for (const mac1 of this.#recentMacs.get(toBinaryString(address)) ?? []) {
+      const cookie = openCookie(this.#provider, boxKey, datagram.nonce, mac1, datagram.box)
       if (cookie === undefined) continue
-      this.#cookies.delete(key)
-      this.#cookies.set(key, { cookie, at: now })
-      forgetOldest(this.#cookies)
+      this.#cookies.put(now, this.#responderId, address, cookie)
       return true
     }
     return false

@@ -40,6 +40,8 @@ export interface HandshakeOptions {
   /** `rs` as the provider holds it, when it was imported before. */
   readonly rsImported?: X25519PublicKey | undefined
   readonly re?: Uint8Array | undefined
+  /** The DH of `s` and a remote static, where somebody remembers it; its result stays as it is. Computed when absent. */
+  readonly agree?: ((rs: Uint8Array, imported: X25519PublicKey | undefined) => Uint8Array | undefined) | undefined
 }
 
 /** `length`: shorter than its tokens; `dh`: a public key of small order; `tag`: not authentic. */
@@ -81,6 +83,7 @@ export class HandshakeState {
   readonly #provider: CryptoProvider
   readonly #pattern: HandshakePattern
   readonly #s: X25519KeyPair | undefined
+  readonly #agree: HandshakeOptions['agree']
   #e: X25519KeyPair | undefined
   #current: Attempt
   #messageCount = 0
@@ -93,6 +96,7 @@ export class HandshakeState {
     this.#provider = provider
     this.#pattern = options.pattern
     this.#s = options.s
+    this.#agree = options.agree
     this.#e = options.e
     const symmetric = SymmetricState.initializeSymmetric(provider, options.protocolName)
     symmetric.mixHash(options.prologue)
@@ -283,10 +287,17 @@ export class HandshakeState {
       case 'ee': return this.#dh(attempt, this.#e, attempt.re)
       case 'es': return initiator ? this.#dh(attempt, this.#e, attempt.rs) : this.#dh(attempt, this.#s, attempt.re)
       case 'se': return initiator ? this.#dh(attempt, this.#s, attempt.re) : this.#dh(attempt, this.#e, attempt.rs)
-      case 'ss': return this.#dh(attempt, this.#s, attempt.rs)
+      case 'ss': return this.#agree === undefined ? this.#dh(attempt, this.#s, attempt.rs) : this.#mixAgreed(attempt, this.#agree)
       case 'e1':
       case 'ekem1': throw new AssertionError(`token ${token} is not built yet`)
     }
+  }
+
+  #mixAgreed({ symmetric, rs }: Attempt, agree: NonNullable<HandshakeOptions['agree']>): boolean {
+    assert(rs !== undefined, 'the static key of a DH token is known')
+    const shared = agree(rs.bytes, rs.imported)
+    if (shared !== undefined) symmetric.mixKey(shared)
+    return shared !== undefined
   }
 
   #dh(attempt: Attempt, own: X25519KeyPair | undefined, remote: RemoteKey | undefined): boolean {

@@ -91,7 +91,7 @@ function handshake(session: RekeySession, role: 'initiator' | 'responder'): Hand
   const binding = sessionBinding(provider, { id: identity.id, sid: sidSelf }, { id: peerId, sid: sidPeer })
   const initiator = role === 'initiator'
   return new HandshakeState(provider, {
-    pattern: suite.pattern, protocolName: suite.name, role, s: identity.staticKeyPair,
+    pattern: suite.pattern, protocolName: suite.name, role, ...identity.noise,
     prologue: encodePrologue({ suite, mode: 1, responderId: initiator ? peerId : identity.id, sessionBinding: binding }),
     ...(initiator ? { rs: session.peerStatic, rsImported: session.peerImported } : {}),
   })

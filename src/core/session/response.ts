@@ -38,7 +38,7 @@ export interface Admission {
 export function readInitiation(provider: CryptoProvider, identity: Identity, admission: Admission, suite: Suite, message: Uint8Array, senderIndex: number): ReadInitiation | InitiationFault {
   const noise = new HandshakeState(provider, {
     pattern: suite.pattern, protocolName: suite.name, role: 'responder',
-    prologue: encodePrologue({ suite, mode: 0, responderId: identity.id, sessionBinding: undefined }), s: identity.staticKeyPair,
+    prologue: encodePrologue({ suite, mode: 0, responderId: identity.id, sessionBinding: undefined }), ...identity.noise,
   })
   const read = readAdmitted(noise, identity, admission, message, senderIndex)
   if (typeof read === 'string') noise.wipe()

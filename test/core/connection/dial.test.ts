@@ -1,6 +1,6 @@
 /** The initiator's campaign (WIRE.md §3.7): when copies and fresh messages A go out, how many, to whom, and what ends it. */
 import { describe, expect, it } from 'vitest'
-import { readU32 } from '../../../src/core/base/bytes.ts'
+import { equalBytes, readU32 } from '../../../src/core/base/bytes.ts'
 import type { LinkId } from '../../../src/core/base/domain.ts'
 import { SeededRandom } from '../../../src/sim/random.ts'
 import { SimProvider } from '../../../src/sim/sim-provider.ts'
@@ -40,6 +40,12 @@ function dial(lone: LoneEndpoint, peer: HandPeer, addresses = [PEER]): void {
 const indexOf = ({ bytes }: Sent): number => readU32(bytes, 4)
 
 describe('one attempt', () => {
+  it('begins with the call itself, not with the next timer', () => {
+    const { lone, peer } = setUp(1)
+    dial(lone, peer)
+    expect(lone.drain()).toHaveLength(1)
+  })
+
   it('sends the same A at 0, 0.5, 1.5 and 3.5 s ± 10 %, and a fresh one at 5 s + at most 334 ms', () => {
     const firsts: number[] = []
     for (let seed = 1; seed <= 200; seed++) {
@@ -196,6 +202,23 @@ describe('answers to a dial', () => {
     const later = run(120 * SECOND).at(-1)!.bytes
     expect(later.subarray(324)).toEqual(new Uint8Array(16))
     expect(lone.counters['drop_cookie']).toBe(0)
+  })
+
+  it('a cookie outlives the dial: the next one carries it at once, but to that peer and that address only', () => {
+    const { lone, peer, provider, run } = setUp(18)
+    const other = new HandPeer(provider, 19)
+    const elsewhere = address('192.0.2.9')
+    dial(lone, peer)
+    const [a] = run(1)
+    const nonce = provider.random(new Uint8Array(16))
+    const box = sealCookie(provider, cookieKey(provider, peer.identity.staticKeyPair.publicKey), nonce, a!.bytes.subarray(a!.bytes.length - 32, a!.bytes.length - 16), repeated(1, 16))
+    expect(lone.receive({ from: PEER, bytes: encodeCookieDatagram(readU32(a!.bytes, 4), nonce, box) })).toHaveLength(1)
+    lone.act((endpoint, now) => endpoint.disconnect(now, endpoint.findPeer(peer.id)!))
+    run(1)
+    dial(lone, peer, [PEER, elsewhere])
+    dial(lone, other)
+    const cookies = lone.drain().map(({ to, bytes }) => [to, equalBytes(bytes.subarray(324), mac(provider, repeated(1, 16), bytes.subarray(0, 324)))])
+    expect(cookies).toEqual([[PEER, true], [elsewhere, false], [PEER, false]])
   })
 
   it('a COOKIE from another address, for another fragment, or for a handshake that is over is dropped', () => {

@@ -138,7 +138,7 @@ describe('an A of the peer', () => {
     expect([scene.provider.live, scene.connection.state.next, scene.send(ping).some(({ type }) => type === 0x02)]).toEqual([2, undefined, true])
   })
 
-  it('one in 5 s is answered, whatever comes: a flood of them costs four DH in 5 s and two keys', () => {
+  it('one in 5 s is answered, whatever comes: a flood of them costs three DH in 5 s and two keys', () => {
     const scene = new Scene(true)
     scene.provider.exchanges = 0
     let answered = 0
@@ -148,7 +148,7 @@ describe('an A of the peer', () => {
       expect(scene.provider.live).toBeLessThanOrEqual(4)
       expect(scene.lone.endpoint.tables()['indexes']).toBeLessThanOrEqual(2)
     }
-    expect([answered, scene.provider.exchanges, scene.closed]).toEqual([4, 16, undefined])
+    expect([answered, scene.provider.exchanges, scene.closed]).toEqual([4, 12, undefined])
     expect(scene.counted('ignored')[0]).toBe(996)
   })
 

@@ -2,7 +2,10 @@ import { ED25519_TORSION_SUBGROUP, ed25519 } from '@noble/curves/ed25519.js'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { CryptoProvider } from '../../../src/core/crypto/provider.ts'
+import { isAllZero } from '../../../src/core/base/bytes.ts'
 import { Identity, IdValidator } from '../../../src/core/session/identity.ts'
+import { HandshakeState } from '../../../src/core/session/noise.ts'
+import { suiteOf } from '../../../src/core/session/suites.ts'
 import { decodePeerId } from '../../../src/core/wire/peer-id.ts'
 import { NodeCryptoProvider } from '../../../src/platform/node-crypto-provider.ts'
 import { bytes, repeated } from '../../support/bytes.ts'
@@ -33,6 +36,51 @@ describe('Identity (WIRE.md §2)', () => {
     new Identity(node, seed)
     expect(seed).toEqual(repeated(3))
     expect(() => new Identity(node, repeated(3, 31))).toThrow('32 bytes')
+  })
+})
+
+describe('the DH of both statics', () => {
+  /** Counts what is really computed. */
+  class Exchanges extends NodeCryptoProvider {
+    count = 0
+
+    override x25519(...keys: Parameters<NodeCryptoProvider['x25519']>): Uint8Array | undefined {
+      this.count++
+      return super.x25519(...keys)
+    }
+  }
+
+  it('is the same from both sides, and computed once', () => {
+    const provider = new Exchanges()
+    const [one, other] = [new Identity(provider, repeated(1)), new Identity(node, repeated(2))]
+    const secret = one.agree(other.staticKeyPair.publicKey, undefined)
+    expect(secret).toEqual(other.agree(one.staticKeyPair.publicKey, node.x25519Import(one.staticKeyPair.publicKey)))
+    expect([one.agree(other.staticKeyPair.publicKey.slice(), undefined), provider.count]).toEqual([secret, 1])
+    expect(one.agree(new Uint8Array(32), undefined)).toBeUndefined()
+  })
+
+  it('is remembered of 1024 peers: the one made first is overwritten', () => {
+    const provider = new Exchanges()
+    const identity = new Identity(provider, repeated(1))
+    const peers = Array.from({ length: 1025 }, () => provider.x25519Generate().publicKey)
+    const secrets = peers.map((peer) => identity.agree(peer, undefined)!)
+    expect([isAllZero(secrets[0]!), secrets.slice(1).some(isAllZero), provider.count]).toEqual([true, false, 1025])
+    identity.agree(peers[1024]!, undefined)
+    identity.agree(peers[0]!, undefined)
+    expect(provider.count).toBe(1026)
+  })
+
+  it('survives the handshake that used it', () => {
+    const identities = [new Identity(node, repeated(1)), new Identity(node, repeated(2))] as const
+    const [initiator, responder] = identities
+    for (let i = 0; i < 2; i++) {
+      const pattern = suiteOf(1)!.pattern
+      const a = new HandshakeState(node, { pattern, protocolName: 'x', role: 'initiator', prologue: repeated(0), ...initiator.noise, rs: responder.staticKeyPair.publicKey })
+      const b = new HandshakeState(node, { pattern, protocolName: 'x', role: 'responder', prologue: repeated(0), ...responder.noise })
+      expect(b.readMessage(a.writeMessage(repeated(5))!)).toEqual({ kind: 'message', payload: repeated(5) })
+      expect(a.readMessage(b.writeMessage(repeated(6))!)).toEqual({ kind: 'message', payload: repeated(6) })
+      expect(a.split()).toEqual(b.split())
+    }
   })
 })
 
