@@ -4,7 +4,7 @@ import type { PathDecision, PathPolicy, PathRule, PathView } from '../core/endpo
 const because: Readonly<Record<PathRule, string>> = {
   first: 'the handshake came this way',
   only: 'no other path works',
-  migrated: 'the peer uses it, and the other one was silent',
+  migrated: 'the peer uses it, and the other one did not answer',
   preferred: 'it is the better one of its kind',
   tier: 'it is a better kind of path',
   policy: 'the policy asks for it',

@@ -65,7 +65,8 @@ describe.skipIf(skipped !== undefined)(`postern why in a network without UDP${sk
       return (await why(a, b.peerId)).path?.kind === 'tcp'
     }, 'the move to TCP', 30_000)
     const swallowed = await why(a, b.peerId)
-    expect(swallowed.path?.rule).toBe('black_hole')
+    // Which of the two notices first, and is followed by the other, is the machine's business.
+    expect(['black_hole', 'migrated']).toContain(swallowed.path?.rule)
     expect(swallowed.history.map(({ what }) => what)).toEqual(expect.arrayContaining(['doubt', 'dial', 'move']))
     expect(swallowed.advice[0]!.text).toContain('UDP to the peer does not get through')
 

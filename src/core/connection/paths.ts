@@ -1,7 +1,7 @@
 import { ADDRESS_SIZE, equalAddress } from '../base/address.ts'
 import { isReliable, type LinkId } from '../base/domain.ts'
 import { after, millisecond, never, second, toWallTime, type Duration, type Now } from '../base/time.ts'
-import { betterPath } from '../path/path-choice.ts'
+import { betterPath, ruleOf } from '../path/path-choice.ts'
 import { allows } from '../path/path-policy.ts'
 import { CHALLENGES_OPEN } from '../path/path-validation.ts'
 import { mayServe } from './carrier-dials.ts'
@@ -130,7 +130,7 @@ export function onPathResponse(state: SessionState, now: Now, path: SessionPath,
   path.refusedAt = never
   proved(state, now, path, !before)
   if (state.active === undefined) switchTo(state, now, path, 'only')
-  else if (!state.active.validation.validated) switchTo(state, now, path, 'preferred')
+  else if (!state.active.validation.validated) switchTo(state, now, path, 'only')
   else {
     considerMigration(state, now)
     reconsider(state, now)
@@ -207,8 +207,11 @@ function considerMigration(state: SessionState, now: Now): void {
   const patience = Math.max(3 * from.recovery.rtt.pto(state.limits.maxAckDelay), MIGRATION_TIME)
   const decideAt = from.validation.pending ? after(from.validation.challengedAt, patience) : never
   const silent = from.validation.unanswered || now.mono >= decideAt
-  if (silent || betterPath(qualityOf(state, now.mono, to), qualityOf(state, now.mono, from), state.policy)) {
-    switchTo(state, now, to, silent ? 'migrated' : 'preferred')
+  const ours = qualityOf(state, now.mono, from)
+  const theirs = qualityOf(state, now.mono, to)
+  if (silent || betterPath(theirs, ours, state.policy)) {
+    // One that has yet to answer is left because the peer left it: it may be of a better kind.
+    switchTo(state, now, to, silent || ours.standing === 'asked' ? 'migrated' : ruleOf(ours, theirs, state.policy))
   } else if (from.validation.pending) {
     state.timers.setEarlier(timer.path, decideAt)
   } else if (!from.validation.wanted) {
