@@ -164,7 +164,7 @@ const limits = z.strictObject({
   memory: key(size({ min: '64MiB', max: '1984MiB', multiple: '16MiB' }), '256MiB'),
   message: key(size({ min: '1KiB', max: '1MiB' }), '1MiB'),
   channels: key(wholeNumber(1, 4096), 256),
-  queue_messages: key(wholeNumber(16, 1_000_000), 10_000),
+  queue_messages: key(wholeNumber(16, 1_000_000), 32_768),
   queue_bytes: key(size({ min: '64KiB', max: '1GiB' }), '8MiB'),
   session_window: key(size({ min: '64KiB', max: '1GiB' }), '8MiB'),
   channel_window: key(size({ min: '64KiB', max: '1GiB' }), '2MiB'),

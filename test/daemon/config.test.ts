@@ -44,7 +44,7 @@ describe('the shipped file', () => {
   it('names the defaults that WIRE.md and the issue name', () => {
     expect(defaultConfig()).toMatchObject({
       udp: { port: 0, bind: ['::'] }, transport: { congestion: 'model' }, access: { strangers: false }, store: { key: 'file', passphraseFile: undefined },
-      limits: { memory: 256 << 20, message: 1 << 20, channels: 256, queueMessages: 10_000, queueBytes: 8 << 20, sessionWindow: 8 << 20, channelWindow: 2 << 20 },
+      limits: { memory: 256 << 20, message: 1 << 20, channels: 256, queueMessages: 32_768, queueBytes: 8 << 20, sessionWindow: 8 << 20, channelWindow: 2 << 20 },
       session: { rekey: 120e6, reject: 180e6, clean: 3600e6, wipe: 7200e6, keyLife: 86_400e6, keepalive: 20e6, idle: 600e6, attempt: 5e6, giveUp: 90e6, ackDelay: 10_000 },
       ipc: { uidScopes: ['app:*', 'status', 'admin'], linger: 10e6 },
     })

@@ -60,7 +60,7 @@ export const defaultConfig: CoreConfig = {
   maxAckDelay: 10 * millisecond,
   maxDatagram: 65_507,
   idleKeep: 600 * second,
-  queueMessages: 10_000,
+  queueMessages: 32_768,
   queueBytes: 8 << 20,
   rekeyAfter: 120 * second,
   rejectAfter: 180 * second,
