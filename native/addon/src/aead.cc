@@ -11,9 +11,8 @@ constexpr uint8_t kZero[32] = {};
 constexpr double kCounterMax = 9007199254740991.0;
 constexpr int32_t kFirstSlots = 16;
 
-void WriteNonce(double counter, uint8_t nonce[Aead::kNonceSize]) {
-  auto rest = static_cast<uint64_t>(counter);
-  for (int i = 4; i < 12; i++, rest >>= 8) nonce[i] = static_cast<uint8_t>(rest);
+void WriteNonce(uint64_t counter, uint8_t nonce[Aead::kNonceSize]) {
+  for (int i = 4; i < 12; i++, counter >>= 8) nonce[i] = static_cast<uint8_t>(counter);
 }
 
 }  // namespace
@@ -33,7 +32,7 @@ bool Aead::Open() {
   seal_ = ssl_->context_new();
   open_ = ssl_->context_new();
   const bool ready = cipher_ != nullptr && seal_ != nullptr && open_ != nullptr && ssl_->encrypt_init(seal_, cipher_, kZero, kZero, nullptr) == 1 &&
-                     ssl_->decrypt_init(open_, cipher_, kZero, kZero, nullptr) == 1;
+                     ssl_->decrypt_init(open_, cipher_, kZero, kZero, nullptr) == 1 && short_seal_.Open() && short_open_.Open();
   if (!ready) ssl_->error_clear();
   return ready;
 }
@@ -52,6 +51,8 @@ bool Aead::RemoveKey(int32_t slot) {
   ssl_->cleanse(keys_ + slot * kKeySize, kKeySize);
   if (seal_slot_ == slot) ForgetSealKey();
   if (open_slot_ == slot) ForgetOpenKey();
+  if (short_seal_slot_ == slot) short_seal_.Forget(), short_seal_slot_ = kNone;
+  if (short_open_slot_ == slot) short_open_.Forget(), short_open_slot_ = kNone;
   next_free_[slot] = first_free_;
   first_free_ = slot;
   return true;
@@ -99,26 +100,14 @@ AeadResult Aead::Check(size_t size, const AeadRows& rows) const {
 AeadResult Aead::SealBatch(uint8_t* bytes, size_t size, const AeadRows& rows) {
   const AeadResult checked = Check(size, rows);
   if (checked != AeadResult::kDone) return checked;
-  uint8_t nonce[kNonceSize] = {};
   for (int32_t i = 0; i < rows.count; i++) {
     uint8_t* text = bytes + rows.offset[i];
-    const int32_t length = rows.length[i];
-    const int32_t slot = rows.key[i];
-    WriteNonce(rows.counter[i], nonce);
-    int written = 0;
-    // A key that the context has already is not given again: the nonce alone is cheaper.
-    bool sealed = ssl_->encrypt_init(seal_, nullptr, slot == seal_slot_ ? nullptr : keys_ + slot * kKeySize, nonce, nullptr) == 1;
-    seal_slot_ = slot;
-    if (length > 0) sealed = sealed && ssl_->encrypt_update(seal_, text, &written, text, length) == 1;
-    sealed = sealed && ssl_->encrypt_final(seal_, text + length, &written) == 1;
-    sealed = sealed && ssl_->context_ctrl(seal_, kGetTag, kTagSize, text + length) == 1;
-    if (!sealed) {
-      // Nothing a peer can cause. What is not sealed must not leave in clear.
-      ssl_->cleanse(text, length + kTagSize);
-      ForgetSealKey();
-      ssl_->error_clear();
-      return AeadResult::kRefused;
-    }
+    if (SealRow(rows.key[i], static_cast<uint64_t>(rows.counter[i]), text, rows.length[i])) continue;
+    // Nothing a peer can cause. What is not sealed must not leave in clear.
+    ssl_->cleanse(text, rows.length[i] + kTagSize);
+    seal_slot_ = short_seal_slot_ = kNone;
+    ssl_->error_clear();
+    return AeadResult::kRefused;
   }
   return AeadResult::kDone;
 }
@@ -126,26 +115,42 @@ AeadResult Aead::SealBatch(uint8_t* bytes, size_t size, const AeadRows& rows) {
 AeadResult Aead::OpenBatch(uint8_t* bytes, size_t size, const AeadRows& rows) {
   const AeadResult checked = Check(size, rows);
   if (checked != AeadResult::kDone) return checked;
-  uint8_t nonce[kNonceSize] = {};
   bool failed = false;
   for (int32_t i = 0; i < rows.count; i++) {
-    uint8_t* text = bytes + rows.offset[i];
-    const int32_t length = rows.length[i];
-    const int32_t slot = rows.key[i];
-    WriteNonce(rows.counter[i], nonce);
-    int written = 0;
-    bool opened = ssl_->decrypt_init(open_, nullptr, slot == open_slot_ ? nullptr : keys_ + slot * kKeySize, nonce, nullptr) == 1;
-    open_slot_ = opened ? slot : kNone;
-    opened = opened && ssl_->context_ctrl(open_, kSetTag, kTagSize, text + length) == 1;
-    if (length > 0) opened = opened && ssl_->decrypt_update(open_, text, &written, text, length) == 1;
-    // Not verified, not opened: OpenSSL compares in constant time.
-    if (opened && ssl_->decrypt_final(open_, text + length, &written) == 1) continue;
+    if (OpenRow(rows.key[i], static_cast<uint64_t>(rows.counter[i]), bytes + rows.offset[i], rows.length[i])) continue;
     rows.length[i] = -1;
     failed = true;
+    // It may have been the key that was not taken.
+    open_slot_ = short_open_slot_ = kNone;
   }
   // A queue of errors that nobody reads would be found by the next caller of OpenSSL in this thread, which is node itself.
   if (failed) ssl_->error_clear();
   return AeadResult::kDone;
+}
+
+const uint8_t* Aead::Changed(int32_t slot, int32_t* held) const {
+  if (*held == slot) return nullptr;
+  *held = slot;
+  return keys_ + slot * kKeySize;
+}
+
+bool Aead::SealRow(int32_t slot, uint64_t counter, uint8_t* text, int32_t length) {
+  if (length <= ShortAead::kLengthMax) return short_seal_.Seal(Changed(slot, &short_seal_slot_), counter, text, length);
+  uint8_t nonce[kNonceSize] = {};
+  WriteNonce(counter, nonce);
+  int written = 0;
+  return ssl_->encrypt_init(seal_, nullptr, Changed(slot, &seal_slot_), nonce, nullptr) == 1 && ssl_->encrypt_update(seal_, text, &written, text, length) == 1 &&
+         ssl_->encrypt_final(seal_, text + length, &written) == 1 && ssl_->context_ctrl(seal_, kGetTag, kTagSize, text + length) == 1;
+}
+
+/** Not verified, not opened: tags are compared in constant time. */
+bool Aead::OpenRow(int32_t slot, uint64_t counter, uint8_t* text, int32_t length) {
+  if (length <= ShortAead::kLengthMax) return short_open_.Open(Changed(slot, &short_open_slot_), counter, text, length);
+  uint8_t nonce[kNonceSize] = {};
+  WriteNonce(counter, nonce);
+  int written = 0;
+  return ssl_->decrypt_init(open_, nullptr, Changed(slot, &open_slot_), nonce, nullptr) == 1 && ssl_->context_ctrl(open_, kSetTag, kTagSize, text + length) == 1 &&
+         ssl_->decrypt_update(open_, text, &written, text, length) == 1 && ssl_->decrypt_final(open_, text + length, &written) == 1;
 }
 
 bool Aead::Seal(const uint8_t* key, const uint8_t* nonce, const uint8_t* associated, size_t associated_size, const uint8_t* plaintext, size_t size, uint8_t* out) {

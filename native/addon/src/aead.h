@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "aead-short.h"
 #include "openssl.h"
 
 namespace postern {
@@ -19,8 +20,9 @@ struct AeadRows {
 enum class AeadResult { kDone, kBadRow, kNoKey, kRefused };
 
 /**
- * ChaCha20-Poly1305 (RFC 8439) over OpenSSL: one context per direction, rekeyed when the session changes, and raw keys in slots.
- * Two contexts for each session would cost 2 KiB each and are slower as soon as sessions are many.
+ * ChaCha20-Poly1305 (RFC 8439) over OpenSSL: one context per direction and kind of row, rekeyed when the session changes, and raw keys
+ * in slots. Two contexts for each session would cost 2 KiB each and are slower as soon as sessions are many. Rows of ordinary size
+ * go through {@link ShortAead}, longer ones and those with associated data through OpenSSL's own composition.
  */
 class Aead {
  public:
@@ -30,7 +32,7 @@ class Aead {
   /** 1 GiB of keys: more is a bug of the caller. */
   static constexpr int32_t kSlotsMax = 1 << 25;
 
-  explicit Aead(const OpenSsl* ssl) : ssl_(ssl) {}
+  explicit Aead(const OpenSsl* ssl) : ssl_(ssl), short_seal_(ssl), short_open_(ssl) {}
   ~Aead();
   Aead(const Aead&) = delete;
   Aead& operator=(const Aead&) = delete;
@@ -56,6 +58,10 @@ class Aead {
  private:
   static constexpr int32_t kNone = -1;
 
+  bool SealRow(int32_t slot, uint64_t counter, uint8_t* text, int32_t length);
+  bool OpenRow(int32_t slot, uint64_t counter, uint8_t* text, int32_t length);
+  /** The key of the slot, or nullptr when the context holds it already: the nonce alone is cheaper. */
+  const uint8_t* Changed(int32_t slot, int32_t* held) const;
   AeadResult Check(size_t size, const AeadRows& rows) const;
   bool Grow();
   void ForgetSealKey();
@@ -65,9 +71,13 @@ class Aead {
   void* cipher_ = nullptr;
   void* seal_ = nullptr;
   void* open_ = nullptr;
+  ShortAead short_seal_;
+  ShortAead short_open_;
   /** The slot whose key each context holds, or kNone. */
   int32_t seal_slot_ = kNone;
   int32_t open_slot_ = kNone;
+  int32_t short_seal_slot_ = kNone;
+  int32_t short_open_slot_ = kNone;
   uint8_t* keys_ = nullptr;
   /** Per slot: kNone while it is in use, else the next free slot or capacity_. */
   int32_t* next_free_ = nullptr;

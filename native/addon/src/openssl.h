@@ -21,6 +21,15 @@ struct OpenSsl {
   int (*decrypt_init)(void* context, const void* cipher, const unsigned char* key, const unsigned char* nonce, const void* parameters);
   int (*decrypt_update)(void* context, unsigned char* out, int* written, const unsigned char* in, int length);
   int (*decrypt_final)(void* context, unsigned char* out, int* written);
+  void* (*mac_fetch)(void* library, const char* algorithm, const char* properties);
+  void (*mac_free)(void* mac);
+  void* (*mac_context_new)(void* mac);
+  void (*mac_context_free)(void* context);
+  int (*mac_init)(void* context, const unsigned char* key, size_t length, const void* parameters);
+  int (*mac_update)(void* context, const unsigned char* data, size_t length);
+  int (*mac_final)(void* context, unsigned char* out, size_t* written, size_t size);
+  /** 0 when they are equal, in constant time. */
+  int (*equal)(const void* one, const void* other, size_t length);
   void* (*pkey_context_named)(void* library, const char* name, const char* properties);
   void* (*pkey_context_new)(void* library, void* pkey, const char* properties);
   void (*pkey_context_free)(void* context);
