@@ -5,11 +5,13 @@ import { Arena } from '../src/core/base/arena.ts'
 import type { LinkId } from '../src/core/base/domain.ts'
 import { never, toInstant, toWallTime, type Instant, type Now } from '../src/core/base/time.ts'
 import { defaultConfig, type CoreConfig } from '../src/core/connection/config.ts'
+import type { CryptoProvider } from '../src/core/crypto/provider.ts'
 import { ReceiveBatch, type EndpointEvent, type PeerHandle, type TransmitBatch } from '../src/core/endpoint/contract.ts'
 import { Endpoint } from '../src/core/endpoint/endpoint.ts'
 import { Pump, type PumpHost } from '../src/core/endpoint/pump.ts'
+import { defaultConfig as defaultDaemonConfig } from '../src/daemon/config.ts'
+import { chooseNative } from '../src/daemon/native.ts'
 import { Clock } from '../src/platform/clock.ts'
-import { NodeCryptoProvider } from '../src/platform/node-crypto-provider.ts'
 import { Timer } from '../src/platform/timer.ts'
 
 const HOST = '127.0.0.1'
@@ -19,16 +21,16 @@ const SLAB = 2048
 const MEMORY = 65_536
 const FAR: Instant = toInstant(1e300)
 
-/** As shipped, without a second millisecond per peer for the one id that all of them dial: what the daemon spends is what is measured. */
-class LoadProvider extends NodeCryptoProvider {
-  override validateId(): boolean {
-    return true
-  }
+/** As shipped, without a millisecond per peer for the one id that all of them dial: what the daemon spends is what is measured. */
+function loadProvider(): CryptoProvider {
+  const { provider } = chooseNative(defaultDaemonConfig().native)
+  provider.validateId = (): boolean => true
+  return provider
 }
 
 /** What all simulated peers of a process share. */
 export class LoadHost {
-  readonly provider: NodeCryptoProvider = new LoadProvider({ costs: new NodeCryptoProvider().costs })
+  readonly provider: CryptoProvider = loadProvider()
   readonly clock: Clock = new Clock()
   // Whatever the daemon under measurement is told, its peers only answer; and they have room for one small message.
   readonly config: CoreConfig = { ...defaultConfig, keepAlive: 0, maxMessage: SLAB }

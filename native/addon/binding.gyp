@@ -4,7 +4,7 @@
   "variables": { "sanitize%": "" },
   "targets": [{
     "target_name": "postern",
-    "sources": ["src/addon.cc", "src/arguments.cc", "src/openssl.cc", "src/aead.cc", "src/aead-short.cc", "src/aead-object.cc", "src/x25519.cc", "src/x25519-object.cc", "src/system.cc"],
+    "sources": ["src/addon.cc", "src/arguments.cc", "src/openssl.cc", "src/aead.cc", "src/aead-short.cc", "src/aead-object.cc", "src/x25519.cc", "src/x25519-object.cc", "src/hash.cc", "src/hash-object.cc", "src/system.cc"],
     "defines": ["NAPI_VERSION=8"],
     "cflags": ["-Wall", "-Wextra", "-fvisibility=hidden"],
     "cflags_cc": ["-std=c++17", "-fno-exceptions", "-fno-rtti"],

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 declare const aead: unique symbol
 declare const x25519: unique symbol
 declare const x25519Key: unique symbol
+declare const hash: unique symbol
 
 /** An AEAD engine of the addon, with its own key slots. */
 export interface AddonAead { readonly [aead]: true }
@@ -16,7 +17,10 @@ export interface AddonX25519 { readonly [x25519]: true }
 /** A private key in OpenSSL's memory, which is overwritten when the object is collected. */
 export interface AddonX25519Key { readonly [x25519Key]: true }
 
-/** ChaCha20-Poly1305 and X25519 on the OpenSSL inside node (native/addon/src/aead.h, x25519.h). An AEAD result other than 0 means that nothing was done. */
+/** SHA-256 over a scratch array. */
+export interface AddonHash { readonly [hash]: true }
+
+/** ChaCha20-Poly1305, X25519 and SHA-256 on the OpenSSL inside node (native/addon/src/aead.h, x25519.h, hash.h). An AEAD result other than 0 means that nothing was done. */
 export interface AddonCrypto {
   aeadOpen(): AddonAead
   aeadAddKey(aead: AddonAead, key: Uint8Array): number
@@ -31,6 +35,11 @@ export interface AddonCrypto {
   x25519FromPrivate(engine: AddonX25519, secret: Uint8Array, publicKey: Uint8Array): AddonX25519Key
   /** False when the shared secret is all zero, and `shared` then is overwritten. */
   x25519Derive(engine: AddonX25519, privateKey: AddonX25519Key, publicKey: Uint8Array, shared: Uint8Array): boolean
+  /** Input and results of the following lie in `scratch` (native/addon/src/hash-object.cc). */
+  hashOpen(scratch: Uint8Array): AddonHash
+  hashSha256(hash: AddonHash, length: number): boolean
+  hashHmac(hash: AddonHash, length: number, keyLength: number): boolean
+  hashHkdf2(hash: AddonHash, length: number): boolean
 }
 
 /** UDP with batches and bursts, on Linux (native/addon/src/udp-object.cc); how it is used is in net/udp-native.ts. */
@@ -69,7 +78,7 @@ export type AddonState =
   | { readonly kind: 'absent'; readonly reason: string }
 
 /** The addon's own number for what may be called and how (native/addon/src/addon.cc). */
-const INTERFACE = 5
+const INTERFACE = 6
 
 const directory = fileURLToPath(new URL('../../native/addon/', import.meta.url))
 

@@ -1,32 +1,84 @@
 import { assert } from '../core/base/assert.ts'
 import type { AeadBatch, KeySlot } from '../core/crypto/aead-batch.ts'
 import type { X25519KeyPair, X25519PrivateKey, X25519PublicKey } from '../core/crypto/provider.ts'
-import type { AddonAead, AddonCrypto, AddonX25519, AddonX25519Key } from './addon.ts'
+import type { AddonAead, AddonCrypto, AddonHash, AddonX25519, AddonX25519Key } from './addon.ts'
 import { NodeCryptoProvider, type NodeCryptoProviderOptions } from './node-crypto-provider.ts'
 
 const KEY_SIZE = 32
 const TAG_SIZE = 16
+const HASH_SIZE = 32
+/** Of SHA-256: where the input of an HMAC begins, behind its key. */
+const BLOCK_SIZE = 64
+/** Longer input is hashed by node:crypto. Above any handshake datagram. */
+const HASH_INPUT_MAX = 4096
 /** `AeadResult` of native/addon/src/aead.h. */
 const DONE = 0
 const NO_KEY = 2
 
 /**
- * The Node provider with ChaCha20-Poly1305 and X25519 from the addon: the same OpenSSL without an object per datagram (decision 046) and
- * without encodings of keys (decision 076). Transport
- * keys lie in the addon's memory and are overwritten when they are removed, and when the provider is collected.
+ * The Node provider with ChaCha20-Poly1305, X25519 and SHA-256 from the addon: the same OpenSSL without an object per datagram (decision
+ * 046), without encodings of keys (decision 076) and without a Buffer or a text per digest (decision 080). Transport keys lie in the addon's memory and are overwritten when they are removed, and when the provider is collected.
  */
 export class NativeCryptoProvider extends NodeCryptoProvider {
   override readonly name: string = 'native'
   readonly #addon: AddonCrypto
   readonly #aead: AddonAead
   readonly #x25519: AddonX25519
+  readonly #hash: AddonHash
+  /** What is hashed, behind its key, and then the digest. Overwritten where it was secret. */
+  readonly #scratch = new Uint8Array(BLOCK_SIZE + HASH_INPUT_MAX)
 
-  /** Throws where this OpenSSL does not have the cipher or the curve. */
+  /** Throws where this OpenSSL does not have the cipher, the curve or the digest. */
   constructor(addon: AddonCrypto, options: NodeCryptoProviderOptions = {}) {
     super(options)
     this.#addon = addon
     this.#aead = addon.aeadOpen()
     this.#x25519 = addon.x25519Open()
+    this.#hash = addon.hashOpen(this.#scratch)
+  }
+
+  override sha256(...parts: readonly Uint8Array[]): Uint8Array {
+    const length = this.#gather(0, parts)
+    if (length < 0) return super.sha256(...parts)
+    assert(this.#addon.hashSha256(this.#hash, length), 'OpenSSL hashes')
+    return this.#take(length)
+  }
+
+  override hmac(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array {
+    const length = key.length > BLOCK_SIZE ? -1 : this.#gather(BLOCK_SIZE, parts)
+    if (length < 0) return super.hmac(key, ...parts)
+    this.#scratch.set(key)
+    assert(this.#addon.hashHmac(this.#hash, length, key.length), 'OpenSSL hashes')
+    return this.#take(BLOCK_SIZE + length)
+  }
+
+  noiseHkdf2(chainingKey: Uint8Array, keyMaterial: Uint8Array): [Uint8Array, Uint8Array] {
+    assert(chainingKey.length === HASH_SIZE, 'a chaining key has 32 bytes')
+    const scratch = this.#scratch
+    scratch.set(chainingKey)
+    scratch.set(keyMaterial, BLOCK_SIZE)
+    assert(this.#addon.hashHkdf2(this.#hash, keyMaterial.length), 'OpenSSL hashes')
+    const second = scratch.slice(HASH_SIZE, 2 * HASH_SIZE)
+    return [this.#take(BLOCK_SIZE + keyMaterial.length), second]
+  }
+
+  /** Puts `parts` into the scratch array from `start`; how long they are, −1 when there is no room. */
+  #gather(start: number, parts: readonly Uint8Array[]): number {
+    const scratch = this.#scratch
+    let end = start
+    for (const part of parts) {
+      if (end + part.length > scratch.length) return -1
+      scratch.set(part, end)
+      end += part.length
+    }
+    return end - start
+  }
+
+  /** The digest; what it was made of is overwritten. */
+  #take(used: number): Uint8Array {
+    const digest = this.#scratch.slice(0, HASH_SIZE)
+    this.#scratch.fill(0, 0, Math.max(used, BLOCK_SIZE))
+    return digest
   }
 
   override x25519Generate(): X25519KeyPair {

@@ -3,7 +3,9 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { isAllZero } from '../../src/core/base/bytes.ts'
 import { AeadBatch } from '../../src/core/crypto/aead-batch.ts'
+import { noiseHkdf2 } from '../../src/core/crypto/hkdf.ts'
 import { loadAddon, type AddonCrypto } from '../../src/platform/addon.ts'
 import { NativeCryptoProvider } from '../../src/platform/native-crypto-provider.ts'
 import { NodeCryptoProvider } from '../../src/platform/node-crypto-provider.ts'
@@ -20,12 +22,13 @@ describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', (
   const crypto = addon?.crypto as AddonCrypto
   const calls = [
     'aeadAddKey', 'aeadRemoveKey', 'aeadSealBatch', 'aeadOpenBatch', 'aeadSealOne', 'aeadOpenOne', 'x25519Generate', 'x25519FromPrivate', 'x25519Derive',
+    'hashOpen', 'hashSha256', 'hashHmac', 'hashHkdf2',
   ] as const
   const value = fc.oneof(
     fc.constant(undefined), fc.constant(null), fc.integer(), fc.double(), fc.string(), fc.boolean(), fc.constant(NaN), fc.constant({}), fc.constant([]),
     fc.nat({ max: 80 }).map((size) => new Uint8Array(size)), fc.nat({ max: 8 }).map((size) => new Int32Array(size)), fc.nat({ max: 8 }).map((size) => new Float64Array(size)),
     fc.constant(new DataView(new ArrayBuffer(8))), fc.constant(new ArrayBuffer(8)), fc.constant(() => undefined), fc.bigInt(), fc.constant(Symbol('x')),
-    fc.constant(0).map(() => crypto.aeadOpen()), fc.constant(0).map(() => crypto.x25519Open()), fc.constant(32).map((size) => new Uint8Array(size)),
+    fc.constant(0).map(() => crypto.aeadOpen()), fc.constant(0).map(() => crypto.x25519Open()), fc.constant(192).map((size) => crypto.hashOpen(new Uint8Array(size))), fc.constant(32).map((size) => new Uint8Array(size)),
     fc.constant(32).map((size) => crypto.x25519Generate(crypto.x25519Open(), new Uint8Array(size))),
   )
 
@@ -141,6 +144,29 @@ describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', (
     expect(shared).toEqual(new Uint8Array(32))
   })
 
+  it('hashing: lengths beyond the scratch array, one that is too short, and one whose memory was handed away', () => {
+    const scratch = new Uint8Array(160)
+    const hash = crypto.hashOpen(scratch)
+    expect([crypto.hashSha256(hash, 160), crypto.hashHmac(hash, 96, 64), crypto.hashHkdf2(hash, 96)]).toEqual([true, true, true])
+    for (const wrong of [() => crypto.hashSha256(hash, 161), () => crypto.hashSha256(hash, -1), () => crypto.hashHmac(hash, 97, 32), () => crypto.hashHmac(hash, 1, 65), () => crypto.hashHkdf2(hash, 97), () => crypto.hashOpen(new Uint8Array(127))]) {
+      expect(wrong).toThrow(TypeError)
+    }
+    structuredClone(scratch, { transfer: [scratch.buffer] })
+    for (const gone of [() => crypto.hashSha256(hash, 1), () => crypto.hashHmac(hash, 0, 0), () => crypto.hashHkdf2(hash, 0)]) expect(gone).toThrow(TypeError)
+  })
+
+  it('digests one after the other do not see each other, and nothing of a key is left in the scratch array', () => {
+    let scratch: Uint8Array = new Uint8Array(0)
+    const provider = new NativeCryptoProvider({ ...crypto, hashOpen: (array) => crypto.hashOpen(scratch = array) })
+    const plain = new NodeCryptoProvider()
+    for (let size = 0; size < 300; size += 7) {
+      const [key, input] = [repeated(size & 255, size % 65), repeated(255 - (size & 255), size)]
+      expect([provider.sha256(input), provider.hmac(key, input, key), noiseHkdf2(provider, repeated(size & 255), input)])
+        .toEqual([plain.sha256(input), plain.hmac(key, input, key), noiseHkdf2(plain, repeated(size & 255), input)])
+      expect(isAllZero(scratch)).toBe(true)
+    }
+  })
+
   it('a worker that is terminated while it seals takes nothing with it', async () => {
     const code = `
       const { parentPort } = require('node:worker_threads')
@@ -167,11 +193,14 @@ describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', (
         const slab = new Uint8Array(64)
         const rows = () => [Int32Array.of(slot), Float64Array.of(1), Int32Array.of(0), Int32Array.of(48)]
         if (addon.aeadSealBatch(aead, slab, 1, ...rows()) !== 0) throw new Error('seal')
+        const scratch = new Uint8Array(128)
+        const hash = addon.hashOpen(scratch)
         const engine = addon.x25519Open()
         const publicKey = new Uint8Array(32)
         const keys = Array.from({ length: 10 }, () => addon.x25519Generate(engine, publicKey))
         if (i % 10 === 0) gc()
         if (!addon.x25519Derive(engine, keys[i % 10], publicKey, new Uint8Array(32))) throw new Error('derive')
+        if (!addon.hashSha256(hash, 0) || scratch[0] !== 0xe3) throw new Error('hash')
         const opened = rows()
         if (addon.aeadOpenBatch(aead, slab, 1, ...opened) !== 0 || opened[3][0] !== 48 || slab.subarray(0, 48).some((byte) => byte !== 0)) throw new Error('open')
       }

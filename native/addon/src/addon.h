@@ -18,6 +18,7 @@ Addon* AddonOf(napi_env env);
 bool Export(napi_env env, napi_value exports, const char* name, napi_callback function);
 
 bool ExportAead(napi_env env, napi_value exports);
+bool ExportHash(napi_env env, napi_value exports);
 bool ExportX25519(napi_env env, napi_value exports);
 bool ExportSystem(napi_env env, napi_value exports);
 #ifdef POSTERN_UDP

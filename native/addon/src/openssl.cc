@@ -28,7 +28,9 @@ bool OpenSsl::Resolve() {
          Find("EVP_PKEY_get_raw_public_key", &pkey_get_public) && Find("EVP_PKEY_set1_encoded_public_key", &pkey_set_public) &&
          Find("EVP_PKEY_free", &pkey_free) && Find("EVP_PKEY_keygen_init", &keygen_init) && Find("EVP_PKEY_generate", &pkey_generate) &&
          Find("EVP_PKEY_derive_init", &derive_init) && Find("EVP_PKEY_derive_set_peer_ex", &derive_set_peer) &&
-         Find("EVP_PKEY_derive", &derive) && Find("ERR_clear_error", &error_clear) && Find("OPENSSL_cleanse", &cleanse);
+         Find("EVP_PKEY_derive", &derive) && Find("EVP_MD_fetch", &digest_fetch) && Find("EVP_MD_free", &digest_free) && Find("EVP_MD_CTX_new", &digest_context_new) &&
+         Find("EVP_MD_CTX_free", &digest_context_free) && Find("EVP_DigestInit_ex2", &digest_init) && Find("EVP_DigestUpdate", &digest_update) &&
+         Find("EVP_DigestFinal_ex", &digest_final) && Find("ERR_clear_error", &error_clear) && Find("OPENSSL_cleanse", &cleanse);
 }
 
 }  // namespace postern

@@ -43,6 +43,13 @@ struct OpenSsl {
   int (*derive_init)(void* context);
   int (*derive_set_peer)(void* context, void* peer, int validate);
   int (*derive)(void* context, unsigned char* out, size_t* length);
+  void* (*digest_fetch)(void* library, const char* algorithm, const char* properties);
+  void (*digest_free)(void* digest);
+  void* (*digest_context_new)();
+  void (*digest_context_free)(void* context);
+  int (*digest_init)(void* context, const void* digest, const void* parameters);
+  int (*digest_update)(void* context, const void* in, size_t length);
+  int (*digest_final)(void* context, unsigned char* out, unsigned int* written);
   void (*error_clear)();
   void (*cleanse)(void* memory, size_t length);
 

@@ -34,7 +34,8 @@ export function hkdfExpand(provider: Hmac, pseudorandomKey: Uint8Array, info: Ui
 }
 
 /** HKDF(chaining_key, input_key_material, 2) of Noise rev 34 §4.3: two times 32 bytes. */
-export function noiseHkdf2(provider: Hmac, chainingKey: Uint8Array, keyMaterial: Uint8Array): [Uint8Array, Uint8Array] {
+export function noiseHkdf2(provider: Hmac & Pick<CryptoProvider, 'noiseHkdf2'>, chainingKey: Uint8Array, keyMaterial: Uint8Array): [Uint8Array, Uint8Array] {
+  if (provider.noiseHkdf2 !== undefined) return provider.noiseHkdf2(chainingKey, keyMaterial)
   const temporary = provider.hmac(chainingKey, keyMaterial)
   const first = provider.hmac(temporary, ONE)
   const second = provider.hmac(temporary, first, TWO)
