@@ -1,3 +1,4 @@
+import type { Client } from '../client/client.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { parseCount, parsePeerName, parseSeconds } from './arguments.ts'
 import type { Globals, Output } from './output.ts'
@@ -31,12 +32,11 @@ interface NewInvite {
 
 async function createInvite(globals: Globals, wanted: NewInvite, qr: boolean | undefined, output: Output): Promise<void> {
   const created = await withClient(globals, (client) => client.invites.create(wanted))
-  const picture = (qr ?? output.onTerminal) ? await qrPicture(created.link, output.colours) : undefined
-  const fits = picture !== undefined && picture.width <= output.columns
+  const picture = await pictureOf(created.link, qr, output)
   output.result('invite', created, () => [
     created.link,
     '',
-    ...(picture === undefined ? [] : qr === true || fits ? [...picture.lines, ''] : [`(The terminal is too narrow for its QR code, which takes ${picture.width} columns.)`, '']),
+    ...picture,
     `Good for ${wanted.uses} ${wanted.uses === 1 ? 'peer' : 'peers'} and ${ago(wanted.expiresS * 1000)}. Send it to them over something private: whoever has the link can use it.`,
     'There: postern join <link>',
   ].join('\n'))
@@ -55,24 +55,73 @@ async function revokeInvite(globals: Globals, id: string, output: Output): Promi
   output.result('invite-revoke', { revoked: id }, () => `Invite ${id} is revoked.`)
 }
 
-export async function join(globals: Globals, link: string, options: { readonly wait?: string }, output: Output): Promise<void> {
+export interface JoinOptions {
+  readonly wait?: string
+  /** Missing: as it fits. */
+  readonly qr?: boolean
+}
+
+export async function join(globals: Globals, link: string, options: JoinOptions, output: Output): Promise<void> {
   const timeoutMs = Math.max(1, parseSeconds(options.wait ?? '10s', '--wait') * 1000)
   await withClient(globals, async (client) => {
     const peer = await client.invites.join(link)
     output.progress(`joined ${peer}; connecting …`)
-    let connected = true
-    try {
-      await client.connectPeer(peer, { timeoutMs })
-    } catch (error) {
-      if (!(error instanceof PosternError)) throw error
-      if (error.code === 'refused') throw inviteRefused(peer, error)
-      if (error.code !== 'unreachable' && error.code !== 'timeout') throw error
-      connected = false
+    const connected = await tryPeer(client, peer, timeoutMs)
+    if (connected) {
+      output.result('join', { peer, connected }, () => connectedText(peer))
+      return
     }
-    output.result('join', { peer, connected }, () => (connected
-      ? `Connected to ${peer}.\nTry: postern ping ${peer.slice(0, 8)}`
-      : `${peer} is in the roster, but does not answer yet. The daemon goes on trying.\nLook at: postern peers`))
+    const reply = await client.invites.reply(peer)
+    const picture = await pictureOf(reply, options.qr, output)
+    output.result('join', { peer, connected, reply }, () => [
+      `${peer} is in the roster, but does not answer yet.`,
+      'If a router or firewall is in the way, both of you have to knock at the same moment. Send them this reply:',
+      '',
+      reply,
+      '',
+      ...picture,
+      'There: postern accept <reply>',
+      'The daemon goes on trying; for the next 15 minutes it knocks every few seconds. Look at: postern peers',
+    ].join('\n'))
   })
+}
+
+/** The other half of an invite that found no way: where the one who joined is. */
+export async function accept(globals: Globals, reply: string, options: { readonly wait?: string }, output: Output): Promise<void> {
+  const timeoutMs = Math.max(1, parseSeconds(options.wait ?? '30s', '--wait') * 1000)
+  await withClient(globals, async (client) => {
+    const peer = await client.invites.accept(reply)
+    output.progress(`${peer} is let in; connecting …`)
+    const connected = await tryPeer(client, peer, timeoutMs)
+    output.result('accept', { peer, connected }, () => (connected
+      ? connectedText(peer)
+      : `${peer} is in the roster, but does not answer yet. The daemon goes on trying.\nIs posternd still running there? Why there is no way: postern why ${peer.slice(0, 8)}`))
+  })
+}
+
+/** Whether a session came about in time. */
+async function tryPeer(client: Client, peer: string, timeoutMs: number): Promise<boolean> {
+  try {
+    await client.connectPeer(peer, { timeoutMs })
+    return true
+  } catch (error) {
+    if (!(error instanceof PosternError)) throw error
+    if (error.code === 'refused') throw inviteRefused(peer, error)
+    if (error.code !== 'unreachable' && error.code !== 'timeout') throw error
+    return false
+  }
+}
+
+function connectedText(peer: string): string {
+  return `Connected to ${peer}.\nTry: postern ping ${peer.slice(0, 8)}`
+}
+
+/** A QR code and what stands below it, as far as it fits and is wanted. */
+async function pictureOf(text: string, wanted: boolean | undefined, output: Output): Promise<readonly string[]> {
+  if (!(wanted ?? output.onTerminal)) return []
+  const picture = await qrPicture(text, output.colours)
+  const fits = picture.width <= output.columns
+  return wanted === true || fits ? [...picture.lines, ''] : [`(The terminal is too narrow for its QR code, which takes ${picture.width} columns.)`, '']
 }
 
 /** The link could be read, but who made it does not take it: it was spent, revoked, or has expired by that node's clock. */

@@ -3,7 +3,7 @@ import { withTypedUsage } from '../platform/usage-error.ts'
 import { version } from '../platform/version.ts'
 import { configCheck, configShow, type ConfigOptions } from './config-commands.ts'
 import { down, id, status, up, type UpOptions } from './daemon-commands.ts'
-import { invite, join, type InviteOptions } from './invite-commands.ts'
+import { accept, invite, join, type InviteOptions, type JoinOptions } from './invite-commands.ts'
 import { createKey, listKeys, revokeKey, type KeyOptions } from './keys-commands.ts'
 import type { Globals, Output } from './output.ts'
 import { addPeer, peers, removePeer, renamePeer, type AddOptions } from './peers-commands.ts'
@@ -67,7 +67,12 @@ function addPeerCommands(program: Command, run: Run): void {
     .action((options: InviteOptions) => run((globals, output) => invite(globals, options, output)))
   program.command('join').description('join the node that made this link').argument('<link>')
     .option('--wait <duration>', 'how long to wait for the connection', '10s')
-    .action((link: string, options: { readonly wait?: string }) => run((globals, output) => join(globals, link, options, output)))
+    .option('--qr', 'print a QR code of the reply, also where nobody looks')
+    .option('--no-qr', 'print no QR code, also on a terminal')
+    .action((link: string, options: JoinOptions) => run((globals, output) => join(globals, link, options, output)))
+  program.command('accept').description('take the reply of who joined by an invite of this node but cannot reach it').argument('<reply>')
+    .option('--wait <duration>', 'how long to wait for the connection', '30s')
+    .action((reply: string, options: { readonly wait?: string }) => run((globals, output) => accept(globals, reply, options, output)))
   const roster = program.command('peers').description('the nodes this one knows; add, remove or rename one').action(() => run(peers))
   roster.command('add').description('put a node into the roster, or give it a name or addresses').argument('<id>', 'its whole id, by `postern id` there')
     .option('--name <name>', 'what to call it')

@@ -93,7 +93,7 @@ const file = z.string().nullable().describe('The file that was read; null when t
 /** A title for each: what of which command it is. */
 export const resultTitles: Readonly<Record<ResultName, string>> = {
   'up': 'postern up', 'down': 'postern down', 'status': 'postern status', 'id': 'postern id',
-  'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join',
+  'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join', 'accept': 'postern accept',
   'peers': 'postern peers', 'peers-add': 'postern peers add', 'peers-remove': 'postern peers remove', 'peers-rename': 'postern peers rename', 'peers-policy': 'postern peers policy', 'why': 'postern why',
   'ping': 'postern ping, each line', 'watch': 'postern watch, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'log': 'postern log, each line', 'keys-create': 'postern keys create', 'keys-list': 'postern keys list', 'keys-revoke': 'postern keys revoke',
   'config-check': 'postern config check', 'config-show': 'postern config show', 'error': 'any command that fails',
@@ -107,7 +107,11 @@ export const resultSchemas: { readonly [Name in ResultName]: z.ZodType<CommandRe
   'invite': object<InviteCreateResult>({ link: z.string().startsWith('postern:1/'), id: z.string().describe('The invite\'s own name, for --revoke') }),
   'invite-list': object<CommandResults['invite-list']>({ invites: z.array(inviteInfo) }),
   'invite-revoke': object<CommandResults['invite-revoke']>({ revoked: z.string() }),
-  'join': object<CommandResults['join']>({ peer: peerId, connected: z.boolean().describe('false: not yet; the daemon goes on trying') }),
+  'join': object<CommandResults['join']>({
+    peer: peerId, connected: z.boolean().describe('false: not yet; the daemon goes on trying'),
+    reply: z.string().startsWith('postern:r1/').optional().describe('When it is not connected: for `postern accept` where the invite was made'),
+  }),
+  'accept': object<CommandResults['accept']>({ peer: peerId, connected: z.boolean().describe('false: not yet; the daemon goes on trying') }),
   'peers': object<CommandResults['peers']>({ peers: z.array(peer) }),
   'peers-add': object<CommandResults['peers-add']>({ added: peerId, name: z.string().optional() }),
   'peers-remove': object<CommandResults['peers-remove']>({ removed: peerId }),

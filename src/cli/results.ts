@@ -93,7 +93,8 @@ export interface CommandResults {
   readonly 'invite': InviteCreateResult
   readonly 'invite-list': { readonly invites: readonly InviteInfo[] }
   readonly 'invite-revoke': { readonly revoked: string }
-  readonly 'join': { readonly peer: string; readonly connected: boolean }
+  readonly 'join': { readonly peer: string; readonly connected: boolean; readonly reply?: string }
+  readonly 'accept': { readonly peer: string; readonly connected: boolean }
   readonly 'peers': { readonly peers: readonly PeerInfo[] }
   readonly 'peers-add': { readonly added: string; readonly name?: string }
   readonly 'peers-remove': { readonly removed: string }

@@ -83,6 +83,10 @@ export interface Invites {
   create(options?: WaitOptions & { readonly uses?: number; readonly expiresS?: number; readonly name?: string }): Promise<InviteCreateResult>
   /** Adds the peer that made the link, and returns its id. */
   join(link: string, options?: WaitOptions): Promise<string>
+  /** Where this node is, for the peer whose invite it joined by: text to be carried there and given to {@link accept}. Both then dial for 15 min. */
+  reply(peer: string, options?: WaitOptions): Promise<string>
+  /** Takes a reply to an invite of this node, adds the peer that made it, and returns its id. */
+  accept(reply: string, options?: WaitOptions): Promise<string>
   list(options?: WaitOptions): Promise<readonly InviteInfo[]>
   revoke(id: string, options?: WaitOptions): Promise<void>
 }
@@ -321,6 +325,8 @@ export class Client implements AsyncDisposable {
         return this.#call('invite.create', params, options, (result) => readTexts('answer to invite.create', result, 'link', 'id'))
       },
       join: (link, options = {}) => this.#call('invite.join', { link }, options, (result) => readTexts('answer to invite.join', result, 'peer').peer),
+      reply: (id, options = {}) => this.#call('invite.reply', { id }, options, (result) => readTexts('answer to invite.reply', result, 'reply').reply),
+      accept: (reply, options = {}) => this.#call('invite.accept', { reply }, options, (result) => readTexts('answer to invite.accept', result, 'peer').peer),
       list: (options = {}) =>
         this.#call('invite.list', {}, options, (result) => readObjects('answer to invite.list', result, 'invites') as unknown as readonly InviteInfo[]),
       revoke: (id, options = {}) => this.#call('invite.revoke', { id }, options, ignore),

@@ -418,6 +418,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   #methodTable(): IpcMethodTable {
     const router = this.#router
     const peers = this.#peers
+    const { invites } = peers
     return {
       'status': () => this.#status(),
       'peers': (client, request) => peers.list(client, request),
@@ -435,10 +436,12 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       'channel.reject': (client, request) => router.reject(client, request),
       'channel.close': (client, request, signal) => router.close(client, request, signal),
       'channel.stats': (client, request) => router.stats(client, request.channel),
-      'invite.create': (_client, request) => peers.createInvite(request),
-      'invite.join': (_client, request) => peers.join(request.link),
-      'invite.list': () => peers.listInvites(),
-      'invite.revoke': (_client, request) => peers.revokeInvite(request.id),
+      'invite.create': (_client, request) => invites.create(request),
+      'invite.join': (_client, request) => invites.join(request.link),
+      'invite.reply': (_client, request) => invites.reply(request.id),
+      'invite.accept': (_client, request) => invites.accept(request.reply),
+      'invite.list': () => invites.list(),
+      'invite.revoke': (_client, request) => invites.revoke(request.id),
       'keys.create': (_client, request) => this.#apiKeys.create(request),
       'keys.list': () => this.#apiKeys.list(),
       'keys.revoke': async (_client, { id }) => {

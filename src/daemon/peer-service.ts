@@ -1,20 +1,14 @@
-import { randomBytes } from 'node:crypto'
 import { formatAddress } from '../core/base/address.ts'
-import { toHex } from '../core/base/bytes.ts'
 import { PosternError } from '../core/base/errors.ts'
-import { millisecond, toWallTime } from '../core/base/time.ts'
-import type { EndpointEvent, InviteRecord, PeerHandle, PeerState, PeerStats } from '../core/endpoint/contract.ts'
-import { decodeInviteLink, encodeInviteLink, INVITE_TOKEN_SIZE } from '../core/wire/invite-link.ts'
+import { millisecond } from '../core/base/time.ts'
+import type { EndpointEvent, PeerHandle, PeerState, PeerStats } from '../core/endpoint/contract.ts'
 import {
-  PEERS_PAGE, PEERS_PAGE_WITH_LANES, type InviteCreateRequest, type InviteCreateResult, type InviteInfo, type InviteJoinResult, type InviteListResult, type IpcPeerState, type Nothing,
-  type PeerAddRequest, type PeerConnectRequest, type PeerConnectResult, type PeerInfo, type PeerPingResult, type PeersResult,
+  PEERS_PAGE, PEERS_PAGE_WITH_LANES, type IpcPeerState, type Nothing, type PeerAddRequest, type PeerConnectRequest, type PeerConnectResult, type PeerInfo, type PeerPingResult, type PeersResult,
 } from '../core/wire/ipc-methods.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
-import { builtSuiteMask } from '../core/session/suites.ts'
-import { WIRE_VERSION } from '../core/wire/datagram.ts'
-import { inviteTokenId } from '../core/session/macs.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
 import type { IpcClient } from '../ipc/handler.ts'
+import { InviteService } from './invite-service.ts'
 import { idBytes } from './router.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 import { PeerPaths, policyError, unknownPeer } from './peer-paths.ts'
@@ -36,7 +30,7 @@ export interface PeerServiceOptions {
 
 type PeerEvent = Extract<EndpointEvent, { readonly kind: 'peer' }>
 
-/** Peers, invites and what one asks about them: the methods of the IPC that are not about channels. */
+/** Peers and what one asks about them: the methods of the IPC that are not about channels. */
 export class PeerService {
   readonly #runtime: NodeRuntime
   readonly #options: PeerServiceOptions
@@ -44,16 +38,21 @@ export class PeerService {
   readonly #pongs = new Waiters<number, number | undefined>()
   /** The ways to peers: which may be taken, and why which is. */
   readonly paths: PeerPaths
+  readonly invites: InviteService
 
   constructor(runtime: NodeRuntime, options: PeerServiceOptions) {
     this.#runtime = runtime
     this.#options = options
     this.paths = new PeerPaths(runtime, () => this.#durable())
+    this.invites = new InviteService(runtime, options, () => this.#durable())
   }
 
   onEvent(event: Extract<EndpointEvent, { readonly kind: 'peer' | 'pong' }>): void {
     if (event.kind === 'pong') this.#pongs.settle(event.token, event.rtt)
-    else this.#changes.settle(event.peer, event)
+    else {
+      if (event.state === 'connected') this.invites.met(event.peer)
+      this.#changes.settle(event.peer, event)
+    }
   }
 
   // ── peers ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -135,62 +134,6 @@ export class PeerService {
     const rtt = await pong
     if (rtt === undefined) throw new PosternError('unreachable', 'The session ended before the ping was answered.')
     return { rttMs: [rtt / millisecond], path: pathOf(endpoint.peerStats(peer)) ?? '' }
-  }
-
-  // ── invites ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  async createInvite(request: InviteCreateRequest): Promise<InviteCreateResult> {
-    const token = new Uint8Array(randomBytes(INVITE_TOKEN_SIZE))
-    // Unix seconds in the link: rounded up, so that the link never outlives the record by a second.
-    const expires = Math.floor(Date.now() / 1000) + request.expiresS
-    const invite: InviteRecord = { token, expires: toWallTime(expires * 1000), name: request.name, spentBy: [], uses: request.uses }
-    if (!this.#runtime.endpoint.addInvite(this.#runtime.now(), invite)) {
-      throw new PosternError('limit', 'There are as many open invites as there may be.', { hint: 'Revoke some: postern invite --list', details: { limit: 'invites' } })
-    }
-    await this.#durable()
-    const link = encodeInviteLink({ id: this.#runtime.endpoint.id, token, expires, versions: 1 << WIRE_VERSION, suites: builtSuiteMask, addresses: this.#options.addresses().slice(0, 16) })
-    return { link, id: this.#inviteId(token) }
-  }
-
-  /** Puts the inviter into the roster and dials it; the answer does not wait for the session. */
-  async join(link: string): Promise<InviteJoinResult> {
-    const read = decodeInviteLink(link.trim(), this.#options.provider)
-    if (read.kind === 'malformed') {
-      throw new PosternError('params', `This is not an invite link of this version (${read.where}).`, { hint: 'Copy the whole link, from postern: to its end.', details: { where: read.where } })
-    }
-    const { id, token, expires, addresses } = read.link
-    if (expires * 1000 <= Date.now()) throw new PosternError('params', 'This invite has expired.', { hint: 'Ask for a new one: postern invite', details: { where: 'expired' } })
-    const { endpoint } = this.#runtime
-    const now = this.#runtime.now()
-    const peer = endpoint.addPeer(now, id, { name: undefined, addresses, invite: { token, expires: toWallTime(expires * 1000) } })
-    if (peer === undefined) throw new PosternError('params', 'This invite was made by this very node.', { hint: 'Use it on the other machine: postern join <link>' })
-    this.#options.onRoster(encodePeerId(id))
-    await this.#durable()
-    endpoint.connect(this.#runtime.now(), id, { addresses, now: true })
-    this.#runtime.schedule()
-    return { peer: encodePeerId(id) }
-  }
-
-  listInvites(): InviteListResult {
-    const invites = this.#runtime.endpoint.invites().map((invite): InviteInfo => {
-      const base = { id: this.#inviteId(invite.token), uses: invite.uses, spentBy: invite.spentBy.map(encodePeerId), expires: invite.expires }
-      return invite.name === undefined ? base : { ...base, name: invite.name }
-    })
-    return { invites }
-  }
-
-  async revokeInvite(id: string): Promise<Nothing> {
-    const invite = this.#runtime.endpoint.invites().find((candidate) => this.#inviteId(candidate.token) === id)
-    if (invite === undefined || !this.#runtime.endpoint.revokeInvite(this.#runtime.now(), invite.token)) {
-      throw new PosternError('params', `There is no invite ${id}.`, { hint: 'List them: postern invite --list' })
-    }
-    await this.#durable()
-    return NOTHING
-  }
-
-  /** An invite's own name, by which it is listed and revoked: it does not show the token. */
-  #inviteId(token: Uint8Array): string {
-    return toHex(inviteTokenId(this.#options.provider, token))
   }
 
   /** What was changed is taken over by the router and on disk. */

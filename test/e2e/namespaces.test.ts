@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
-import { Lab, whyNoNamespaces, type Namespace } from '../lab/namespaces.ts'
+import { Lab, whyNoFilters, whyNoNamespaces, type Namespace } from '../lab/namespaces.ts'
 import { Program, finish, run, type Outcome } from './support/program.ts'
 import { TemporaryDirectory } from './support/temporary.ts'
 
@@ -82,5 +82,33 @@ describe.skipIf(why !== undefined)(`two machines with a network between them${wh
     cut.link('up')
     expect((await finish(sending)).out).toMatch(/^Sent 8 bytes/)
     expect((await finish(hears)).out).toMatch(/: patience\n/)
+  }, 60_000)
+})
+
+const whyNot = whyNoFilters()
+
+describe.skipIf(whyNot !== undefined)(`two machines whose firewalls let in only answers${whyNot === undefined ? '' : ` (skipped: ${whyNot})`}`, () => {
+  it('find no way by an invite alone, and one by its reply', async () => {
+    using lab = new Lab(2)
+    using temporary = new TemporaryDirectory()
+    for (const machine of lab.machines) machine.filter('iifname "eth0" ct state new drop')
+    const [here, there] = lab.machines.map((machine, i) => new Host(machine, temporary.join(`${i}`))) as [Host, Host]
+    await using first = here.start('posternd')
+    await using second = there.start('posternd')
+    await first.says(/\bready\b/)
+    await second.says(/\bready\b/)
+
+    const invite = /^postern:\S+$/m.exec(await here.postern('invite'))![0]
+    const joined = await there.postern('join', invite, '--wait', '2s')
+    expect(joined).toMatch(/does not answer yet/)
+    const reply = /^postern:r1\/\S+$/m.exec(joined)![0]
+    const [wrongNode, wrongCommand] = [await there.try('accept', reply), await here.try('join', reply)]
+    expect(wrongNode.err).toContain('is to an invite that this node does not have')
+    expect(wrongCommand.err).toContain('postern accept')
+    expect([wrongNode.status, wrongCommand.status]).toEqual([64, 64])
+    expect(await here.postern('accept', reply)).toMatch(/Connected to/)
+    const thereId = (await there.postern('id')).trim()
+    expect(await here.postern('peers')).toMatch(new RegExp(`${thereId}.*connected.*udp ${lab.machines[1]!.address}:`))
+    expect(await here.postern('ping', thereId, '--count', '1')).toMatch(/1 answered/)
   }, 60_000)
 })

@@ -152,6 +152,8 @@ export class EchoHandler implements IpcHandler {
     'channel.stats': () => ({ sent: 1, received: 2, delivered: 1, dropped: {}, queued: 0, queuedBytes: 0, rttMs: null, lanes: idleLanes }),
     'invite.create': () => ({ link: 'postern:1/AA', id: '00' }),
     'invite.join': () => ({ peer: PEER }),
+    'invite.reply': () => ({ reply: 'postern:r1/' }),
+    'invite.accept': () => ({ peer: PEER }),
     'invite.list': () => ({ invites: [] }),
     'invite.revoke': () => ({}),
     'keys.create': () => ({ id: '00', key: 'pk_x' }),

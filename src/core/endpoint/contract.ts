@@ -20,6 +20,7 @@ import type { SessionEvent } from '../connection/events.ts'
 import type { Attempt, RefusalReason } from '../path/attempts.ts'
 import type { PathDecision, PathView } from '../path/path-log.ts'
 import type { PathPolicy } from '../path/path-policy.ts'
+import type { InviteReply } from '../wire/invite-reply.ts'
 
 export type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathId, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
 export { CHANNEL_SLOT_BITS, channelSlot, deliveryModes, dropReasons, lanes, MESSAGE_COST } from '../base/domain.ts'
@@ -224,6 +225,9 @@ export interface InviteRecord {
   readonly uses: number
 }
 
+/** Why a reply to an invite is not taken. `unknown`: no open invite has that token; `self`: this node wrote it, or it can know no more peers. */
+export type ReplyRefusal = 'unknown' | 'forged' | 'expired' | 'spent' | 'self'
+
 export type PersistValue =
   | { readonly kind: 'peer'; readonly record: PeerRecord }
   | { readonly kind: 'invite'; readonly record: InviteRecord }
@@ -409,6 +413,10 @@ export interface EndpointContract {
   addInvite(now: Now, invite: InviteRecord): boolean
   revokeInvite(now: Now, token: Uint8Array): boolean
   invites(): readonly InviteRecord[]
+  /** A reply to an invite of ours was carried back: its writer is in the roster now, and has spent a use. */
+  acceptReply(now: Now, reply: InviteReply): PeerHandle | ReplyRefusal
+  /** The token by which this peer may be answered with a reply: we joined it by an invite that still holds. */
+  joinedBy(peer: PeerHandle): PeerRecord['invite']
   peers(): readonly PeerHandle[]
   findPeer(id: Uint8Array): PeerHandle | undefined
   /** Its id as text: for who needs nothing else of {@link peerStats}. */

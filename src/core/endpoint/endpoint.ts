@@ -7,14 +7,15 @@ import { AeadBatch } from '../crypto/aead-batch.ts'
 import type { Channel } from '../connection/channel.ts'
 import type { Connection } from '../connection/connection.ts'
 import { counter } from '../connection/host.ts'
-import { policyForbids } from '../connection/reach.ts'
 import type { RefusalReason } from '../path/attempts.ts'
 import { allows, type PathPolicy } from '../path/path-policy.ts'
 import { META_MAX, channelCodes, isAppName } from '../wire/frame.ts'
+import type { InviteReply } from '../wire/invite-reply.ts'
 import { BatchReader } from './batch-reader.ts'
+import { connectPeer } from './connect.ts'
 import type {
   ChannelOptions, ChannelStats, ConnectOptions, EndpointAction, EndpointContract, EndpointEvent, InviteRecord, LaneStats, LinkInfo, MessageBatch, NoticeBatch,
-  OutgoingMessage, PeerRecord, PeerStats, PeerWhy, ReceiveBatch, ReleaseBatch, TransmitBatch,
+  OutgoingMessage, PeerRecord, PeerStats, PeerWhy, ReceiveBatch, ReleaseBatch, ReplyRefusal, TransmitBatch,
 } from './contract.ts'
 import { Handshakes } from './handshakes.ts'
 import { onDialFailed, onLink, onRefused } from './link-inputs.ts'
@@ -127,27 +128,7 @@ export class Endpoint implements EndpointContract {
   // ── peers ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   connect(now: Now, id: Uint8Array, options: ConnectOptions): PeerHandle | undefined {
-    const node = this.#node
-    const peer = node.shuttingDown ? undefined : node.roster.ensure(id, now.wall)
-    if (peer === undefined) return undefined
-    if (peer.connection?.reachable === true) return peer.handle
-    const connection = peer.connection ?? node.createSession(now, peer)
-    const dialing = connection.dial(now, [...options.addresses, ...peer.record.addresses])
-    if (!dialing) {
-      const reason = policyForbids(connection.state, [...options.addresses, ...peer.record.addresses]) ? 'policy' : 'no_address'
-      if (connection.state.phase === 'dialing') {
-        connection.replace(now, reason)
-        // A stranger without an address is forgotten at once; its handle stays good for this answer only.
-        return peer.handle
-      }
-      if (reason === 'policy') node.tellPeer(now, peer, 'unreachable', reason)
-    } else {
-      if (connection.state.phase === 'dialing') node.tellPeer(now, peer, 'dialing', undefined)
-      // Message A goes out now: the one timer of a pump is up to two milliseconds late.
-      if (connection.nextTimeout() <= now.mono) connection.handleTimeout(now)
-    }
-    node.reschedule(connection)
-    return peer.handle
+    return connectPeer(this.#node, now, id, options)
   }
 
   disconnect(now: Now, peer: PeerHandle): void {
@@ -217,6 +198,15 @@ export class Endpoint implements EndpointContract {
 
   invites(): readonly InviteRecord[] {
     return this.#node.roster.invites()
+  }
+
+  acceptReply(now: Now, reply: InviteReply): PeerHandle | ReplyRefusal {
+    const peer = this.#node.roster.acceptReply(now, reply)
+    return typeof peer === 'string' ? peer : peer.handle
+  }
+
+  joinedBy(peer: PeerHandle): PeerRecord['invite'] {
+    return this.#node.roster.get(peer)?.record.invite
   }
 
   peers(): readonly PeerHandle[] {

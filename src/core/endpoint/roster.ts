@@ -5,11 +5,12 @@ import type { CryptoProvider, X25519PublicKey } from '../crypto/provider.ts'
 import type { Connection } from '../connection/connection.ts'
 import type { PathLog } from '../path/path-log.ts'
 import type { Identity, IdValidator } from '../session/identity.ts'
-import { inviteTokenId, verifyInviteProof } from '../session/macs.ts'
+import { inviteTokenId, verifyInviteProof, verifyInviteReply } from '../session/macs.ts'
 import { compareStamps, nextStamp } from '../session/tai64n.ts'
 import { encodePeerId } from '../wire/peer-id.ts'
 import type { HandshakePayload } from '../wire/handshake-payload.ts'
-import type { EndpointEvent, InviteRecord, PeerRecord } from './contract.ts'
+import type { InviteReply } from '../wire/invite-reply.ts'
+import type { EndpointEvent, InviteRecord, PeerRecord, ReplyRefusal } from './contract.ts'
 
 /** Addresses remembered of a peer; the oldest goes. */
 const ADDRESSES_MAX = 16
@@ -263,6 +264,21 @@ export class Roster {
       this.#persistInvite(key, spent)
     }
     return invite
+  }
+
+  /** A reply to an invite of ours was carried back: its writer is in the roster now, and a use of the invite is spent. */
+  acceptReply(now: Now, reply: InviteReply): PeerEntry | ReplyRefusal {
+    const key = toHex(reply.tokenId)
+    const invite = this.#invites.get(key)
+    if (invite === undefined) return 'unknown'
+    if (!verifyInviteReply(this.#provider, invite.token, this.#self, reply.content, reply.proof)) return 'forged'
+    if (invite.expires <= now.wall) return 'expired'
+    if (!isSpender(invite, reply.id) && invite.spentBy.length >= invite.uses) return 'spent'
+    const peer = this.ensure(reply.id, now.wall)
+    if (peer === undefined) return 'self'
+    this.spendInvite(peer, key)
+    this.add(peer, { name: peer.record.name ?? invite.name }, reply.addresses)
+    return peer
   }
 
   #persistInvite(key: string, invite: InviteRecord | undefined): void {

@@ -13,6 +13,7 @@ const COOKIE_LABEL = utf8('postern cookie')
 const HINT_LABEL = utf8('postern hint')
 const INVITE_ID_LABEL = utf8('postern invite id')
 const INVITE_LABEL = utf8('postern invite')
+const REPLY_LABEL = utf8('postern reply')
 const RESET_LABEL = utf8('postern reset')
 const ZERO_NONCE = new Uint8Array(12)
 const NO_DATA = new Uint8Array(0)
@@ -118,6 +119,15 @@ export function inviteProof(provider: CryptoProvider, token: Uint8Array, initiat
 
 export function verifyInviteProof(provider: CryptoProvider, token: Uint8Array, initiatorId: Uint8Array, responderId: Uint8Array, stamp: Uint8Array, proof: Uint8Array): boolean {
   return equalConstantTime(inviteProof(provider, token, initiatorId, responderId, stamp), proof)
+}
+
+/** Shows that who wrote a reply to the inviter holds the token: 16 bytes over the reply's content (core/wire/invite-reply). */
+export function inviteReplyProof(provider: CryptoProvider, token: Uint8Array, inviterId: Uint8Array, content: Uint8Array): Uint8Array {
+  return computeMac(provider, token, REPLY_LABEL, inviterId, content)
+}
+
+export function verifyInviteReply(provider: CryptoProvider, token: Uint8Array, inviterId: Uint8Array, content: Uint8Array, proof: Uint8Array): boolean {
+  return equalConstantTime(inviteReplyProof(provider, token, inviterId, content), proof)
 }
 
 /** The token a RESET for `index` must carry: derived, so that a restarted node needs no table. 16 bytes. */

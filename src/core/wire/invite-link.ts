@@ -7,6 +7,7 @@
  */
 import { assert } from '../base/assert.ts'
 import { readU16, readU32, writeU16, writeU32 } from '../base/bytes.ts'
+import { fromBase64url, toBase64url } from '../base/base64url.ts'
 import { ByteReader } from '../base/varint.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import { readWireAddress, wireAddressSize, writeWireAddress } from './frame.ts'
@@ -17,8 +18,6 @@ const PREFIX = 'postern:1/'
 const HEAD_SIZE = 57
 const ADDRESS_WIRE_SIZE_MAX = 19
 const SIZE_MAX = HEAD_SIZE + INVITE_ADDRESSES_MAX * ADDRESS_WIRE_SIZE_MAX
-
-const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
 
 export interface InviteLink {
   /** Peer id of the one who invites, 32 bytes, valid. */
@@ -77,39 +76,4 @@ export function decodeInviteLink(text: string, provider: Pick<CryptoProvider, 'v
     kind: 'invite',
     link: { id, token: bytes.slice(32, 48), expires: readU32(bytes, 48), versions: readU16(bytes, 52), suites: readU16(bytes, 54), addresses },
   }
-}
-
-function toBase64url(bytes: Uint8Array): string {
-  let text = ''
-  let bits = 0
-  let bitCount = 0
-  for (const byte of bytes) {
-    bits = ((bits & 0x3f) << 8) | byte
-    bitCount += 8
-    while (bitCount >= 6) {
-      bitCount -= 6
-      text += ALPHABET[(bits >>> bitCount) & 0x3f]!
-    }
-  }
-  return bitCount === 0 ? text : text + ALPHABET[(bits << (6 - bitCount)) & 0x3f]!
-}
-
-/** Strict: no padding, no other characters, and no set bits behind the last byte, so one link has one text. */
-function fromBase64url(text: string): Uint8Array | undefined {
-  if (text.length % 4 === 1) return undefined
-  const bytes = new Uint8Array(Math.floor(text.length * 3 / 4))
-  let bits = 0
-  let bitCount = 0
-  let length = 0
-  for (const character of text) {
-    const value = ALPHABET.indexOf(character)
-    if (value < 0) return undefined
-    bits = ((bits & 0xff) << 6) | value
-    bitCount += 6
-    if (bitCount >= 8) {
-      bitCount -= 8
-      bytes[length++] = bits >>> bitCount
-    }
-  }
-  return (bits & ((1 << bitCount) - 1)) === 0 ? bytes : undefined
 }

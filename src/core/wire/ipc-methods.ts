@@ -284,6 +284,10 @@ export interface InviteJoinParams {
 export interface InviteJoinResult {
   readonly peer: string
 }
+/** A reply to an invite: where who joined by it is, to be carried back by hand. */
+export interface InviteReplyResult {
+  readonly reply: string
+}
 export interface InviteInfo {
   readonly id: string
   readonly name?: string
@@ -396,6 +400,8 @@ export interface IpcMethods {
   'channel.stats': { params: ChannelParams; request: ChannelParams; result: ChannelStatsResult }
   'invite.create': { params: InviteCreateParams; request: InviteCreateRequest; result: InviteCreateResult }
   'invite.join': { params: InviteJoinParams; request: InviteJoinParams; result: InviteJoinResult }
+  'invite.reply': { params: PeerParams; request: PeerParams; result: InviteReplyResult }
+  'invite.accept': { params: InviteReplyResult; request: InviteReplyResult; result: InviteJoinResult }
   'invite.list': { params: Nothing; request: Nothing; result: InviteListResult }
   'invite.revoke': { params: InviteParams; request: InviteParams; result: Nothing }
   'keys.create': { params: KeysCreateParams; request: KeysCreateRequest; result: KeysCreateResult }
@@ -422,7 +428,7 @@ export const ipcMethodScopes: Readonly<Record<IpcCall, 'app' | 'status' | 'admin
   'peer.add': 'admin', 'peer.remove': 'admin', 'peer.policy': 'admin', 'peer.connect': 'app', 'peer.disconnect': 'admin', 'peer.why': 'status', 'peer.ping': 'status',
   'listen': 'app', 'unlisten': 'app',
   'channel.open': 'app', 'channel.accept': 'app', 'channel.reject': 'app', 'channel.close': 'app', 'channel.stats': 'app',
-  'invite.create': 'admin', 'invite.join': 'admin', 'invite.list': 'admin', 'invite.revoke': 'admin',
+  'invite.create': 'admin', 'invite.join': 'admin', 'invite.reply': 'admin', 'invite.accept': 'admin', 'invite.list': 'admin', 'invite.revoke': 'admin',
   'keys.create': 'admin', 'keys.list': 'admin', 'keys.revoke': 'admin',
   'subscribe': 'topic', 'unsubscribe': 'none',
   'leave': 'none', 'shutdown': 'admin',

@@ -64,6 +64,8 @@ const parsers: { readonly [M in IpcMethod]: Parser<M> } = {
     name: parseName(m),
   }),
   'invite.join': (m) => ({ link: m.text('link', LINK_BYTES_MAX) }),
+  'invite.reply': parsePeer,
+  'invite.accept': (m) => ({ reply: m.text('reply', LINK_BYTES_MAX) }),
   'invite.list': () => nothing,
   'invite.revoke': (m) => ({ id: m.text('id', NAME_BYTES_MAX) }),
   'keys.create': (m) => ({ name: parseName(m), scopes: m.list('scopes', SCOPES_MAX, 'scopes: status, admin, app:* or app:<name>', (value) => (typeof value === 'string' && SCOPE.test(value) ? value : undefined)) }),

@@ -1,0 +1,48 @@
+import type { PeerHandle } from '../core/endpoint/contract.ts'
+
+/** A dial is quiet after 90 s without an answer; a router forgets the way out after 30 s. */
+const PAUSE_MS = 20_000
+/** How long somebody may take to carry a reply back by hand. */
+const PATIENCE_MS = 15 * 60_000
+/** The one whose time is over first makes room. */
+const MEETINGS_MAX = 64
+
+/**
+ * Peers that were told by hand where we are, or told us: both sides dial them again and again for a while, so that both have the doors
+ * of their routers open at the same moment.
+ */
+export class Meetings {
+  readonly #until = new Map<PeerHandle, number>()
+  readonly #dial: (peer: PeerHandle) => boolean
+  #timer: NodeJS.Timeout | undefined
+
+  /** @param dial false: there is nothing to wait for any more */
+  constructor(dial: (peer: PeerHandle) => boolean) {
+    this.#dial = dial
+  }
+
+  begin(peer: PeerHandle): void {
+    this.#until.delete(peer)
+    if (this.#until.size >= MEETINGS_MAX) this.#until.delete(this.#until.keys().next().value!)
+    if (!this.#dial(peer)) return
+    this.#until.set(peer, performance.now() + PATIENCE_MS)
+    this.#timer ??= setInterval(() => this.#round(), PAUSE_MS).unref()
+  }
+
+  end(peer: PeerHandle): void {
+    if (this.#until.delete(peer)) this.#rest()
+  }
+
+  #round(): void {
+    for (const [peer, until] of this.#until) {
+      if (performance.now() >= until || !this.#dial(peer)) this.#until.delete(peer)
+    }
+    this.#rest()
+  }
+
+  #rest(): void {
+    if (this.#until.size > 0) return
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+}
