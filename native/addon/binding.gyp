@@ -13,8 +13,8 @@
     },
     "conditions": [
       ["OS=='linux'", {
-        "defines": ["POSTERN_UDP"],
-        "sources": ["src/udp-open.cc", "src/udp-life.cc", "src/udp-receive.cc", "src/udp-send.cc", "src/udp-object.cc"]
+        "defines": ["POSTERN_LINUX"],
+        "sources": ["src/udp-open.cc", "src/udp-life.cc", "src/udp-receive.cc", "src/udp-send.cc", "src/udp-object.cc", "src/tcp.cc"]
       }],
       ["sanitize!=''", {
         "cflags": ["-fsanitize=<(sanitize)", "-fno-omit-frame-pointer", "-g", "-O1"],

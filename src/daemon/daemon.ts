@@ -149,7 +149,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
 
   async #open(node: NodeState): Promise<void> {
     await this.#udp.start()
-    this.#tcp = await startTcp(this.#runtime, this.#config, this.#udp.port, this.#log)
+    this.#tcp = await startTcp(this.#runtime, this.#config, this.#udp.port, this.#log, this.#options.native.tcp)
     if (this.#config.udp.port === 0 && this.#udp.port !== node.udpPort) await storeUdpPort(this.#state.store, this.#udp.port)
     this.#ipc = await startIpcServer({
       handler: this, paths: this.#options.paths.sockets, messageMax: this.#config.limits.message, linger: this.#config.ipc.linger,

@@ -3,6 +3,8 @@ import { constants } from 'node:os'
 import { PosternError } from '../core/base/errors.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
 import { descriptorOf, type SocketAccess } from '../ipc/access.ts'
+import { nativeTcpSystem } from '../net/tcp-native.ts'
+import type { TcpSystem } from '../net/tcp-system.ts'
 import { nativeEngine } from '../net/udp-native.ts'
 import type { UdpEngine } from '../net/udp-socket.ts'
 import { loadAddon, type Addon, type AddonState, type AddonSystem } from '../platform/addon.ts'
@@ -15,6 +17,8 @@ export interface NativeChoice {
   readonly provider: CryptoProvider
   /** What opens UDP sockets; `undefined`: node:dgram does. */
   readonly engine: UdpEngine | undefined
+  /** `undefined`: node:net alone opens TCP sockets. */
+  readonly tcp: TcpSystem | undefined
   /** Who connected a Unix socket; `undefined` where nothing tells. */
   readonly uidOf: ((socket: Socket) => number | undefined) | undefined
   /** Locks an open file; `undefined`: a program does, or sockets. */
@@ -37,7 +41,8 @@ export function chooseNative(config: { readonly enabled: boolean }, load: () => 
   const provider = state.kind === 'absent' ? undefined : nativeProvider(state, missing)
   const engine = state.kind === 'absent' ? undefined : nativeUdp(state, missing)
   return {
-    provider: provider ?? new NodeCryptoProvider(), engine, uidOf: state.kind === 'absent' ? undefined : (socket) => peerUid(state.addon, socket),
+    provider: provider ?? new NodeCryptoProvider(), engine, tcp: state.kind === 'absent' || state.addon.tcp === undefined ? undefined : nativeTcpSystem(state.addon.tcp),
+    uidOf: state.kind === 'absent' ? undefined : (socket) => peerUid(state.addon, socket),
     flock: state.kind === 'absent' ? undefined : (fd) => flock(state.addon, fd), system: state.kind === 'absent' ? undefined : state.addon.system,
     status: { crypto: provider === undefined ? 'node:crypto' : 'addon', udp: engine === undefined ? 'node:dgram' : 'addon', ...(missing.length > 0 ? { reason: missing.join('; ') } : {}) },
   }

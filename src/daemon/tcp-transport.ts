@@ -1,5 +1,6 @@
 import { PosternError } from '../core/base/errors.ts'
 import { TcpDriver } from '../net/tcp.ts'
+import type { TcpSystem } from '../net/tcp-system.ts'
 import type { Config } from './config-schema.ts'
 import type { Log } from './log.ts'
 import type { NodeRuntime } from './node-runtime.ts'
@@ -9,11 +10,11 @@ import type { NodeRuntime } from './node-runtime.ts'
  * taken, or may not be listened on, the daemon goes on without a listener and still dials; a port that the configuration names must
  * be had. `undefined` when TCP is switched off.
  */
-export async function startTcp(runtime: NodeRuntime, config: Config, udpPort: number, log: Log): Promise<TcpDriver | undefined> {
+export async function startTcp(runtime: NodeRuntime, config: Config, udpPort: number, log: Log, system: TcpSystem | undefined): Promise<TcpDriver | undefined> {
   const { enabled, listen, port } = config.tcp
   if (!enabled) return undefined
   const open = async (bind: readonly string[]): Promise<TcpDriver> => {
-    const driver = new TcpDriver(runtime, { port: port === 0 ? udpPort : port, bind })
+    const driver = new TcpDriver(runtime, { port: port === 0 ? udpPort : port, bind, ...(system === undefined ? {} : { system }) })
     await driver.start()
     return driver
   }

@@ -81,7 +81,7 @@ export interface ConnectionHost extends DriverHost {
 }
 
 export interface DialOptions {
-  /** The port to dial from, for punching. A wish: where the system does not grant it, another port is used. */
+  /** The port to dial from, for punching; when absent, the one that is listened on. A wish: where the system does not grant it, another port is used. */
   readonly localPort?: number
 }
 

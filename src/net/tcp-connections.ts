@@ -28,7 +28,7 @@ export interface ConnectionEnd {
   readonly end: TcpEnd
 }
 
-/** What binding to a port that is taken, also by our own listener, says: Node cannot set SO_REUSEPORT. */
+/** What a wished port that is taken says, also by our own listener where ports are not shared, or by a connection between the same two ports. */
 const portRefused = new Set(['EADDRINUSE', 'EADDRNOTAVAIL', 'EACCES', 'EPERM'])
 
 /** Every connection of a driver from its socket's first moment to its last, and how many of which kind there may be. */

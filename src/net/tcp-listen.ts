@@ -62,7 +62,7 @@ function listen(host: string, port: number, ipv6Only: boolean, system: TcpSystem
   return new Promise((resolve, reject) => {
     const server = system.createServer({ noDelay: true, allowHalfOpen: true }, handlers.accept)
     server.once('error', reject)
-    server.listen({ host, port, ipv6Only, exclusive: true, backlog: BACKLOG }, () => {
+    system.listen(server, { host, port, ipv6Only, backlog: BACKLOG }, () => {
       server.removeListener('error', reject)
       server.on('error', handlers.error)
       resolve(server)

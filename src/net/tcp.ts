@@ -107,7 +107,9 @@ export class TcpDriver implements ConnectionDriver {
   }
 
   dial(address: Uint8Array, token: number, options: DialOptions = {}): DialResult {
-    return this.#state.kind === 'open' ? this.#connections.dial(address, token, options.localPort) : 'closed'
+    if (this.#state.kind !== 'open') return 'closed'
+    const shared = this.#system.sharesPort && this.#state.servers.length > 0 ? this.#port : undefined
+    return this.#connections.dial(address, token, options.localPort ?? shared)
   }
 
   cancelDial(token: number): void {

@@ -54,6 +54,12 @@ export interface AddonUdp {
   udpFeatures(socket: object): number
 }
 
+/** Bound TCP sockets, on Linux (native/addon/src/tcp.cc); how they are used is in net/tcp-native.ts. */
+export interface AddonTcp {
+  /** A descriptor that the caller closes; throws the system's error. */
+  tcpBind(address: Uint8Array, family: number, only6: number, mode: number): number
+}
+
 /** Small facts of the operating system (native/addon/src/system.cc). */
 export interface AddonSystem {
   /** The user who connected a Unix socket, −1 for anything else. */
@@ -69,6 +75,7 @@ export interface Addon {
   readonly path: string
   readonly crypto: AddonCrypto | undefined
   readonly udp: AddonUdp | undefined
+  readonly tcp: AddonTcp | undefined
   readonly system: AddonSystem
 }
 
@@ -78,7 +85,7 @@ export type AddonState =
   | { readonly kind: 'absent'; readonly reason: string }
 
 /** The addon's own number for what may be called and how (native/addon/src/addon.cc). */
-const INTERFACE = 6
+const INTERFACE = 8
 
 const directory = fileURLToPath(new URL('../../native/addon/', import.meta.url))
 
@@ -119,7 +126,10 @@ function whyNotBuilt(): string {
 
 /** A library is trusted to be what its number says: `unknown` ends here. */
 function checked(path: string, exports: unknown): Addon {
-  const parts = exports as Partial<AddonCrypto & AddonUdp & AddonSystem> & { readonly interface?: unknown }
+  const parts = exports as Partial<AddonCrypto & AddonUdp & AddonTcp & AddonSystem> & { readonly interface?: unknown }
   if (parts.interface !== INTERFACE) throw new Error('it was built from other sources; run "npm run build:native"')
-  return { path, crypto: parts.aeadOpen === undefined ? undefined : parts as AddonCrypto, udp: parts.udpOpen === undefined ? undefined : parts as AddonUdp, system: parts as AddonSystem }
+  return {
+    path, crypto: parts.aeadOpen === undefined ? undefined : parts as AddonCrypto, udp: parts.udpOpen === undefined ? undefined : parts as AddonUdp,
+    tcp: parts.tcpBind === undefined ? undefined : parts as AddonTcp, system: parts as AddonSystem,
+  }
 }

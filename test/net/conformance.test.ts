@@ -2,6 +2,8 @@ import type { SocketOptions } from 'node:dgram'
 import { constants as osConstants } from 'node:os'
 import { ADDRESS_SIZE, encodeAddress } from '../../src/core/base/address.ts'
 import { TransmitBatch, type LinkId } from '../../src/core/endpoint/contract.ts'
+import { nativeTcpSystem } from '../../src/net/tcp-native.ts'
+import { tcpSystem, type TcpSystem } from '../../src/net/tcp-system.ts'
 import { nativeEngine } from '../../src/net/udp-native.ts'
 import type { UdpEngine } from '../../src/net/udp-socket.ts'
 import type { UdpSystem } from '../../src/net/udp-system.ts'
@@ -97,10 +99,10 @@ function native(engine: UdpEngine): Medium {
   }
 }
 
-function tcp(): Medium {
+function tcp(system: TcpSystem): Medium {
   const nodes: TcpNode[] = []
   const node = async (): Promise<TcpNode> => {
-    const opened = await openTcp()
+    const opened = await openTcp({ system })
     nodes.push(opened)
     return opened
   }
@@ -210,6 +212,10 @@ if (addon?.udp !== undefined) {
   describeTransport('UDP by the addon', { kind: 'udp', reliable: false, datagramMin: 1 }, () => native(nativeEngine(real)))
   describeTransport('UDP by the addon without GSO and GRO', { kind: 'udp', reliable: false, datagramMin: 1 }, () => native(nativeEngine(real, { features: 0 })))
 }
-describeTransport('TCP', { kind: 'tcp', reliable: true, datagramMin: 20 }, tcp)
+describeTransport('TCP', { kind: 'tcp', reliable: true, datagramMin: 20 }, () => tcp(tcpSystem))
+if (addon?.tcp !== undefined) {
+  const { tcp: real } = addon
+  describeTransport('TCP by the addon', { kind: 'tcp', reliable: true, datagramMin: 20 }, () => tcp(nativeTcpSystem(real)))
+}
 describeTransport('simulated UDP', { kind: 'udp', reliable: false, datagramMin: 1 }, () => simulated('udp'))
 describeTransport('simulated TCP', { kind: 'tcp', reliable: true, datagramMin: 20 }, () => simulated('tcp'))

@@ -50,7 +50,8 @@ describe('a dial that fails', () => {
     ['EADDRNOTAVAIL', 'unreachable'], ['EACCES', 'unreachable'], ['EINVAL', 'unreachable'], ['ECONNRESET', 'disconnected'], ['EMFILE', 'limit'], ['ENOBUFS', 'limit'], ['EWEIRD', 'disconnected'],
   ])('%s is told as %s, with its cause', async (code, expected) => {
     const node = await open()
-    node.system.nextSockets.push(() => failingSocket(code))
+    // What may be about the port that was dialed from is tried again from another, where ports are shared.
+    for (let i = 0; i < 2; i++) node.system.nextSockets.push(() => failingSocket(code))
     node.driver.dial(somewhere, 9)
     await until(() => node.host.dialFailures.length === 1)
     expect(answers(node)).toEqual([[9, expected]])
@@ -171,7 +172,8 @@ describe('how it asks', () => {
       node.system.nextSockets.push(deadSocket)
       node.driver.dial(encodeAddress(host, 4242)!, portOf(somewhere) + node.system.connects.length)
     }
-    expect(node.system.connects).toEqual(['192.0.2.7', '2001:db8::7'].map((host): NetConnectOpts => ({ host, port: 4242, noDelay: true, allowHalfOpen: true, autoSelectFamily: false })))
+    const from = node.system.sharesPort ? { localPort: node.driver.port } : {}
+    expect(node.system.connects).toEqual(['192.0.2.7', '2001:db8::7'].map((host): NetConnectOpts => ({ host, port: 4242, noDelay: true, allowHalfOpen: true, autoSelectFamily: false, ...from })))
   })
 
   it('keeps its own copy of the address', async () => {
@@ -189,10 +191,10 @@ describe('how it asks', () => {
     node.driver.dial(peer.address, 1, { localPort: port })
     await until(() => node.host.opens.length === 1 && peer.host.opens.length === 1)
     expect(portOf(peer.host.opens[0]!.remote!)).toBe(port)
-    // Our own listener has this one, and Node cannot share it.
-    node.driver.dial(peer.address, 2, { localPort: node.driver.port })
+    // Our own listener has this one, and Node cannot share it; with the addon, the connection between these two ports is in the way.
+    node.driver.dial(peer.address, 2, { localPort: node.system.sharesPort ? port : node.driver.port })
     await until(() => node.host.opens.length === 2 && peer.host.opens.length === 2)
-    expect(portOf(peer.host.opens[1]!.remote!)).not.toBe(node.driver.port)
+    expect([node.driver.port, port]).not.toContain(portOf(peer.host.opens[1]!.remote!))
     expect(node.host.tokens).toEqual([1, 2])
     expect(node.host.dialFailures).toEqual([])
     expect(node.stat('tcp_local_port_refused')).toBe(1)

@@ -10,15 +10,20 @@ import { tcpSystem, type TcpSystem } from '../../src/net/tcp-system.ts'
 import { TcpDriver, type TcpOptions } from '../../src/net/tcp.ts'
 import { TestHost, turn, until } from './udp-support.ts'
 
+/** The sockets that nodes are made of unless a test brings its own: those of node:net, or the addon's (tcp-native.test.ts). */
+export const usual: { system: TcpSystem } = { system: tcpSystem }
+
 export const PREFACE: Buffer = Buffer.from([0x50, 0x53, 0x54, 0x01])
 
 /** Real sockets on a clock that stands still until the test moves it. */
 export class ManualSystem implements TcpSystem {
-  readonly createServer: TcpSystem['createServer'] = (options, accept) => tcpSystem.createServer(options, accept)
+  readonly sharesPort: boolean
+  readonly createServer: TcpSystem['createServer'] = (options, accept) => this.#base.createServer(options, accept)
+  readonly listen: TcpSystem['listen'] = (server, options, listening) => this.#base.listen(server, options, listening)
   readonly connect: TcpSystem['connect'] = (options) => {
     this.connects.push(options)
     const next = this.nextSockets.shift()
-    return next === undefined ? connect(options) : next(options)
+    return next === undefined ? this.#base.connect(options) : next(options)
   }
 
   readonly connects: NetConnectOpts[] = []
@@ -27,6 +32,12 @@ export class ManualSystem implements TcpSystem {
   readonly timers: Map<number, { readonly at: Instant; readonly run: () => void }> = new Map<number, { readonly at: Instant; readonly run: () => void }>()
   #now: Instant = toInstant(1e6)
   #nextTimer = 1
+  readonly #base: TcpSystem
+
+  constructor(base: TcpSystem = usual.system) {
+    this.#base = base
+    this.sharesPort = base.sharesPort
+  }
 
   now(): Instant {
     return this.#now
@@ -180,13 +191,14 @@ export const SLAB_SIZE = 262_144
 
 export class TcpNode {
   readonly host: TcpHost = new TcpHost()
-  readonly system: ManualSystem = new ManualSystem()
+  readonly system: ManualSystem
   readonly driver: TcpDriver
   readonly batch: TransmitBatch = new TransmitBatch(1024)
   readonly slab: number
 
-  constructor(options: Partial<TcpOptions> = {}) {
-    this.driver = new TcpDriver(this.host, { port: 0, bind: ['127.0.0.1'], system: this.system, ...options })
+  constructor({ system: base, ...options }: Partial<TcpOptions> = {}) {
+    this.system = base instanceof ManualSystem ? base : new ManualSystem(base)
+    this.driver = new TcpDriver(this.host, { port: 0, bind: ['127.0.0.1'], ...options, system: this.system })
     this.slab = this.host.arena.allocate(SLAB_SIZE)
     this.batch.reset(this.slab, SLAB_SIZE)
   }

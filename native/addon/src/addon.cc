@@ -9,7 +9,7 @@ namespace postern {
 namespace {
 
 /** Raised when what JavaScript calls or how changes; platform/addon.ts refuses a build of another number. */
-constexpr int32_t kInterface = 6;
+constexpr int32_t kInterface = 8;
 
 void Free(napi_env, void* data, void*) {
   delete static_cast<Addon*>(data);
@@ -42,8 +42,8 @@ NAPI_MODULE_INIT() {
   if (napi_set_named_property(env, exports, "interface", MakeInt32(env, kInterface)) != napi_ok) return nullptr;
   if (addon->has_ssl && (!ExportAead(env, exports) || !ExportX25519(env, exports) || !ExportHash(env, exports))) return nullptr;
   if (!ExportSystem(env, exports)) return nullptr;
-#ifdef POSTERN_UDP
-  if (!ExportUdp(env, exports)) return nullptr;
+#ifdef POSTERN_LINUX
+  if (!ExportUdp(env, exports) || !ExportTcp(env, exports)) return nullptr;
 #endif
   return exports;
 }

@@ -21,8 +21,9 @@ bool ExportAead(napi_env env, napi_value exports);
 bool ExportHash(napi_env env, napi_value exports);
 bool ExportX25519(napi_env env, napi_value exports);
 bool ExportSystem(napi_env env, napi_value exports);
-#ifdef POSTERN_UDP
+#ifdef POSTERN_LINUX
 bool ExportUdp(napi_env env, napi_value exports);
+bool ExportTcp(napi_env env, napi_value exports);
 #endif
 
 }  // namespace postern
