@@ -1,6 +1,7 @@
 /** One end of the IPC hop: the server or client as shipped, or bare sockets with the same frames. A process of its own. */
 import { createServer, connect as connectSocket } from 'node:net'
 import { connect, type Channel } from '../src/client/client.ts'
+import type { MessageRun } from '../src/core/base/message-run.ts'
 import { encodeMessageHead, messageFrameSize, MESSAGE_COST } from '../src/core/wire/ipc.ts'
 import { ipcPathOf } from '../src/core/wire/ipc-path.ts'
 import type { Grant, IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../src/ipc/handler.ts'
@@ -92,6 +93,18 @@ class HopHandler implements IpcHandler {
       entry.owed = 0
     }
     return true
+  }
+
+  onRun(client: IpcClient, channel: number, context: number, run: MessageRun): number {
+    const entry = this.#entries.get(context)!
+    if (entry.way === 'ping') return 0
+    received += run.count
+    entry.owed += run.size + run.count * MESSAGE_COST
+    if (entry.owed > CREDIT / 8) {
+      client.sendCredit(channel, entry.owed)
+      entry.owed = 0
+    }
+    return run.count
   }
 
   onCredit(_client: IpcClient, _channel: number, context: number): void {

@@ -5,6 +5,7 @@ import { Arena } from '../core/base/arena.ts'
 import { toHex, wipe } from '../core/base/bytes.ts'
 import type { LinkKind, LinkState } from '../core/base/domain.ts'
 import { PosternError } from '../core/base/errors.ts'
+import type { MessageRun } from '../core/base/message-run.ts'
 import { after, millisecond, type Instant } from '../core/base/time.ts'
 import type { EndpointEvent, MessageBatch, NoticeBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
 import { Endpoint } from '../core/endpoint/endpoint.ts'
@@ -397,6 +398,10 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
 
   onMessage(client: IpcClient, message: IncomingMessage): boolean {
     return this.#router.onMessage(client, message)
+  }
+
+  onRun(client: IpcClient, _channel: number, context: number, run: MessageRun): number {
+    return this.#router.onRun(client, context, run)
   }
 
   onCredit(_client: IpcClient, _channel: number, context: number, cost: number): void {

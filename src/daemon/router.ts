@@ -1,6 +1,7 @@
 import { PosternError } from '../core/base/errors.ts'
 import { after, millisecond, never, type Instant, type Now } from '../core/base/time.ts'
 import { dropReason } from '../core/base/domain.ts'
+import type { MessageRun } from '../core/base/message-run.ts'
 import { MESSAGE_COST, MESSAGE_GAP_BEFORE, NOTICE_DROPPED, type ChannelHandle, type EndpointEvent, type MessageBatch, type NoticeBatch, type OutgoingMessage, type PeerHandle, type ReleaseBatch, type SendResult } from '../core/endpoint/contract.ts'
 import { MESSAGE_GAP, LANE_OF_CHANNEL } from '../core/wire/ipc.ts'
 import {
@@ -215,6 +216,14 @@ export class Router {
     route.parked.push({ bytes, lane: message.lane, tag: message.tag, confirm: message.confirm, deadline })
     routed.parkedBytes += bytes.length + MESSAGE_COST
     return true
+  }
+
+  /** How many were taken; see `IpcHandler.onRun`. */
+  onRun(client: IpcClient, context: number, run: MessageRun): number {
+    const route = this.#routes.get(context as ChannelHandle)
+    if (route?.owner.client !== client || route.parked.length > 0) return 0
+    this.#runtime.schedule()
+    return this.#runtime.endpoint.sendRun(route.channel, run)
   }
 
   onCredit(context: number, cost: number): void {

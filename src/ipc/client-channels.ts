@@ -1,4 +1,5 @@
 import { readU32, utf8 } from '../core/base/bytes.ts'
+import type { MessageRun } from '../core/base/message-run.ts'
 import type { Counters } from '../core/base/counters.ts'
 import {
   decodeCredit, decodeMany, decodeMessage, encodeMessageHead, LANE_OF_CHANNEL, MANY_ENTRY_SIZE, MANY_HEADER_SIZE, MESSAGE_CONFIRM, MESSAGE_COST, MESSAGE_GAP, MESSAGE_HEADER_SIZE, MESSAGE_REPEATED, messageFrameSize,
@@ -8,6 +9,7 @@ import type { Instant } from '../core/base/time.ts'
 import { toBase64 } from '../core/wire/ipc-base64.ts'
 import { encodeEvent } from '../core/wire/ipc-json.ts'
 import { ipcLanes, type ChannelEnd, type ChannelEndCode, type IpcEventName, type IpcEvents, type ResumedChannel } from '../core/wire/ipc-methods.ts'
+import type { IpcFrameReader } from '../core/wire/ipc-reader.ts'
 import { isTagAfter, RetainedView } from '../core/wire/ipc-retained.ts'
 import { ChannelTable, type ChannelRow } from './channel-table.ts'
 import type { ClientOutbox } from './client-outbox.ts'
@@ -34,6 +36,8 @@ export interface ClientChannelsOptions {
   readonly queued: () => void
   readonly tally: MessageTally
   readonly counters: Counters<IpcCounterName>
+  /** Filled again and again, by all clients in turn. */
+  readonly run: MessageRun
 }
 
 /** Runs of notices of one channel that are kept while its client is away; more are lost, and counted. */
@@ -65,6 +69,7 @@ export class ClientChannels {
   readonly #head = new MessageHead()
   readonly #message = new MessageView()
   readonly #view = new RetainedView()
+  readonly #run: MessageRun
   /** Channels with messages, or their end, to write as the socket has room. */
   readonly #backlog = new Set<ChannelRow>()
   /** Channels that ended a moment ago: whether the client read so is not known yet. */
@@ -72,6 +77,8 @@ export class ClientChannels {
   #detached = false
   /** Entries of the frame under way that were taken; the router had no room for the next. */
   #manyTaken = 0
+  /** So many messages are taken one by one. */
+  #singly = 0
 
   constructor(client: IpcClient, options: ClientChannelsOptions) {
     this.#client = client
@@ -80,6 +87,7 @@ export class ClientChannels {
     this.#queued = options.queued
     this.#tally = options.tally
     this.#counters = options.counters
+    this.#run = options.run
   }
 
   add(channel: NewChannel): number | undefined {
@@ -284,11 +292,36 @@ export class ClientChannels {
     this.#queued()
   }
 
-  /** A message frame of the client, body at `offset`. */
-  receiveMessage(bytes: Uint8Array, offset: number, length: number): FrameOutcome {
+  /** The message frame in the reader, and those behind it that can be taken together with it. */
+  receiveMessages(reader: IpcFrameReader): FrameOutcome {
     const head = this.#head
+    const { bytes, offset, length } = reader
     if (!decodeMessage(bytes, offset, length, head)) return 'malformed'
+    if (this.#singly > 0) this.#singly--
+    else if (head.flags === 0 && head.lane === LANE_OF_CHANNEL && head.second === 0 && this.#receiveRun(head, reader)) return 'taken'
     return this.#receive(head, bytes, offset + MESSAGE_HEADER_SIZE, length - MESSAGE_HEADER_SIZE)
+  }
+
+  /** Whether the message in the reader was taken, with as many behind it as the reader is now past. */
+  #receiveRun(head: MessageHead, reader: IpcFrameReader): boolean {
+    const row = this.table.get(head.channel)
+    if (row === undefined || row.end !== undefined || row.repeatedTag !== 0 || row.deadlineMs !== 0 || row.sendBalance <= 0) return false
+    if (reader.length - MESSAGE_HEADER_SIZE > row.maxMessage) return false
+    const run = this.#run
+    reader.nextRun(run, row.sendBalance, row.maxMessage)
+    const taken = run.count > 1 ? this.#handler.onRun(this.#client, row.number, row.context, run) : 0
+    // Who has no room for the rest has none for each of them: they are not gathered once more for every one.
+    this.#singly = run.count - Math.max(taken, 1)
+    reader.stepBack(run, Math.max(taken, 1))
+    if (taken > 0) {
+      const size = run.sizeOf(taken)
+      row.acceptedTag = run.tag[taken - 1]! === 0 ? row.acceptedTag : run.tag[taken - 1]!
+      row.sendBalance -= size + taken * MESSAGE_COST
+      this.#tally.messagesIn += taken
+      this.#tally.bytesIn += size
+    }
+    run.end()
+    return taken > 0
   }
 
   /** One message for many channels: as so many frames in a row. */

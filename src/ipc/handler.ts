@@ -7,6 +7,7 @@
  * - Calls on a client that is gone do nothing.
  * - Bytes of a message are valid during the call only, either way.
  */
+import type { MessageRun } from '../core/base/message-run.ts'
 import type { ErrorCode } from '../core/base/errors.ts'
 import type {
   ChannelEnd, HelloRequest, IpcCall, IpcLane, IpcMode, IpcRequest, IpcResult, IpcScope,
@@ -171,6 +172,8 @@ export interface IpcHandler {
    * its credit comes by the same socket.
    */
   onMessage(client: IpcClient, message: IncomingMessage): boolean
+  /** Messages of one channel at once: how many were taken, from the first on. The next one is offered to {@link onMessage}. */
+  onRun(client: IpcClient, channel: number, context: number, run: MessageRun): number
   /** The client took messages of this cost. Never more than it was sent. */
   onCredit(client: IpcClient, channel: number, context: number, cost: number): void
   /** The client broke a rule of this channel: it has been told and the number is gone; close the other side with abort. */

@@ -36,3 +36,5 @@ export const AUTH_DELAY_MIN: Duration = second / 4
 export const AUTH_DELAY_MAX: Duration = 8 * second
 /** A failure older than this no longer slows the next one. */
 export const AUTH_FORGET: Duration = 60 * second
+/** Messages of one channel that are handed over together: most of what one read of a socket brings. */
+export const RUN_MAX = 1024

@@ -3,6 +3,7 @@ import { utf8 } from '../core/base/bytes.ts'
 import { Counters } from '../core/base/counters.ts'
 import { DeadlineHeap } from '../core/base/deadline-heap.ts'
 import type { ErrorCode } from '../core/base/errors.ts'
+import { MessageRun } from '../core/base/message-run.ts'
 import { after, never, type Duration, type Instant } from '../core/base/time.ts'
 import { FRAME_HEADER_SIZE, KIND_JSON, writeFrameHead } from '../core/wire/ipc.ts'
 import { encodeEvent } from '../core/wire/ipc-json.ts'
@@ -15,7 +16,7 @@ import type { MessageTally } from './client-channels.ts'
 import { IpcConnection, type ConnectionHost } from './connection.ts'
 import { ipcCounterNames, type IpcCounterName } from './counters.ts'
 import type { IpcHandler } from './handler.ts'
-import { CLIENTS_MAX, CLOSE_LINGER, LINGER_DEFAULT, LINGERING_MAX, REFUSED_MAX } from './limits.ts'
+import { CLIENTS_MAX, CLOSE_LINGER, LINGER_DEFAULT, LINGERING_MAX, REFUSED_MAX, RUN_MAX } from './limits.ts'
 import { ResumeTokens } from './resume-tokens.ts'
 import type { IpcSession } from './session.ts'
 import type { SessionShared } from './session-types.ts'
@@ -82,7 +83,7 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
     this.#server = server
     this.#shared = {
       handler: options.handler, pool: new IpcBatchPool(), throttle: new AuthThrottle(),
-      tokens: new ResumeTokens(), linger: options.linger ?? LINGER_DEFAULT, counters: this.#counters, tally: this.#tally, messageMax: options.messageMax,
+      tokens: new ResumeTokens(), linger: options.linger ?? LINGER_DEFAULT, counters: this.#counters, tally: this.#tally, run: new MessageRun(RUN_MAX), messageMax: options.messageMax,
     }
     this.#access = options.access
     server.on('connection', (socket) => this.#accept(socket))

@@ -1,4 +1,5 @@
 import type { Counters } from '../core/base/counters.ts'
+import type { MessageRun } from '../core/base/message-run.ts'
 import type { Duration, Instant } from '../core/base/time.ts'
 import type { IpcBatchPool } from '../core/wire/ipc-outbox.ts'
 import type { AuthThrottle } from './auth-throttle.ts'
@@ -18,6 +19,8 @@ export interface SessionShared<Session> {
   readonly tokens: ResumeTokens<Session>
   /** How long a client that lost its connection may take to come back. */
   readonly linger: Duration
+  /** Filled again and again, by all clients in turn. */
+  readonly run: MessageRun
   /** Largest message, bytes. */
   readonly messageMax: number
 }

@@ -61,7 +61,7 @@ export class IpcSession implements ClientHost {
     const client = new SessionClient(this)
     this.#client = client
     this.channels = new ClientChannels(client, {
-      handler: shared.handler, outbox: () => this.outbox, queued: () => this.#queued(), tally: shared.tally, counters: shared.counters,
+      handler: shared.handler, outbox: () => this.outbox, queued: () => this.#queued(), tally: shared.tally, counters: shared.counters, run: shared.run,
     })
     this.#requests = new ClientRequests({
       client, handler: shared.handler, channels: this.channels.table,
@@ -253,7 +253,7 @@ export class IpcSession implements ClientHost {
       else this.#requests.handle(frame.id, frame.method, frame.params)
       return
     }
-    const outcome: FrameOutcome = kind === KIND_MESSAGE ? this.channels.receiveMessage(bytes, offset, length)
+    const outcome: FrameOutcome = kind === KIND_MESSAGE ? this.channels.receiveMessages(intake.reader)
       : kind === KIND_CREDIT ? this.channels.receiveCredit(bytes, offset, length)
       : kind === KIND_MANY ? this.channels.receiveMany(bytes, offset, length) : 'malformed'
     if (outcome === 'taken') return

@@ -67,6 +67,47 @@ describe('messages', () => {
     expect(handler.parkNext).toBe(0)
   })
 
+  it('that lie behind one another are handed over together, but for those that are not plain', async () => {
+    const { handler } = bench
+    handler.record = true
+    const client = await dialHello()
+    const [a, b] = [await client.open(), await client.open({ mode: 'reliable-unordered' })]
+    const plain = (channel: number, from: number, count: number): Uint8Array[] => Array.from({ length: count }, (_, i) => messageFrame(channel, Uint8Array.of(from + i), { tag: from + i }))
+    client.write(concat(...plain(a, 1, 4), ...plain(b, 5, 3), messageFrame(b, Uint8Array.of(8), { tag: 8, lane: 1 }), messageFrame(b, Uint8Array.of(9), { tag: 9, ttl: 50 }),
+      messageFrame(b, Uint8Array.of(10), { tag: 10, flags: 1 }), messageFrame(b, Uint8Array.of(11)), ...plain(b, 12, 2)))
+    await until(() => client.messages.length === 13, '13 echoes')
+    expect(client.messages.filter(({ channel }) => channel === b).map(({ bytes }) => bytes[0])).toEqual([5, 6, 7, 8, 9, 10, 11, 12, 13])
+    expect(handler.taken.map(({ tag }) => tag)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 12, 13])
+    expect(handler.taken.slice(7, 10)).toMatchObject([{ lane: 1 }, { ttlMs: 50 }, { confirm: true }])
+    expect(handler.runs).toEqual([4, 3, 2])
+  })
+
+  it('that there is no room for are taken one by one later, and gathered again behind', async () => {
+    const { handler } = bench
+    const client = await dialHello()
+    const channel = await client.open()
+    handler.room = 20
+    const frames = (from: number): Uint8Array[] => Array.from({ length: 50 }, (_, i) => messageFrame(channel, Uint8Array.of(from + i)))
+    client.write(concat(...frames(0)))
+    await until(() => client.messages.length === 50, '50 echoes')
+    client.write(concat(...frames(50)))
+    await until(() => client.messages.length === 100, '100 echoes')
+    expect(client.messages.map(({ bytes }) => bytes[0])).toEqual(Array.from({ length: 100 }, (_, i) => i))
+    expect(handler.runs).toEqual([50, 50])
+  })
+
+  it('beyond the credit end the channel, and those before count', async () => {
+    const { handler } = bench
+    handler.sendCredit = 3 * 42
+    handler.echo = false
+    handler.credits = false
+    const client = await dialHello()
+    const channel = await client.open()
+    client.write(concat(...Array.from({ length: 6 }, () => messageFrame(channel, new Uint8Array(10)))))
+    expect(await client.event('event.channel.closed')).toMatchObject({ channel, code: 'credit' })
+    expect(handler.received).toBe(3)
+  })
+
   it('of a channel that was closed meanwhile are ignored', async () => {
     const client = await dialHello()
     const channel = await client.open()

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { concat } from '../../src/core/base/bytes.ts'
 import { Counters } from '../../src/core/base/counters.ts'
+import { MessageRun } from '../../src/core/base/message-run.ts'
 import { second, toInstant } from '../../src/core/base/time.ts'
 import { IpcBatchPool, IpcSlice } from '../../src/core/wire/ipc-outbox.ts'
 import { AuthThrottle } from '../../src/ipc/auth-throttle.ts'
@@ -30,7 +31,7 @@ const input = fc.oneof(
 function makeSession(handler: EchoHandler): IpcSession {
   return new IpcSession(0, toInstant(0), {
     handler, pool: new IpcBatchPool(), throttle: new AuthThrottle(), counters: new Counters(ipcCounterNames),
-    tally: { messagesIn: 0, messagesOut: 0, bytesIn: 0, bytesOut: 0 }, messageMax: 1000, tokens: new ResumeTokens(), linger: 10 * second,
+    tally: { messagesIn: 0, messagesOut: 0, bytesIn: 0, bytesOut: 0 }, run: new MessageRun(64), messageMax: 1000, tokens: new ResumeTokens(), linger: 10 * second,
   }, { wake: () => undefined, handOver: () => undefined })
 }
 

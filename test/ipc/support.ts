@@ -3,9 +3,10 @@ import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PosternError } from '../../src/core/base/errors.ts'
+import type { MessageRun } from '../../src/core/base/message-run.ts'
 import { after, toInstant, type Instant } from '../../src/core/base/time.ts'
 import {
-  FRAME_HEADER_SIZE, KIND_CREDIT, KIND_JSON, KIND_MESSAGE, KIND_NOTICE, MessageHead, MESSAGE_COST, MESSAGE_HEADER_SIZE, decodeCredit, decodeMessage, decodeNotice, encodeCredit,
+  FRAME_HEADER_SIZE, KIND_CREDIT, KIND_JSON, KIND_MESSAGE, KIND_NOTICE, LANE_OF_CHANNEL, MessageHead, MESSAGE_COST, MESSAGE_HEADER_SIZE, decodeCredit, decodeMessage, decodeNotice, encodeCredit,
   encodeManyHead, encodeMessageHead, manyFrameSize, messageFrameSize, writeFrameHead, type ManyEntry, type Notice,
 } from '../../src/core/wire/ipc.ts'
 import { IpcFrameReader } from '../../src/core/wire/ipc-reader.ts'
@@ -92,6 +93,11 @@ export class EchoHandler implements IpcHandler {
   readonly channels: Map<number, EchoChannel> = new Map()
   readonly listening: Map<string, IpcClient> = new Map()
   readonly taken: { channel: number; lane: number; tag: number; ttlMs: number; confirm: boolean; length: number }[] = []
+  /** So much of the next run is taken, and the message behind it refused once. */
+  room: number = Infinity
+  credits = true
+  /** Lengths of the runs that were offered. */
+  readonly runs: number[] = []
   /** Messages the router refuses to take before it resumes the client. */
   parkNext = 0
   sendCredit = 65_536
@@ -194,6 +200,22 @@ export class EchoHandler implements IpcHandler {
     for (const [app, owner] of this.listening) if (owner === client) this.listening.delete(app)
   }
 
+  /** As many as would be taken one by one. */
+  onRun(client: IpcClient, channel: number, context: number, run: MessageRun): number {
+    if (this.parkNext > 0) return 0
+    this.runs.push(run.count)
+    for (let i = 0; i < run.count; i++) {
+      if (i === this.room) {
+        this.room = Infinity
+        this.parkNext = 1
+        return i
+      }
+      const message = { channel, context, lane: LANE_OF_CHANNEL, tag: run.tag[i]!, ttlMs: 0, confirm: false, bytes: run.bytes, offset: run.offset[i]!, length: run.length[i]! }
+      this.onMessage(client, message)
+    }
+    return run.count
+  }
+
   onMessage(client: IpcClient, message: IncomingMessage): boolean {
     if (this.parkNext > 0) {
       this.parkNext--
@@ -207,7 +229,7 @@ export class EchoHandler implements IpcHandler {
     }
     const channel = this.channels.get(message.context)
     if (!this.echo || channel === undefined) {
-      client.sendCredit(message.channel, message.length + MESSAGE_COST)
+      if (this.credits) client.sendCredit(message.channel, message.length + MESSAGE_COST)
     } else if (channel.waiting.length === 0 && client.sendMessage(message.channel, 0, message.bytes, message.offset, message.length) === 'queued') {
       client.sendCredit(message.channel, message.length + MESSAGE_COST)
     } else {

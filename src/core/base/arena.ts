@@ -96,9 +96,9 @@ export class Arena {
     return BLOCK_MIN << (-this.#state[offset / BLOCK_MIN]! - 1)
   }
 
-  /** One more holder of the block at `offset`. */
-  retain(offset: number): void {
-    this.#references[offset / BLOCK_MIN]!++
+  /** One more holder of the block at `offset`, or so many. */
+  retain(offset: number, holders = 1): void {
+    this.#references[offset / BLOCK_MIN]! += holders
   }
 
   /** One holder less; the last one frees the block. Returns the bytes that became free: 0 while others hold it. */

@@ -1,4 +1,5 @@
 import { dropReason, MESSAGE_COST, type SendResult } from '../base/domain.ts'
+import type { MessageRun } from '../base/message-run.ts'
 import { never, type Instant } from '../base/time.ts'
 import { TELL_DELIVERED, TELL_DROP } from '../flow/send-ring.ts'
 import { LANE_OF_CHANNEL, MODE_LATEST, type Channel, type SendStream } from './channel.ts'
@@ -49,6 +50,31 @@ export function sendMessage(state: SessionState, now: Instant, channel: Channel,
   else settleQueue(state, channel)
   wantData(state, channel)
   return 'queued'
+}
+
+/**
+ * Puts messages of a run into the channel's queue that need no decision, from the first on, and returns how many; what follows is for
+ * {@link sendMessage}, which decides.
+ */
+export function sendRun(state: SessionState, channel: Channel, run: MessageRun): number {
+  if (!channel.sendable || channel.overflow !== 'block' || channel.mode === MODE_LATEST || state.host.memoryShort(state.memory.used)) return 0
+  const { queueMessages, queueBytes, maxMessage } = state.host.config
+  const own = channel.accountedMessages === 0 ? 1 : 0
+  const parts = state.busyChannels + own + state.starving + 1
+  if (run.longest > Math.min(state.limits.maxMessage, maxMessage) || state.queuedBytes + run.size > queueBytes || channel.queuedBytes + run.size > queueBytes / parts) return 0
+  const count = Math.min(run.count, Math.floor(queueMessages / parts) - channel.queuedMessages, queueMessages - state.queuedMessages)
+  let taken = 0
+  while (taken < count) {
+    const pushed = channel.queue.pushRun(run, taken, count - taken, channel.pushed)
+    if (pushed === 0) break
+    channel.pushed += pushed
+    taken += pushed
+  }
+  if (taken > 0) {
+    account(state, channel)
+    wantData(state, channel)
+  }
+  return taken
 }
 
 /** Mode 3: the newest value takes the place of an unsent one, and goes by its own lane. */

@@ -13,6 +13,7 @@
 import type { Arena } from '../base/arena.ts'
 import { ADDRESS_SIZE } from '../base/address.ts'
 import type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
+import type { MessageRun } from '../base/message-run.ts'
 import type { Duration, Instant, Now, WallTime } from '../base/time.ts'
 import type { LaneCount } from '../flow/lane-tally.ts'
 import type { OutgoingMessage } from '../connection/send.ts'
@@ -432,6 +433,8 @@ export interface EndpointContract {
   shutdown(now: Now, deadline: Instant): void
 
   send(now: Now, channel: ChannelHandle, message: OutgoingMessage): SendResult
+  /** Queues messages of one channel, as many from the first on as need no decision, and returns how many; the next one is for {@link send}, which says why. */
+  sendRun(channel: ChannelHandle, run: MessageRun): number
   /** One call for many channels; result i belongs to channel i. */
   sendMany(now: Now, channels: readonly ChannelHandle[], message: OutgoingMessage, results: SendResult[]): void
   /** The app took messages of this cost: reopens delivery credit and the peer's flow-control window. */

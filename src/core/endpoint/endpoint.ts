@@ -1,12 +1,14 @@
 import { ADDRESS_SIZE } from '../base/address.ts'
 import type { Arena } from '../base/arena.ts'
 import { CHANNEL_SLOT_BITS, deliveryModes, lanes, type ChannelHandle, type LinkId, type LinkState, type Overflow, type PeerHandle, type SendResult } from '../base/domain.ts'
+import type { MessageRun } from '../base/message-run.ts'
 import { BoundedQueue } from '../base/queue.ts'
 import { never, second, toInstant, toWallTime, type Instant, type Now } from '../base/time.ts'
 import { AeadBatch } from '../crypto/aead-batch.ts'
 import type { Channel } from '../connection/channel.ts'
 import type { Connection } from '../connection/connection.ts'
 import { counter } from '../connection/host.ts'
+import { sendRun } from '../connection/send.ts'
 import type { RefusalReason } from '../path/attempts.ts'
 import { allows, type PathPolicy } from '../path/path-policy.ts'
 import { META_MAX, channelCodes, isAppName } from '../wire/frame.ts'
@@ -293,6 +295,14 @@ export class Endpoint implements EndpointContract {
       this.#scheduleHousekeeping(now)
     }
     return result
+  }
+
+  sendRun(handle: ChannelHandle, run: MessageRun): number {
+    const channel = this.#node.channels.get(handle)
+    if (channel === undefined) return 0
+    const connection = this.#node.channels.owner(handle)
+    this.#node.markReady(connection)
+    return sendRun(connection.state, channel, run)
   }
 
   sendMany(now: Now, channels: readonly ChannelHandle[], message: OutgoingMessage, results: SendResult[]): void {

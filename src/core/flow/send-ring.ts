@@ -1,10 +1,13 @@
 import { MESSAGE_COST } from '../base/domain.ts'
 import type { MemoryAccount } from '../base/memory-account.ts'
+import type { MessageRun } from '../base/message-run.ts'
 import { never, type Instant } from '../base/time.ts'
 
 const FIRST_CAPACITY = 16
 const FIRST_BLOCK = 1024
 const LARGEST_BLOCK = 65536
+/** A larger message has a block of its own. */
+const LARGEST_SHARED = LARGEST_BLOCK / 4
 
 /** What a place of the ring is: a message that waits or is in flight, one that is over, one that was given up and whose SKIP is on its way. */
 export const WAITING = 0
@@ -117,6 +120,46 @@ export class SendRing {
     return true
   }
 
+  /**
+   * Copies messages in from row `from` on, with what lies between them, in one piece: as many of `count` as one block holds. Returns how many; 0 when
+   * the arena has no room, or the first is too large to share a block. The tags of a run that has some are named when a message is dropped.
+   */
+  pushRun(run: MessageRun, from: number, count: number, order: number): number {
+    const { offset, length, tag } = run
+    const start = offset[from]!
+    const most = start + LARGEST_BLOCK
+    let taken = 0
+    let end = start
+    while (taken < count && length[from + taken]! <= LARGEST_SHARED && offset[from + taken]! + length[from + taken]! <= most) {
+      end = offset[from + taken]! + length[from + taken]!
+      taken++
+    }
+    if (taken === 0) return 0
+    const at = end > start ? this.#share(end - start, taken) : 0
+    if (at < 0) return 0
+    while (this.head + taken - this.base - 1 > this.mask) this.#makeRoom()
+    if (end > start) this.memory.arena.bytes.set(run.bytes.subarray(start, end), at)
+    const mask = this.mask
+    const block = end > start ? this.#placedIn : -1
+    const shift = at - start
+    for (let k = 0; k < taken; k++) {
+      const i = (this.head + k) & mask
+      const row = from + k
+      this.offset[i] = offset[row]! + shift
+      this.length[i] = length[row]!
+      this.#block[i] = block
+      this.state[i] = WAITING
+      this.id[i] = order + k
+      this.bytes += length[row]!
+      if (tag[row] !== 0 || this.tagged) this.#label(i, tag[row]!, tag[row] === 0 ? 0 : TELL_DROP)
+      if (this.timed) this.#date(i, never)
+    }
+    this.head += taken
+    this.unsent += taken
+    this.messages += taken
+    return taken
+  }
+
   /** What {@link push} was told of the oldest unsent message; only when there is one. */
   get oldestOrder(): number {
     return this.id[this.oldestUnsent() & this.mask]!
@@ -227,11 +270,17 @@ export class SendRing {
   #place(length: number): number {
     if (length === 0) return 0
     const memory = this.memory
-    if (length > LARGEST_BLOCK / 4) {
+    if (length > LARGEST_SHARED) {
       const own = memory.allocate(length)
       this.#placedIn = own
       return own
     }
+    return this.#share(length, 1)
+  }
+
+  /** Room for `length` bytes in a block that is shared, held `holders` times: an offset, −1 when the arena is full. Sets `#placedIn`. */
+  #share(length: number, holders: number): number {
+    const memory = this.memory
     if (this.#current < 0 || this.#currentFill + length > memory.arena.sizeOf(this.#current)) {
       const fresh = memory.allocateUpTo(Math.max(this.#blockSize, length), length)
       if (fresh < 0) return -1
@@ -244,7 +293,7 @@ export class SendRing {
     }
     const at = this.#current + this.#currentFill
     this.#currentFill += length
-    memory.arena.retain(this.#current)
+    memory.arena.retain(this.#current, holders)
     this.#placedIn = this.#current
     return at
   }

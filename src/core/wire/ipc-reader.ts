@@ -1,6 +1,8 @@
 import { readU32 } from '../base/bytes.ts'
+import type { MessageRun } from '../base/message-run.ts'
 import {
-  CLIENT_CHANNELS_MAX, CREDIT_BODY_SIZE, FRAME_HEADER_SIZE, KIND_CREDIT, KIND_IGNORED_MIN, KIND_JSON, KIND_MANY, KIND_MESSAGE, KIND_NOTICE, MANY_ENTRY_SIZE, MANY_HEADER_SIZE, MESSAGE_HEADER_SIZE, NOTICE_BODY_SIZE,
+  CLIENT_CHANNELS_MAX, CREDIT_BODY_SIZE, FRAME_HEADER_SIZE, KIND_CREDIT, KIND_IGNORED_MIN, KIND_JSON, KIND_MANY, KIND_MESSAGE, KIND_NOTICE, LANE_OF_CHANNEL, MANY_ENTRY_SIZE, MANY_HEADER_SIZE, MESSAGE_COST, MESSAGE_HEADER_SIZE,
+  NOTICE_BODY_SIZE,
 } from './ipc.ts'
 
 /** Largest bodies by kind. */
@@ -13,6 +15,9 @@ export interface IpcBodyLimits {
 /** A carry buffer up to this size is kept from frame to frame; a larger one goes with its frame. */
 const CARRY_KEPT = 65_536
 const CARRY_MIN = 1024
+/** In a message's body. */
+const TAG_AT = 8
+const TTL_AT = 12
 
 export type IpcReadResult = 'frame' | 'more' | 'malformed'
 
@@ -75,6 +80,41 @@ export class IpcFrameReader {
       const result = this.#carried > 0 ? this.#fromCarry() : this.#fromChunk()
       if (result !== 'again') return result
     }
+  }
+
+  /**
+   * Begins a run with the message frame just read, and adds those that lie whole behind it in the same chunk while they are plain and like it: of the same channel,
+   * by its lane, without flags and ttl, with a tag or without, of at most `sizeMax` bytes, and while `balance`, which each reduces by its cost, is
+   * above 0. {@link next} goes on behind the last; {@link stepBack} gives back what was not taken.
+   */
+  nextRun(run: MessageRun, balance: number, sizeMax: number): void {
+    const bytes = this.bytes
+    const first = this.offset
+    const channel = readU32(bytes, first)
+    const tagged = readU32(bytes, first + TAG_AT) !== 0
+    run.begin(bytes)
+    run.add(first + MESSAGE_HEADER_SIZE, this.length - MESSAGE_HEADER_SIZE, readU32(bytes, first + TAG_AT))
+    if (bytes !== this.#chunk) return // It was carried over, and lies elsewhere.
+    const bodyMax = MESSAGE_HEADER_SIZE + Math.min(sizeMax, this.#limits.message)
+    const end = this.#end
+    let left = balance - (this.length - MESSAGE_HEADER_SIZE + MESSAGE_COST)
+    let at = this.#at
+    while (left > 0 && run.count < run.capacity && end - at >= FRAME_HEADER_SIZE + MESSAGE_HEADER_SIZE) {
+      const body = at + FRAME_HEADER_SIZE
+      const length = readU32(bytes, at) - 1
+      if (bytes[at + 4] !== KIND_MESSAGE || length < MESSAGE_HEADER_SIZE || length > bodyMax || body + length > end) break
+      const tag = readU32(bytes, body + TAG_AT)
+      if (readU32(bytes, body) !== channel || bytes[body + 4] !== 0 || bytes[body + 5] !== LANE_OF_CHANNEL || readU32(bytes, body + TTL_AT) !== 0 || (tag !== 0) !== tagged) break
+      run.add(body + MESSAGE_HEADER_SIZE, length - MESSAGE_HEADER_SIZE, tag)
+      left -= length - MESSAGE_HEADER_SIZE + MESSAGE_COST
+      at = body + length
+    }
+    this.#at = at
+  }
+
+  /** The messages of the run just read from row `taken` on are to be read again; the first of it is still in the reader. */
+  stepBack(run: MessageRun, taken: number): void {
+    if (taken < run.count) this.#at = run.offset[taken]! - MESSAGE_HEADER_SIZE - FRAME_HEADER_SIZE
   }
 
   #fromChunk(): IpcReadResult | 'again' {
