@@ -52,7 +52,7 @@ export class BenchDaemon implements AsyncDisposable {
     const options = Object.entries(set).flatMap(([key, value]) => ['--set', `${key}=${value}`])
     const [first, ...rest] = [...prefix, process.execPath, ...(probe ? probeArguments(probeSocket(directory)) : []), build.main, '--dir', directory, ...options]
     const process_ = spawn(first!, rest, {
-      stdio: ['ignore', log, log, 'ipc'], env: { ...process.env, NODE_OPTIONS: '' },
+      stdio: ['ignore', log, log, 'ipc'], env: { ...process.env, NODE_OPTIONS: '', POSTERN_STUN: '0' },
     })
     closeSync(log)
     watchProcess(process_)

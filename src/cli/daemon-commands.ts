@@ -87,6 +87,7 @@ export async function status(globals: Globals, output: Output): Promise<void> {
       ['up', ago(state.uptimeMs)],
       ['sessions', `${state.sessions}${carried.length > 0 ? ` (${carried.join(', ')})` : ''}`],
       ['reachable at', state.addresses.length === 0 ? 'nowhere yet' : state.addresses.join(', ')],
+      ['seen at', seenText(state.stun)],
       ['messages', `${counters['messages_received'] ?? 0} received, ${counters['messages_sent'] ?? 0} sent`],
       ...laneRows(state.lanes),
       ['datagrams', `${counters['datagrams_received'] ?? 0} in (${bytesText(counters['bytes_received'] ?? 0)}), ${counters['datagrams_sent'] ?? 0} out (${bytesText(counters['bytes_sent'] ?? 0)})`],
@@ -96,6 +97,13 @@ export async function status(globals: Globals, output: Output): Promise<void> {
       ['memory', `${bytesText(counters['memory_used'] ?? 0)} of ${bytesText(counters['memory_capacity'] ?? 0)}`],
     ])
   })
+}
+
+/** What servers outside see, or why none says. */
+function seenText(stun: StatusResult['stun']): string {
+  if (stun?.enabled !== true) return 'not asked: STUN is switched off'
+  if (stun.reflexive.length > 0) return stun.reflexive.map(({ address, server }) => `${address} (by ${server})`).join(', ')
+  return stun.asking ? 'asking …' : 'nobody answers; look at: postern netcheck'
 }
 
 function nativeText(native: StatusResult['native']): string {

@@ -3,7 +3,7 @@ import type { HostPort } from '../core/base/address.ts'
 import { millisecond, second, type Duration } from '../core/base/time.ts'
 import { congestionNames, type CongestionName } from '../core/flow/controllers.ts'
 import { builtPathKinds, faultOf, type PathKind, type PathPolicy } from '../core/path/path-policy.ts'
-import { advertised, duration, formatDuration, formatSize, ipLiteral, list, matching, oneOf, path, share, size, wholeNumber, yesNo, type Parser } from './config-values.ts'
+import { advertised, duration, formatDuration, formatSize, ipLiteral, list, matching, oneOf, path, share, size, stunServer, wholeNumber, yesNo, type Parser } from './config-values.ts'
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error'] as const
 export type LogLevel = (typeof logLevels)[number]
@@ -32,6 +32,12 @@ export interface Config {
     /** 0: the number of the UDP port. */
     readonly port: number
     readonly after: Duration
+  }
+  readonly stun: {
+    readonly enabled: boolean
+    readonly servers: readonly HostPort[]
+    /** 0 = never. */
+    readonly refresh: Duration
   }
   readonly path: PathPolicy
   readonly store: {
@@ -124,6 +130,12 @@ const tcp = z.strictObject({
   listen: key(yesNo, true),
   port: key(wholeNumber(0, 65_535), 0),
   after: key(duration({ min: '0s', max: '1min' }), '1s'),
+})
+
+const stun = z.strictObject({
+  enabled: key(yesNo, true),
+  servers: key(list(stunServer, { min: 0, max: 8, of: 'servers' }), ['stun.cloudflare.com:3478', 'stun.l.google.com:19302', 'stun.voipgate.com:3478']),
+  refresh: key(duration({ min: '1s', max: '10min', off: true }), '25s'),
 })
 
 const pathKind = oneOf(builtPathKinds)
@@ -228,7 +240,7 @@ const shutdown = z.strictObject({
   drain: key(duration({ min: '0s', max: '10min' }), '5s'),
 })
 
-const sections = { udp, transport, tcp, path: pathPolicy, store, ipc, access, limits, session, native, log, shutdown }
+const sections = { udp, transport, tcp, stun, path: pathPolicy, store, ipc, access, limits, session, native, log, shutdown }
 
 /** A section that is not written is one whose keys all have their defaults. */
 function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
@@ -237,7 +249,7 @@ function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
 
 /** Reads a parsed TOML document. */
 export const configSchema: z.ZodType<Config> = z.strictObject({
-  udp: section(udp), transport: section(transport), tcp: section(tcp), path: section(pathPolicy), store: section(store), ipc: section(ipc),
+  udp: section(udp), transport: section(transport), tcp: section(tcp), stun: section(stun), path: section(pathPolicy), store: section(store), ipc: section(ipc),
   access: section(access),
   limits: section(limits), session: section(session), native: section(native), log: section(log), shutdown: section(shutdown),
 })

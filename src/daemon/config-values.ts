@@ -100,6 +100,24 @@ export function advertised(input: unknown): Parsed<HostPort> {
   return parseAddress(input) === undefined || port === 0 ? wrong(expected, input) : { value: { host, port } }
 }
 
+/** RFC 8489 §18.6. */
+const STUN_PORT = 3478
+/** RFC 1123 §2.1: labels of letters, digits and hyphens. */
+const HOST_NAME = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/i
+
+/** `"stun.example.org"`, `"stun.example.org:3478"`, `"192.0.2.1:3478"`, `"[2001:db8::1]:3478"`; the port of STUN when it names none. */
+export function stunServer(input: unknown): Parsed<HostPort> {
+  const expected = 'a server such as "stun.example.org", "stun.example.org:3478" or "[2001:db8::1]:3478"'
+  if (typeof input !== 'string') return wrong(expected, input)
+  if (isIP(input) !== 0 && !input.includes('%')) return { value: { host: input, port: STUN_PORT } }
+  const match = /^(\[[^\]]+\]|[^:]+)(?::(\d{1,5}))?$/.exec(input)
+  const host = match?.[1]?.replace(/^\[|\]$/g, '') ?? ''
+  const port = match?.[2] === undefined ? STUN_PORT : Number(match[2])
+  // What ends in a number is an address or nothing (RFC 3696 §2).
+  const named = HOST_NAME.test(host) && !/(^|\.)\d+$/.test(host)
+  return (named || isIP(host) !== 0) && port > 0 && port <= 65_535 ? { value: { host, port } } : wrong(expected, input)
+}
+
 /** A short name of printable characters, as apps and scopes have. */
 export function matching(pattern: RegExp, expected: string): Parser<string> {
   return (input) => (typeof input === 'string' && pattern.test(input) ? { value: input } : wrong(expected, input))

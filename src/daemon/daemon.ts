@@ -24,10 +24,11 @@ import { StateDirectory } from '../store/state-directory.ts'
 import { ApiKeys } from './api-keys.ts'
 import { coreConfigOf } from './config-core.ts'
 import type { Config } from './config-schema.ts'
-import { localAddresses } from './local-addresses.ts'
 import type { Log } from './log.ts'
 import type { LogTap } from './log-tap.ts'
+import { NatService } from './nat-service.ts'
 import { accessOf, type NativeChoice, type NativeStatus } from './native.ts'
+import { nodeAddresses } from './node-addresses.ts'
 import { NodeRuntime, type RuntimeSink } from './node-runtime.ts'
 import { loadNodeState, storeUdpPort, type NodeState } from './node-state.ts'
 import type { Paths } from './paths.ts'
@@ -44,8 +45,6 @@ const REOPEN_MAX_MS = 15_000
 /** Clients that wrote nothing for so long have nothing more in their sockets; those that never pause are waited for this long. */
 const QUIET_MS = 10
 const QUIET_MAX = 250 * millisecond
-/** What an invite holds. */
-const ADDRESSES_MAX = 16
 /** Peers that had a session when the daemon ended are dialed at this rate (WIRE.md §3.9). */
 const DIALS_PER_SECOND = 50
 
@@ -71,6 +70,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   readonly #state: StateDirectory
   readonly #runtime: NodeRuntime
   readonly #udp: UdpDriver
+  readonly #nat: NatService
   readonly #native: NativeStatus
   readonly #access: SocketAccess | undefined
   #tcp: TcpDriver | undefined
@@ -113,9 +113,10 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       ...(engine === undefined ? {} : { engine }),
     })
     this.#runtime.add(this.#udp)
+    this.#nat = new NatService(this.#runtime, config)
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
     this.#peers = new PeerService(this.#runtime, {
-      provider, addresses: () => this.#addresses(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
+      provider, addresses: () => this.#addresses(), freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
     })
     this.#router = new Router(this.#runtime, {
       apps: config.access.apps, messageMax: config.limits.message, sessionWith: (peer, signal) => this.#peers.session(peer, undefined, signal),
@@ -156,6 +157,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       handler: this, paths: this.#options.paths.sockets, messageMax: this.#config.limits.message, linger: this.#config.ipc.linger,
       ...(this.#access === undefined ? {} : { access: this.#access }),
     })
+    this.#nat.start()
     // Also who never came, or came so lately that a crash was quicker than the disk: the session is repaired by our dial alone.
     const wanted = node.peers.filter((peer) => peer.hadSession || (peer.connectedAt === undefined && peer.addresses.length > 0))
     this.#dial(wanted.map((peer) => peer.id))
@@ -179,12 +181,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   }
 
   #addresses(): Uint8Array[] {
-    const { advertise, bind } = this.#config.udp
-    const addresses = localAddresses(this.#udp.port, advertise, bind)
-    const { listen, port } = this.#config.tcp
-    if (this.#tcp === undefined || !listen || port === 0 || port === this.#udp.port) return addresses
-    // Peers try both at each address: a TCP port of its own is one more.
-    return [...addresses.slice(0, ADDRESSES_MAX / 2), ...localAddresses(port, advertise.filter((own) => own.port === 0), bind)].slice(0, ADDRESSES_MAX)
+    return nodeAddresses(this.#config, { udpPort: this.#udp.port, tcp: this.#tcp !== undefined, reflexive: this.#nat.reflexive })
   }
 
   // ── stopping ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -225,6 +222,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
 
   async #close(): Promise<void> {
     clearTimeout(this.#dialTimer)
+    this.#nat.close()
     await this.#ipc?.close()
     this.#subscriptions.close()
     await this.#persister.flush().catch(() => undefined)
@@ -294,11 +292,13 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
         this.#subscriptions.onEvent(event)
         return
       case 'path-mtu':
-        if (event.cause === 'found') this.#log.debug('path MTU', { id: this.#idOf(event.peer), on: formatAddress(event.address), from: event.from, to: event.to, cause: event.cause })
-        else this.#log.warn('path MTU', { id: this.#idOf(event.peer), on: formatAddress(event.address), from: event.from, to: event.to, cause: event.cause })
+        this.#log[event.cause === 'found' ? 'debug' : 'warn']('path MTU', { id: this.#idOf(event.peer), on: formatAddress(event.address), from: event.from, to: event.to, cause: event.cause })
         return
       case 'observed-address':
         this.#log.debug('a peer sees us', { id: this.#idOf(event.peer), as: formatAddress(event.address) })
+        return
+      case 'reflexive-address':
+        this.#log.info('reflexive address', { family: event.family, address: event.address === undefined ? 'none' : formatAddress(event.address), server: event.server })
         return
       case 'pong':
         this.#peers.onEvent(event)
@@ -486,7 +486,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     const buffers = this.#udp.links()[0]
     return {
       peerId: this.peerId, version, uptimeMs: Math.round(performance.now() - this.#startedAt), sessions, paths,
-      addresses: this.#addresses().map((address) => formatAddress(address)), lanes: endpoint.laneStats(),
+      addresses: this.#addresses().map((address) => formatAddress(address)), stun: this.#nat.status(), lanes: endpoint.laneStats(),
       counters: {
         ...endpoint.counters(), ...drivers, ...(this.#ipc?.counters() ?? {}),
         memory_used: endpoint.arena.used, memory_capacity: endpoint.arena.capacity, udp_receive_buffer: buffers?.receiveBuffer ?? 0,

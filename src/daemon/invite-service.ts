@@ -24,6 +24,8 @@ export interface InviteServiceOptions {
   readonly provider: CryptoProvider
   /** Where peers can reach this node, 18 bytes each, best first. */
   readonly addresses: () => readonly Uint8Array[]
+  /** Waits a moment for addresses that are being found out. */
+  readonly freshen: () => Promise<void>
   /** A peer came into the roster, left it, or has another name. */
   readonly onRoster: (id: string) => void
 }
@@ -56,7 +58,7 @@ export class InviteService {
     if (!this.#runtime.endpoint.addInvite(this.#runtime.now(), invite)) {
       throw new PosternError('limit', 'There are as many open invites as there may be.', { hint: 'Revoke some: postern invite --list', details: { limit: 'invites' } })
     }
-    await this.#durable()
+    await Promise.all([this.#durable(), this.#options.freshen()])
     const link = encodeInviteLink({ id: this.#runtime.endpoint.id, token, expires, versions: 1 << WIRE_VERSION, suites: builtSuiteMask, addresses: this.#ownAddresses() })
     return { link, id: this.#inviteId(token) }
   }
@@ -82,7 +84,7 @@ export class InviteService {
   }
 
   /** Where this node is, for the one whose invite it joined by; from now on it is dialed again and again, so that its reply finds the way open. */
-  reply(id: string): InviteReplyResult {
+  async reply(id: string): Promise<InviteReplyResult> {
     const { endpoint } = this.#runtime
     const peer = endpoint.findPeer(idBytes(id))
     if (peer === undefined) throw unknownPeer(id)
@@ -90,6 +92,7 @@ export class InviteService {
     if (invite === undefined || invite.expires <= Date.now()) {
       throw new PosternError('params', `No invite of ${id} that still holds was joined here.`, { hint: 'Ask for one there (postern invite), and join by it: postern join <link>', details: { where: 'invite' } })
     }
+    await this.#options.freshen()
     const { provider } = this.#options
     const content = { id: endpoint.id, tokenId: inviteTokenId(provider, invite.token), addresses: this.#ownAddresses() }
     this.#meetings.begin(peer)

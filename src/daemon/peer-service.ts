@@ -22,6 +22,8 @@ export interface PeerServiceOptions {
   readonly provider: CryptoProvider
   /** Where peers can reach this node, 18 bytes each, best first. */
   readonly addresses: () => readonly Uint8Array[]
+  /** Waits a moment for addresses that are being found out. */
+  readonly freshen: () => Promise<void>
   /** Everything noted so far is on disk. */
   readonly persisted: () => Promise<void>
   /** A peer came into the roster, left it, or has another name. */

@@ -50,6 +50,8 @@ export interface CoreConfig {
   readonly pathPolicy: PathPolicy
   /** Controller of paths that may lose datagrams. */
   readonly congestion: CongestionName
+  /** How often a reflexive address is looked at again, and its mapping kept open, while an invite names it; 0 = never. */
+  readonly stunRefresh: Duration
 }
 
 export const defaultConfig: CoreConfig = {
@@ -82,6 +84,7 @@ export const defaultConfig: CoreConfig = {
   tcpAfter: second,
   pathPolicy: anyPath,
   congestion: 'model',
+  stunRefresh: 25 * second,
 }
 
 /** What the peer told us in LIMITS, or the defaults (WIRE.md §3.3). */

@@ -19,11 +19,13 @@ export const counterNames = [
   'rekeys_begun', 'rekeys_completed', 'rekeys_unanswered', 'rekeys_ignored', 'rekeys_failed',
   'messages_sent', 'messages_received', 'packets_lost', 'packets_lost_spurious', 'frames_retransmitted', 'probes_sent', 'acks_sent', 'mtu_probes_sent', 'mtu_black_holes',
   // Dropped on arrival, by reason
-  'drop_unknown_type', 'drop_stun', 'drop_turn', 'drop_bad_size', 'drop_version', 'drop_malformed_handshake', 'drop_mac1', 'drop_mac2',
+  'drop_unknown_type', 'drop_turn', 'drop_bad_size', 'drop_version', 'drop_malformed_handshake', 'drop_mac1', 'drop_mac2',
   'drop_rate_limited', 'drop_suite', 'drop_replayed_handshake', 'drop_stale_handshake', 'drop_handshake_noise', 'drop_handshake_payload',
   'drop_handshake_queue', 'drop_reassembly', 'drop_not_admitted', 'drop_self', 'drop_cookie', 'drop_hint', 'drop_reset',
   'drop_unknown_index', 'drop_no_keys', 'drop_replay', 'drop_authentication', 'drop_wiped', 'drop_no_room', 'drop_closed',
   'drop_path_limit', 'drop_link_unknown', 'drop_link_taken', 'drop_path_policy',
+  // STUN
+  'stun_requests', 'stun_repeats', 'stun_answers', 'stun_refusals', 'stun_timeouts', 'stun_full', 'drop_stun', 'drop_stun_forged',
   // Done
   'cookies_sent', 'resets_sent', 'resets_received', 'sessions_opened', 'sessions_closed', 'sessions_restarted', 'paths_migrated', 'paths_validated', 'paths_failed', 'paths_quarantined', 'sends_refused',
   'links_dialed', 'links_dial_failed', 'links_confirmed', 'links_closed_faults', 'links_closed_unused',

@@ -100,7 +100,7 @@ export class BatchReader {
         node.counters.add('drop_hint')
         return
       case datagramKind.stun:
-        node.counters.add('drop_stun')
+        node.stun?.handleDatagram(now, link, addressOf(batch, row), bytes, offset, length)
         return
       case datagramKind.turnChannel:
         node.counters.add('drop_turn')

@@ -22,6 +22,7 @@ import type { Attempt, RefusalReason } from '../path/attempts.ts'
 import type { PathDecision, PathView } from '../path/path-log.ts'
 import type { PathPolicy } from '../path/path-policy.ts'
 import type { InviteReply } from '../wire/invite-reply.ts'
+import type { IpFamily, StunContract } from '../stun/reflexive.ts'
 
 export type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathId, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
 export { CHANNEL_SLOT_BITS, channelSlot, deliveryModes, dropReasons, lanes, MESSAGE_COST } from '../base/domain.ts'
@@ -241,6 +242,8 @@ export type EndpointEvent =
   | { readonly kind: 'peer-joined'; readonly peer: PeerHandle; readonly invite: Uint8Array }
   /** Numbered by key, the last value wins. With `barrier`, later events may be told to nobody before this is written. */
   | { readonly kind: 'persist'; readonly key: string; readonly sequence: number; readonly value: PersistValue | undefined; readonly barrier: boolean }
+  /** Where a STUN server sees our socket; none: nobody tells any more. A candidate, and no more than that: the server may lie. */
+  | { readonly kind: 'reflexive-address'; readonly family: IpFamily; readonly address: Uint8Array | undefined; readonly server: string }
   | { readonly kind: 'drained' }
 
 /** What only a driver can do. A host that cannot dial says `handleDialFailed` at once. */
@@ -376,6 +379,7 @@ export interface EndpointContract {
   readonly arena: Arena
   /** The node's own peer id, 32 bytes. */
   readonly id: Uint8Array
+  readonly stun: StunContract
 
   handleDatagrams(now: Now, batch: ReceiveBatch): void
   handleLink(now: Now, link: LinkId, state: LinkState, info?: LinkInfo): void

@@ -26,6 +26,7 @@ import { Rekeys } from './rekeys.ts'
 import { Resets } from './resets.ts'
 import { Responder } from './responder.ts'
 import { channelStats, nodeLanes, peerStats } from './stats.ts'
+import { StunService, STUN_SLOT } from './stun-service.ts'
 import { peerWhy } from './why.ts'
 
 /** Slot of the endpoint's own deadlines in the heap. */
@@ -48,6 +49,7 @@ export class Endpoint implements EndpointContract {
   readonly id: Uint8Array
   /** The tables behind the contract: for what is built on them in this folder, and for tests that look for leaks. Read only. */
   readonly node: Node
+  readonly stun: StunService
   readonly #node: Node
   readonly #handshakes: Handshakes
   readonly #responder: Responder
@@ -68,6 +70,7 @@ export class Endpoint implements EndpointContract {
     this.id = this.#node.identity.id
     this.#handshakes = new Handshakes(this.#node)
     this.#node.handshakes = this.#handshakes
+    this.stun = this.#node.stun = new StunService(this.#node)
     this.#node.rekeyService = new Rekeys(this.#node, this.#handshakes)
     this.#responder = new Responder(this.#node, this.#handshakes, options.now)
     this.#reader = new BatchReader(this.#node, this.#handshakes, this.#responder, new Resets(this.#node, options.now))
@@ -106,6 +109,10 @@ export class Endpoint implements EndpointContract {
       if (slot < 0) break
       if (slot === HOUSEKEEPING) {
         this.#housekeep(now)
+        continue
+      }
+      if (slot === STUN_SLOT) {
+        this.stun.handleTimeout(now)
         continue
       }
       const connection = node.sessions[slot]
@@ -430,6 +437,7 @@ export class Endpoint implements EndpointContract {
     this.#shutdown = 'draining'
     this.#drainBy = deadline
     node.shuttingDown = true
+    this.stun.setServers(now, [])
     for (const connection of node.sessions) {
       if (connection === undefined) continue
       for (const channel of [...connection.state.channels.values()]) connection.closeChannel(now, channel, false, channelCodes.app_gone, 'shutting down')

@@ -22,11 +22,14 @@ export function onLink(node: Node, now: Now, link: LinkId, state: LinkState, inf
       return
     }
     case 'failed':
-    case 'closed':
-      for (const connection of sessionsOn(node, node.links.delete(link))) {
+    case 'closed': {
+      const gone = node.links.delete(link)
+      if (gone?.reliable === false) node.stun?.handleClosed(now)
+      for (const connection of sessionsOn(node, gone)) {
         connection.dropLink(now, link)
         node.reschedule(connection)
       }
+    }
   }
 }
 
@@ -34,6 +37,7 @@ function onOpened(node: Node, now: Now, id: LinkId, info: LinkInfo): void {
   const { links } = node
   const link = links.open(id, info)
   if (!link.reliable) {
+    node.stun?.handleOpened(now)
     for (const connection of sessionsOn(node, link)) {
       if (connection.state.phase === 'closing') continue
       connection.socketOpened(now)
@@ -67,6 +71,7 @@ export function onDialFailed(node: Node, now: Now, token: number, reason: Refusa
 
 export function onRefused(node: Node, now: Now, link: LinkId, addresses: readonly Uint8Array[], reason: RefusalReason): void {
   node.counters.add('sends_refused', addresses.length)
+  node.stun?.handleRefused(now, link, addresses)
   // Without a network every session hears of it at once: one walk over all of them, whatever their number.
   const keys = new Map(addresses.map((address) => [toBinaryString(address), address]))
   for (const connection of node.sessions) {

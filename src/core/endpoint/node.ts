@@ -28,6 +28,7 @@ import { LaneTally } from '../flow/lane-tally.ts'
 import { Links } from './links.ts'
 import { MemoryWatch } from './memory-watch.ts'
 import { Notices } from './notices.ts'
+import type { StunInputs } from '../stun/reflexive.ts'
 import { ReceiverIndex } from './receiver-index.ts'
 import { Roster, type PeerEntry } from './roster.ts'
 
@@ -83,9 +84,9 @@ export class Node implements ConnectionHost {
   readonly deliveries: Deliveries = new Deliveries()
   readonly notices: Notices = new Notices()
   readonly tally: LaneTally = new LaneTally(undefined)
-  /** Slot 0 is the endpoint's own housekeeping, the others are sessions. */
+  /** Slot 0 is the endpoint's own housekeeping, slot 1 STUN, the others are sessions. */
   readonly deadlines: DeadlineHeap = new DeadlineHeap()
-  readonly sessions: (Connection | undefined)[] = [undefined]
+  readonly sessions: (Connection | undefined)[] = [undefined, undefined]
   readonly events: BoundedQueue<EndpointEvent> = new BoundedQueue(EVENTS_MAX)
   readonly raw: BoundedQueue<RawDatagram> = new BoundedQueue(RAW_MAX)
   readonly ready: BoundedQueue<Connection> = new BoundedQueue(1 << 24)
@@ -98,6 +99,7 @@ export class Node implements ConnectionHost {
   readonly #kept = new Set<Channel>()
   handshakes: HandshakeService | undefined
   rekeyService: RekeyService | undefined
+  stun: StunInputs | undefined
   shuttingDown = false
   readonly #freeSlots: number[] = []
   readonly #pool = new Uint8Array(RANDOM_POOL)

@@ -3,6 +3,7 @@
  * parsing (`request`, defaults filled in, text decoded), what comes back (`result`). Both sides ignore members they do not know.
  */
 import type { ErrorCode } from '../base/errors.ts'
+import type { IpcStunStatus } from './ipc-nat.ts'
 import type { PeerPolicyParams, PeerPolicyRequest, PeerPolicyResult } from './ipc-policy.ts'
 import type { PeerWhyResult } from './ipc-why.ts'
 
@@ -96,7 +97,8 @@ export interface StatusResult {
   readonly counters: Readonly<Record<string, number>>
   /** Of the whole daemon. */
   readonly lanes: IpcLaneStats
-  readonly nat?: string
+  /** Where servers outside see this node. */
+  readonly stun?: IpcStunStatus
   /** What does the work, and why not the addon. */
   readonly native?: { readonly crypto: 'addon' | 'node:crypto'; readonly udp: 'addon' | 'node:dgram'; readonly features: readonly string[]; readonly reason?: string }
 }

@@ -1,0 +1,87 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { encodeAddress, formatAddress } from '../core/base/address.ts'
+import { addressClass } from '../core/base/address-class.ts'
+import { millisecond } from '../core/base/time.ts'
+import type { IpcStunStatus } from '../core/wire/ipc-nat.ts'
+import { NameResolver } from '../net/resolver.ts'
+import { hasNetwork, NetworkWatch } from '../platform/network-watch.ts'
+import type { Config } from './config-schema.ts'
+import type { NodeRuntime } from './node-runtime.ts'
+import { nameOf, StunNames } from './stun-names.ts'
+
+/** [P] What a person who asked for an invite hardly notices. */
+const FRESHEN_MS = 1000
+const FRESHEN_STEP_MS = 20
+
+/** Whether servers outside may be asked at all. */
+export function stunEnabled({ enabled, servers }: Config['stun'], env: NodeJS.ProcessEnv = process.env): boolean {
+  return enabled && servers.length > 0 && env['POSTERN_STUN'] !== '0'
+}
+
+/** What this node learns of the NATs before it: servers by their names, the core's questions, the network that changes under them. */
+export class NatService {
+  readonly #runtime: NodeRuntime
+  readonly #enabled: boolean
+  readonly #resolver = new NameResolver()
+  readonly #names: StunNames
+  #watch: NetworkWatch | undefined
+
+  constructor(runtime: NodeRuntime, { stun, udp }: Pick<Config, 'stun' | 'udp'>) {
+    this.#runtime = runtime
+    this.#enabled = stunEnabled(stun)
+    const outside = udp.bind.some((host) => addressClass(encodeAddress(host, 0)!) !== 'loopback')
+    this.#names = new StunNames({
+      servers: this.#enabled ? stun.servers : [], hasNetwork: () => outside && hasNetwork(), resolve: (host) => this.#resolver.resolve(host),
+      apply: (servers) => {
+        runtime.endpoint.stun.setServers(runtime.now(), servers)
+        runtime.schedule()
+      },
+    })
+  }
+
+  /** Begins to ask, once the sockets are open. */
+  start(): void {
+    if (!this.#enabled) return
+    this.#names.start()
+    this.#watch = new NetworkWatch(() => this.networkChanged())
+  }
+
+  /** The machine's addresses or routes are others than before. */
+  networkChanged(): void {
+    this.#names.networkChanged()
+    this.#runtime.endpoint.stun.networkChanged(this.#runtime.now())
+    this.#runtime.schedule()
+  }
+
+  /** Where servers see this node, 18 bytes each. */
+  get reflexive(): readonly Uint8Array[] {
+    return this.#runtime.endpoint.stun.addresses.map(({ address }) => address)
+  }
+
+  /** Waits a moment for addresses that others are about to be told. */
+  async freshen(): Promise<void> {
+    const { stun } = this.#runtime.endpoint
+    stun.renew(this.#runtime.now())
+    this.#runtime.schedule()
+    for (let waited = 0; waited < FRESHEN_MS && (this.#names.looking || stun.asking); waited += FRESHEN_STEP_MS) await sleep(FRESHEN_STEP_MS)
+  }
+
+  status(): IpcStunStatus {
+    const { stun } = this.#runtime.endpoint
+    const now = this.#runtime.now()
+    return {
+      enabled: this.#enabled, asking: stun.asking,
+      servers: [
+        ...stun.servers(now).map(({ name, address, state, rtt }) => ({ name, address: formatAddress(address), state, ...(rtt === undefined ? {} : { rttMs: rtt / millisecond }) })),
+        ...this.#names.unresolved.map((server) => ({ name: nameOf(server), state: 'unresolved' as const })),
+      ],
+      reflexive: stun.addresses.map(({ address, server, at }) => ({ address: formatAddress(address), server, ageMs: Math.round((now.mono - at) / millisecond) })),
+    }
+  }
+
+  close(): void {
+    this.#names.close()
+    this.#resolver.close()
+    this.#watch?.close()
+  }
+}
