@@ -6,7 +6,7 @@ const namedOnly = { selector: 'ExportDefaultDeclaration', message: 'Named export
 const noEnum = { selector: 'TSEnumDeclaration', message: 'Use a const object or a union.' }
 
 export default tseslint.config(
-  { ignores: ['dist/', '**/*.cjs', '**/*.mjs', '**/*.js'] },
+  { ignores: ['dist*/', '**/*.cjs', '**/*.mjs', '**/*.js'] },
   tseslint.configs.strictTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },

@@ -8,6 +8,8 @@ const config: ViteUserConfig = defineConfig({
     // Long, for machines that others use too: a test that hangs still ends, and none measures speed by it.
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    // In CI only: tests with real daemons, networks and clocks share machines that stall for seconds. A test that needed it is shown with `retry x1`.
+    retry: process.env['CI'] === 'true' ? 1 : 0,
     pool: 'forks',
     maxWorkers: 2,
   },
