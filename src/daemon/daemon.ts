@@ -26,6 +26,7 @@ import { coreConfigOf } from './config-core.ts'
 import type { Config } from './config-schema.ts'
 import type { Log } from './log.ts'
 import type { LogTap } from './log-tap.ts'
+import { methodTable } from './methods.ts'
 import { NatService } from './nat-service.ts'
 import { accessOf, type NativeChoice, type NativeStatus } from './native.ts'
 import { nodeAddresses } from './node-addresses.ts'
@@ -125,7 +126,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#subscriptions = new Subscriptions(this.#runtime, {
       log, status: () => this.#status(), channels: () => this.#router.channels(), channel: (channel) => this.#router.channelInfo(channel),
     })
-    this.methods = this.#methodTable()
+    this.methods = methodTable({ router: this.#router, peers: this.#peers, apiKeys, subscriptions: this.#subscriptions, status: () => this.#status(), shutdown: () => this.#shutdown() })
   }
 
   /** Starts everything, or nothing: what was opened is closed again before it rejects with a {@link PosternError}. */
@@ -418,52 +419,6 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
 
   onFault(error: unknown, during: string): void {
     this.#log.error('a mistake of ours', { during, error: error instanceof Error ? error.stack ?? error.message : String(error) })
-  }
-
-  #methodTable(): IpcMethodTable {
-    const router = this.#router
-    const peers = this.#peers
-    const { invites } = peers
-    return {
-      'status': () => this.#status(),
-      'peers': (client, request) => peers.list(client, request),
-      'peer.add': (_client, request) => peers.add(request),
-      'peer.remove': (_client, request) => peers.remove(request.id),
-      'peer.policy': (_client, request) => peers.paths.policy(request),
-      'peer.connect': (client, request, signal) => peers.connect(client, request, signal),
-      'peer.disconnect': (_client, request) => peers.disconnect(request.id),
-      'peer.why': (_client, { id }) => peers.paths.why(id),
-      'peer.ping': (_client, request, signal) => peers.ping(request.id, signal),
-      'listen': (client, request) => router.listen(client, request),
-      'unlisten': (client, request) => router.unlisten(client, request.app),
-      'channel.open': (client, request, signal) => router.open(client, request, signal),
-      'channel.accept': (client, request) => router.accept(client, request),
-      'channel.reject': (client, request) => router.reject(client, request),
-      'channel.close': (client, request, signal) => router.close(client, request, signal),
-      'channel.stats': (client, request) => router.stats(client, request.channel),
-      'invite.create': (_client, request) => invites.create(request),
-      'invite.join': (_client, request) => invites.join(request.link),
-      'invite.reply': (_client, request) => invites.reply(request.id),
-      'invite.accept': (_client, request) => invites.accept(request.reply),
-      'invite.list': () => invites.list(),
-      'invite.revoke': (_client, request) => invites.revoke(request.id),
-      'keys.create': (_client, request) => this.#apiKeys.create(request),
-      'keys.list': () => this.#apiKeys.list(),
-      'keys.revoke': async (_client, { id }) => {
-        const revoked = this.#apiKeys.revoke(id)
-        // At once, not when it is on disk. The answer to a client that revokes its own key goes the same way.
-        router.closeClientsOf(id)
-        await revoked
-        return {}
-      },
-      'subscribe': (client, request) => this.#subscriptions.subscribe(client, request),
-      'unsubscribe': (client, request) => this.#subscriptions.unsubscribe(client, request),
-      'leave': (client) => {
-        client.leave()
-        return {}
-      },
-      'shutdown': () => this.#shutdown(),
-    }
   }
 
   /** Answered first: the stop begins when the answer had its turn. */

@@ -1,0 +1,61 @@
+import type { ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
+import type { IpcMethodTable } from '../ipc/handler.ts'
+import type { ApiKeys } from './api-keys.ts'
+import type { PeerService } from './peer-service.ts'
+import type { Router } from './router.ts'
+import type { Subscriptions } from './subscriptions.ts'
+
+/** The parts of a daemon that answer clients. */
+export interface MethodParts {
+  readonly router: Router
+  readonly peers: PeerService
+  readonly apiKeys: ApiKeys
+  readonly subscriptions: Subscriptions
+  readonly status: () => StatusResult
+  readonly shutdown: () => ShutdownResult
+}
+
+/** Who answers which method of the IPC. */
+export function methodTable({ router, peers, apiKeys, subscriptions, status, shutdown }: MethodParts): IpcMethodTable {
+  const { invites } = peers
+  return {
+    'status': () => status(),
+    'peers': (client, request) => peers.list(client, request),
+    'peer.add': (_client, request) => peers.add(request),
+    'peer.remove': (_client, request) => peers.remove(request.id),
+    'peer.policy': (_client, request) => peers.paths.policy(request),
+    'peer.connect': (client, request, signal) => peers.connect(client, request, signal),
+    'peer.disconnect': (_client, request) => peers.disconnect(request.id),
+    'peer.why': (_client, { id }) => peers.paths.why(id),
+    'peer.ping': (_client, request, signal) => peers.ping(request.id, signal),
+    'listen': (client, request) => router.listen(client, request),
+    'unlisten': (client, request) => router.unlisten(client, request.app),
+    'channel.open': (client, request, signal) => router.open(client, request, signal),
+    'channel.accept': (client, request) => router.accept(client, request),
+    'channel.reject': (client, request) => router.reject(client, request),
+    'channel.close': (client, request, signal) => router.close(client, request, signal),
+    'channel.stats': (client, request) => router.stats(client, request.channel),
+    'invite.create': (_client, request) => invites.create(request),
+    'invite.join': (_client, request) => invites.join(request.link),
+    'invite.reply': (_client, request) => invites.reply(request.id),
+    'invite.accept': (_client, request) => invites.accept(request.reply),
+    'invite.list': () => invites.list(),
+    'invite.revoke': (_client, request) => invites.revoke(request.id),
+    'keys.create': (_client, request) => apiKeys.create(request),
+    'keys.list': () => apiKeys.list(),
+    'keys.revoke': async (_client, { id }) => {
+      const revoked = apiKeys.revoke(id)
+      // At once, not when it is on disk. The answer to a client that revokes its own key goes the same way.
+      router.closeClientsOf(id)
+      await revoked
+      return {}
+    },
+    'subscribe': (client, request) => subscriptions.subscribe(client, request),
+    'unsubscribe': (client, request) => subscriptions.unsubscribe(client, request),
+    'leave': (client) => {
+      client.leave()
+      return {}
+    },
+    'shutdown': () => shutdown(),
+  }
+}
