@@ -25,7 +25,10 @@ export interface AddonCrypto {
   aeadOpen(): AddonAead
   aeadAddKey(aead: AddonAead, key: Uint8Array): number
   aeadRemoveKey(aead: AddonAead, slot: number): boolean
-  aeadSealBatch(aead: AddonAead, bytes: Uint8Array, count: number, key: Int32Array, counter: Float64Array, offset: Int32Array, length: Int32Array): number
+  aeadSealBatch(
+    aead: AddonAead, bytes: Uint8Array, count: number, key: Int32Array, counter: Float64Array, offset: Int32Array, length: Int32Array,
+    pieceEnd: Int32Array, pieceTo: Int32Array, pieceFrom: Int32Array, pieceLength: Int32Array,
+  ): number
   aeadOpenBatch(aead: AddonAead, bytes: Uint8Array, count: number, key: Int32Array, counter: Float64Array, offset: Int32Array, length: Int32Array): number
   aeadSealOne(aead: AddonAead, key: Uint8Array, nonce: Uint8Array, associated: Uint8Array, plaintext: Uint8Array, sealed: Uint8Array): boolean
   aeadOpenOne(aead: AddonAead, key: Uint8Array, nonce: Uint8Array, associated: Uint8Array, sealed: Uint8Array, plaintext: Uint8Array): boolean
@@ -85,7 +88,7 @@ export type AddonState =
   | { readonly kind: 'absent'; readonly reason: string }
 
 /** The addon's own number for what may be called and how (native/addon/src/addon.cc). */
-const INTERFACE = 8
+const INTERFACE = 9
 
 const directory = fileURLToPath(new URL('../../native/addon/', import.meta.url))
 

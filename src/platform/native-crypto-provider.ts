@@ -21,6 +21,7 @@ const NO_KEY = 2
  */
 export class NativeCryptoProvider extends NodeCryptoProvider {
   override readonly name: string = 'native'
+  override readonly gathers: boolean = true
   readonly #addon: AddonCrypto
   readonly #aead: AddonAead
   readonly #x25519: AddonX25519
@@ -124,8 +125,8 @@ export class NativeCryptoProvider extends NodeCryptoProvider {
     assert(this.#addon.aeadRemoveKey(this.#aead, slot), 'the key slot is in use')
   }
 
-  override sealBatch(bytes: Uint8Array, { count, key, counter, offset, length }: AeadBatch): void {
-    check(this.#addon.aeadSealBatch(this.#aead, bytes, count, key, counter, offset, length))
+  override sealBatch(bytes: Uint8Array, { count, key, counter, offset, length, pieces, pieceEnd }: AeadBatch): void {
+    check(this.#addon.aeadSealBatch(this.#aead, bytes, count, key, counter, offset, length, pieceEnd, pieces.to, pieces.from, pieces.length))
   }
 
   override openBatch(bytes: Uint8Array, { count, key, counter, offset, length }: AeadBatch): void {

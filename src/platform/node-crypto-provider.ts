@@ -31,6 +31,7 @@ const GATHER_SIZE_MAX = 4096
 
 export class NodeCryptoProvider implements CryptoProvider {
   readonly name: string = 'node:crypto'
+  readonly gathers: boolean = false
   #costs: OperationCosts | undefined
   /** Transport keys by slot, one after the other. Bounded by the keypairs the core holds; storage doubles on demand. */
   #secrets = new Uint8Array(FIRST_SLOTS * KEY_SIZE)

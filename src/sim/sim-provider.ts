@@ -41,6 +41,7 @@ function mix(length: number, ...parts: readonly Uint8Array[]): Uint8Array {
  */
 export class SimProvider implements CryptoProvider {
   readonly name = 'simulated'
+  readonly gathers = false
   readonly costs: OperationCosts = COSTS
   readonly #random: SeededRandom
   readonly #keys: (Uint8Array | undefined)[] = []

@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { isAllZero } from '../../src/core/base/bytes.ts'
+import { Pieces } from '../../src/core/base/pieces.ts'
 import { AeadBatch } from '../../src/core/crypto/aead-batch.ts'
 import { noiseHkdf2 } from '../../src/core/crypto/hkdf.ts'
 import { loadAddon, type AddonCrypto } from '../../src/platform/addon.ts'
@@ -24,6 +25,8 @@ describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', (
     'aeadAddKey', 'aeadRemoveKey', 'aeadSealBatch', 'aeadOpenBatch', 'aeadSealOne', 'aeadOpenOne', 'x25519Generate', 'x25519FromPrivate', 'x25519Derive',
     'hashOpen', 'hashSha256', 'hashHmac', 'hashHkdf2',
   ] as const
+  const none = new Int32Array(0)
+  const noPieces = [new Int32Array(2), none, none, none] as const
   const value = fc.oneof(
     fc.constant(undefined), fc.constant(null), fc.integer(), fc.double(), fc.string(), fc.boolean(), fc.constant(NaN), fc.constant({}), fc.constant([]),
     fc.nat({ max: 80 }).map((size) => new Uint8Array(size)), fc.nat({ max: 8 }).map((size) => new Int32Array(size)), fc.nat({ max: 8 }).map((size) => new Float64Array(size)),
@@ -33,7 +36,7 @@ describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', (
   )
 
   it('any arguments: an answer or a TypeError', () => {
-    fc.assert(fc.property(fc.constantFrom(...calls), fc.array(value, { maxLength: 9 }), (name, args) => {
+    fc.assert(fc.property(fc.constantFrom(...calls), fc.array(value, { maxLength: 12 }), (name, args) => {
       try {
         (crypto[name] as (...given: unknown[]) => unknown)(...args)
       } catch (error) {
@@ -53,12 +56,65 @@ describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', (
       good.push(key, counter, offset, length)
       const fits = key === slot && offset >= 0 && length >= 0 && offset + length + 16 <= 64 && counter >= 0 && counter < 2 ** 53
       for (const run of ['aeadSealBatch', 'aeadOpenBatch'] as const) {
-        const result = crypto[run](aead, slab, 2, good.key, good.counter, good.offset, good.length)
+        const result = crypto[run](aead, slab, 2, good.key, good.counter, good.offset, good.length, ...noPieces)
         expect(result === 0).toBe(fits)
         if (!fits) expect(slab).toEqual(new Uint8Array(64).fill(9))
         if (fits) return
       }
     }), { numRuns: 500 })
+  })
+
+  it('rows in pieces are sealed as if the pieces had been copied before', () => {
+    const [native, plain] = [new NativeCryptoProvider(crypto), new NodeCryptoProvider()]
+    const slots = [native.addKey(repeated(3)), plain.addKey(repeated(3))]
+    const row = fc.record({ length: fc.oneof(fc.nat({ max: 200 }), fc.integer({ min: 1990, max: 2100 })), cuts: fc.array(fc.tuple(fc.nat({ max: 40 }), fc.nat({ max: 900 })), { maxLength: 5 }) })
+    fc.assert(fc.property(fc.array(row, { maxLength: 6 }), (rows) => {
+      const memory = Uint8Array.from({ length: 30_000 }, (_, i) => (i * 31) ^ (i >> 8))
+      const twin = memory.slice()
+      const batch = new AeadBatch(6, new Pieces(memory, 20))
+      const whole = new AeadBatch(6)
+      rows.forEach(({ length, cuts }, i) => {
+        const offset = 13 + i * 2200
+        let at = offset
+        cuts.forEach(([gap, size], k) => {
+          const to = at + gap
+          const from = 14_000 + i * 2000 + k * 300
+          at = to + size
+          if (at > offset + length) return
+          batch.pieces.put(to, from, size)
+          twin.copyWithin(to, from, from + size)
+        })
+        batch.push(slots[0]!, i, offset, length)
+        whole.push(slots[1]!, i, offset, length)
+      })
+      native.sealBatch(memory, batch)
+      plain.sealBatch(twin, whole)
+      expect(memory).toEqual(twin)
+    }), { numRuns: 300 })
+  })
+
+  it('pieces that do not lie in their rows, in order: nothing is done', () => {
+    const aead = crypto.aeadOpen()
+    const slot = crypto.aeadAddKey(aead, repeated(1))
+    const small = fc.integer({ min: -2, max: 70 })
+    const wild = fc.oneof(small, small, fc.constantFrom(2 ** 31 - 1, -(2 ** 31)))
+    fc.assert(fc.property(fc.tuple(wild, wild, wild), fc.tuple(wild, wild, wild), fc.integer({ min: -1, max: 3 }), fc.integer({ min: -1, max: 3 }), (first, second, endOfFirst, endOfSecond) => {
+      const slab = repeated(9, 128)
+      const pieces = [first, second]
+      const end = Int32Array.of(endOfFirst, endOfSecond)
+      const fits = endOfFirst >= 0 && endOfSecond >= endOfFirst && endOfSecond <= 2 && [0, 1].every((row) => {
+        let at = row * 32
+        return pieces.slice(row === 0 ? 0 : endOfFirst, end[row]).every(([to, from, length]) => {
+          const fit = length >= 0 && from >= 0 && from + length <= 128 && to >= at && to + length <= row * 32 + 16
+          at = to + length
+          return fit
+        })
+      })
+      const columns = [0, 1, 2].map((k) => Int32Array.of(first[k]!, second[k]!)) as [Int32Array, Int32Array, Int32Array]
+      const result = crypto.aeadSealBatch(aead, slab, 2, Int32Array.of(slot, slot), Float64Array.of(1, 2), Int32Array.of(0, 32), Int32Array.of(16, 16), end, ...columns)
+      expect(result === 0).toBe(fits)
+      if (!fits) expect(slab).toEqual(repeated(9, 128))
+    }), { numRuns: 2000 })
   })
 
   it('a detached slab, and one that is shorter than it says', () => {
@@ -68,8 +124,8 @@ describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', (
     batch.push(slot, 0, 0, 8)
     const slab = new Uint8Array(64)
     structuredClone(slab.buffer, { transfer: [slab.buffer] })
-    expect(crypto.aeadSealBatch(aead, slab, 1, batch.key, batch.counter, batch.offset, batch.length)).not.toBe(0)
-    expect(() => crypto.aeadSealBatch(aead, new Uint8Array(64), 2, batch.key, batch.counter, batch.offset, batch.length)).toThrow(TypeError)
+    expect(crypto.aeadSealBatch(aead, slab, 1, batch.key, batch.counter, batch.offset, batch.length, ...noPieces)).not.toBe(0)
+    expect(() => crypto.aeadSealBatch(aead, new Uint8Array(64), 2, batch.key, batch.counter, batch.offset, batch.length, ...noPieces)).toThrow(TypeError)
   })
 
   it('many keys, in any order of coming and going: each row is sealed with its own', () => {
@@ -174,7 +230,8 @@ describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', (
       const aead = addon.aeadOpen()
       const slot = addon.aeadAddKey(aead, new Uint8Array(32))
       const slab = new Uint8Array(1 << 20)
-      const rows = [Int32Array.of(slot), Float64Array.of(1), Int32Array.of(0), Int32Array.of(slab.length - 16)]
+      const none = new Int32Array(0)
+      const rows = [Int32Array.of(slot), Float64Array.of(1), Int32Array.of(0), Int32Array.of(slab.length - 16), Int32Array.of(0), none, none, none]
       parentPort.postMessage('running')
       for (;;) addon.aeadSealBatch(aead, slab, 1, ...rows)`
     for (let i = 0; i < 5; i++) {
@@ -187,12 +244,13 @@ describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', (
   it('collections in between change nothing', () => {
     const script = `
       const addon = require(${JSON.stringify(addon?.path)})
+      const none = new Int32Array(0)
       for (let i = 0; i < 300; i++) {
         const aead = addon.aeadOpen()
         const slot = addon.aeadAddKey(aead, new Uint8Array(32).fill(i))
         const slab = new Uint8Array(64)
         const rows = () => [Int32Array.of(slot), Float64Array.of(1), Int32Array.of(0), Int32Array.of(48)]
-        if (addon.aeadSealBatch(aead, slab, 1, ...rows()) !== 0) throw new Error('seal')
+        if (addon.aeadSealBatch(aead, slab, 1, ...rows(), Int32Array.of(0), none, none, none) !== 0) throw new Error('seal')
         const scratch = new Uint8Array(128)
         const hash = addon.hashOpen(scratch)
         const engine = addon.x25519Open()

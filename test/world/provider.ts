@@ -28,6 +28,7 @@ export class NonceBook {
 /** The provider of one node, real or simulated, watched: nonces, the life of key slots, and randomness from the world's seed. */
 export class WatchedProvider implements CryptoProvider {
   readonly name: string
+  readonly gathers: boolean
   readonly costs: OperationCosts
   readonly #inner: CryptoProvider
   readonly #random: SeededRandom
@@ -36,6 +37,7 @@ export class WatchedProvider implements CryptoProvider {
 
   constructor(inner: CryptoProvider, costs: OperationCosts, random: SeededRandom, book: NonceBook) {
     this.name = inner.name
+    this.gathers = inner.gathers
     this.costs = costs
     this.#inner = inner
     this.#random = random

@@ -68,8 +68,11 @@ napi_value RemoveKey(napi_env env, napi_callback_info info) {
   return MakeBoolean(env, aead->RemoveKey(slot));
 }
 
-/** (aead, bytes, count, key, counter, offset, length): 0, or why nothing was done. */
-template <AeadResult (Aead::*Run)(uint8_t*, size_t, const AeadRows&)>
+/**
+ * (aead, bytes, count, key, counter, offset, length): 0, or why nothing was done. Of a batch to be sealed also its pieces: pieceEnd,
+ * pieceTo, pieceFrom, pieceLength.
+ */
+template <bool kSeal>
 napi_value Batch(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
   napi_value object = nullptr;
@@ -86,7 +89,15 @@ napi_value Batch(napi_env env, napi_callback_info info) {
       !arguments.Int32s("length", rows, &length, &found)) {
     return nullptr;
   }
-  return MakeInt32(env, static_cast<int32_t>((aead->*Run)(bytes, size, {count, key, counter, offset, length})));
+  const AeadRows batch = {count, key, counter, offset, length};
+  if (!kSeal) return MakeInt32(env, static_cast<int32_t>(aead->OpenBatch(bytes, size, batch)));
+  int32_t *end, *to, *from, *part;
+  size_t pieces;
+  if (!arguments.Int32s("pieceEnd", rows, &end, &found) || !arguments.Int32s("pieceTo", 0, &to, &pieces) || !arguments.Int32s("pieceFrom", pieces, &from, &found) ||
+      !arguments.Int32s("pieceLength", pieces, &part, &found)) {
+    return nullptr;
+  }
+  return MakeInt32(env, static_cast<int32_t>(aead->SealBatch(bytes, size, batch, {pieces, end, to, from, part})));
 }
 
 /** (aead, key, nonce, associated, input, output): whether it was done; `output` is 16 bytes longer, or shorter, than `input`. */
@@ -117,7 +128,7 @@ napi_value One(napi_env env, napi_callback_info info) {
 
 bool ExportAead(napi_env env, napi_value exports) {
   return Export(env, exports, "aeadOpen", AeadOpen) && Export(env, exports, "aeadAddKey", AddKey) && Export(env, exports, "aeadRemoveKey", RemoveKey) &&
-         Export(env, exports, "aeadSealBatch", Batch<&Aead::SealBatch>) && Export(env, exports, "aeadOpenBatch", Batch<&Aead::OpenBatch>) &&
+         Export(env, exports, "aeadSealBatch", Batch<true>) && Export(env, exports, "aeadOpenBatch", Batch<false>) &&
          Export(env, exports, "aeadSealOne", One<true>) && Export(env, exports, "aeadOpenOne", One<false>);
 }
 

@@ -31,14 +31,13 @@ bool ShortAead::Open() {
   return cipher_ != nullptr && stream_ != nullptr && authenticator_ != nullptr && ssl_->encrypt_init(stream_, cipher_, kZero, kZero, nullptr) == 1;
 }
 
-bool ShortAead::Cipher(const uint8_t* key, uint64_t counter, const uint8_t* text, size_t length) {
+bool ShortAead::Cipher(const uint8_t* key, uint64_t counter, size_t length) {
   // OpenSSL's "IV" of ChaCha20: the block counter as u32 LE, then the nonce, whose first four bytes are zero (WIRE.md §4).
   uint8_t start[16] = {};
   WriteU64(counter, start + 8);
   // Block 0 gives the one-time key, as the key stream over zeros; the text begins with block 1. What lies behind its end goes along
   // to the next whole block, and nobody looks at it.
   memset(buffer_, 0, kBlockSize);
-  memcpy(buffer_ + kBlockSize, text, length);
   const size_t whole = kBlockSize + ((length + kBlockSize - 1) & ~(kBlockSize - 1));
   int written = 0;
   return ssl_->encrypt_init(stream_, nullptr, key, start, nullptr) == 1 && ssl_->encrypt_update(stream_, buffer_, &written, buffer_, static_cast<int>(whole)) == 1;
@@ -55,15 +54,16 @@ bool ShortAead::Tag(const uint8_t* ciphertext, size_t length, uint8_t* tag) {
   return done && ssl_->mac_update(authenticator_, end, padding + 16) == 1 && ssl_->mac_final(authenticator_, tag, &written, kTagSize) == 1 && written == kTagSize;
 }
 
-bool ShortAead::Seal(const uint8_t* key, uint64_t counter, uint8_t* text, size_t length) {
-  if (!Cipher(key, counter, text, length) || !Tag(buffer_ + kBlockSize, length, text + length)) return false;
-  memcpy(text, buffer_ + kBlockSize, length);
+bool ShortAead::Seal(const uint8_t* key, uint64_t counter, size_t length, uint8_t* out) {
+  if (!Cipher(key, counter, length) || !Tag(buffer_ + kBlockSize, length, out + length)) return false;
+  memcpy(out, buffer_ + kBlockSize, length);
   return true;
 }
 
 bool ShortAead::Open(const uint8_t* key, uint64_t counter, uint8_t* text, size_t length) {
   uint8_t tag[kTagSize];
-  if (!Cipher(key, counter, text, length) || !Tag(text, length, tag) || ssl_->equal(tag, text + length, kTagSize) != 0) return false;
+  memcpy(buffer_ + kBlockSize, text, length);
+  if (!Cipher(key, counter, length) || !Tag(text, length, tag) || ssl_->equal(tag, text + length, kTagSize) != 0) return false;
   memcpy(text, buffer_ + kBlockSize, length);
   return true;
 }

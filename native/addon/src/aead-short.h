@@ -26,8 +26,10 @@ class ShortAead {
 
   /** False where this OpenSSL does not offer the two algorithms. */
   bool Open();
-  /** Seals `length` bytes in place, the tag behind them. `key` stays for the rows that follow; nullptr: the one that is there. */
-  bool Seal(const uint8_t* key, uint64_t counter, uint8_t* text, size_t length);
+  /** Where the plaintext of the next {@link Seal} is to be put, at most kLengthMax bytes of it. */
+  uint8_t* Plaintext() { return buffer_ + kBlockSize; }
+  /** Seals it: `length` bytes and the tag, to `out`. `key` stays for the rows that follow; nullptr: the one that is there. */
+  bool Seal(const uint8_t* key, uint64_t counter, size_t length, uint8_t* out);
   /** Opens in place; false, and nothing changed, when the tag does not verify. */
   bool Open(const uint8_t* key, uint64_t counter, uint8_t* text, size_t length);
   /** Overwrites the key and what the last row left behind. */
@@ -37,8 +39,8 @@ class ShortAead {
   static constexpr size_t kBlockSize = 64;
   static constexpr size_t kKeySize = 32;
 
-  /** Fills the buffer: the one-time key's block, then `text` under the key stream. */
-  bool Cipher(const uint8_t* key, uint64_t counter, const uint8_t* text, size_t length);
+  /** Fills the buffer: the one-time key's block, then the text in it under the key stream. */
+  bool Cipher(const uint8_t* key, uint64_t counter, size_t length);
   /** The tag of `length` bytes of ciphertext, under the one-time key in the buffer. */
   bool Tag(const uint8_t* ciphertext, size_t length, uint8_t* tag);
 

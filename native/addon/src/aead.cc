@@ -15,6 +15,24 @@ void WriteNonce(uint64_t counter, uint8_t nonce[Aead::kNonceSize]) {
   for (int i = 4; i < 12; i++, counter >>= 8) nonce[i] = static_cast<uint8_t>(counter);
 }
 
+/**
+ * Visits the plaintext of a row part by part, in order: what stands in the row, and pieces from elsewhere. `use(at, part, length)` gets the
+ * offset within the row; false from it ends the visit.
+ */
+template <typename Use>
+bool EachPart(const uint8_t* bytes, const AeadRows& rows, const AeadPieces& pieces, int32_t row, Use use) {
+  const int32_t offset = rows.offset[row];
+  const int32_t last = pieces.count == 0 ? 0 : pieces.end[row];
+  int32_t at = 0;
+  for (int32_t i = row == 0 || last == 0 ? 0 : pieces.end[row - 1]; i < last; i++) {
+    const int32_t to = pieces.to[i] - offset;
+    if (to > at && !use(at, bytes + offset + at, to - at)) return false;
+    if (!use(to, bytes + pieces.from[i], pieces.length[i])) return false;
+    at = to + pieces.length[i];
+  }
+  return at == rows.length[row] || use(at, bytes + offset + at, rows.length[row] - at);
+}
+
 }  // namespace
 
 Aead::~Aead() {
@@ -97,14 +115,32 @@ AeadResult Aead::Check(size_t size, const AeadRows& rows) const {
   return AeadResult::kDone;
 }
 
-AeadResult Aead::SealBatch(uint8_t* bytes, size_t size, const AeadRows& rows) {
+bool Aead::CheckPieces(size_t size, const AeadRows& rows, const AeadPieces& pieces) {
+  if (pieces.count == 0) return true;
+  int32_t first = 0;
+  for (int32_t row = 0; row < rows.count; row++) {
+    const int32_t last = pieces.end[row];
+    if (last < first || static_cast<size_t>(last) > pieces.count) return false;
+    int64_t at = rows.offset[row];
+    const int64_t end = at + rows.length[row];
+    for (; first < last; first++) {
+      const int64_t length = pieces.length[first];
+      const int64_t from = pieces.from[first];
+      if (length < 0 || from < 0 || from + length > static_cast<int64_t>(size) || pieces.to[first] < at || pieces.to[first] + length > end) return false;
+      at = pieces.to[first] + length;
+    }
+  }
+  return true;
+}
+
+AeadResult Aead::SealBatch(uint8_t* bytes, size_t size, const AeadRows& rows, const AeadPieces& pieces) {
   const AeadResult checked = Check(size, rows);
   if (checked != AeadResult::kDone) return checked;
+  if (!CheckPieces(size, rows, pieces)) return AeadResult::kBadRow;
   for (int32_t i = 0; i < rows.count; i++) {
-    uint8_t* text = bytes + rows.offset[i];
-    if (SealRow(rows.key[i], static_cast<uint64_t>(rows.counter[i]), text, rows.length[i])) continue;
+    if (SealRow(bytes, rows, pieces, i)) continue;
     // Nothing a peer can cause. What is not sealed must not leave in clear.
-    ssl_->cleanse(text, rows.length[i] + kTagSize);
+    ssl_->cleanse(bytes + rows.offset[i], rows.length[i] + kTagSize);
     seal_slot_ = short_seal_slot_ = kNone;
     ssl_->error_clear();
     return AeadResult::kRefused;
@@ -134,12 +170,23 @@ const uint8_t* Aead::Changed(int32_t slot, int32_t* held) const {
   return keys_ + slot * kKeySize;
 }
 
-bool Aead::SealRow(int32_t slot, uint64_t counter, uint8_t* text, int32_t length) {
-  if (length <= ShortAead::kLengthMax) return short_seal_.Seal(Changed(slot, &short_seal_slot_), counter, text, length);
+bool Aead::SealRow(uint8_t* bytes, const AeadRows& rows, const AeadPieces& pieces, int32_t row) {
+  uint8_t* text = bytes + rows.offset[row];
+  const int32_t length = rows.length[row];
+  const int32_t slot = rows.key[row];
+  const auto counter = static_cast<uint64_t>(rows.counter[row]);
+  if (length <= ShortAead::kLengthMax) {
+    EachPart(bytes, rows, pieces, row, [this](int32_t at, const uint8_t* part, int32_t size) {
+      memcpy(short_seal_.Plaintext() + at, part, size);
+      return true;
+    });
+    return short_seal_.Seal(Changed(slot, &short_seal_slot_), counter, length, text);
+  }
   uint8_t nonce[kNonceSize] = {};
   WriteNonce(counter, nonce);
   int written = 0;
-  return ssl_->encrypt_init(seal_, nullptr, Changed(slot, &seal_slot_), nonce, nullptr) == 1 && ssl_->encrypt_update(seal_, text, &written, text, length) == 1 &&
+  const auto encrypt = [this, text, &written](int32_t at, const uint8_t* part, int32_t size) { return ssl_->encrypt_update(seal_, text + at, &written, part, size) == 1; };
+  return ssl_->encrypt_init(seal_, nullptr, Changed(slot, &seal_slot_), nonce, nullptr) == 1 && EachPart(bytes, rows, pieces, row, encrypt) &&
          ssl_->encrypt_final(seal_, text + length, &written) == 1 && ssl_->context_ctrl(seal_, kGetTag, kTagSize, text + length) == 1;
 }
 

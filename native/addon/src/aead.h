@@ -17,6 +17,18 @@ struct AeadRows {
   int32_t* length;
 };
 
+/**
+ * Parts of the plaintexts that lie elsewhere in the same memory. Row i has those from `end[i - 1]` to `end[i]`, in order of `to` and
+ * without overlap.
+ */
+struct AeadPieces {
+  size_t count;
+  const int32_t* end;
+  const int32_t* to;
+  const int32_t* from;
+  const int32_t* length;
+};
+
 enum class AeadResult { kDone, kBadRow, kNoKey, kRefused };
 
 /**
@@ -46,7 +58,7 @@ class Aead {
   bool RemoveKey(int32_t slot);
 
   /** All rows are looked at before the first byte is changed. Nonce: 00000000 | counter u64 LE; no associated data. */
-  AeadResult SealBatch(uint8_t* bytes, size_t size, const AeadRows& rows);
+  AeadResult SealBatch(uint8_t* bytes, size_t size, const AeadRows& rows, const AeadPieces& pieces);
   /** A row whose tag does not verify gets the length -1. */
   AeadResult OpenBatch(uint8_t* bytes, size_t size, const AeadRows& rows);
 
@@ -58,11 +70,12 @@ class Aead {
  private:
   static constexpr int32_t kNone = -1;
 
-  bool SealRow(int32_t slot, uint64_t counter, uint8_t* text, int32_t length);
+  bool SealRow(uint8_t* bytes, const AeadRows& rows, const AeadPieces& pieces, int32_t row);
   bool OpenRow(int32_t slot, uint64_t counter, uint8_t* text, int32_t length);
   /** The key of the slot, or nullptr when the context holds it already: the nonce alone is cheaper. */
   const uint8_t* Changed(int32_t slot, int32_t* held) const;
   AeadResult Check(size_t size, const AeadRows& rows) const;
+  static bool CheckPieces(size_t size, const AeadRows& rows, const AeadPieces& pieces);
   bool Grow();
   void ForgetSealKey();
   void ForgetOpenKey();

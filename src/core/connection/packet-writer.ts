@@ -1,3 +1,4 @@
+import type { Pieces } from '../base/pieces.ts'
 import type { Instant, Now } from '../base/time.ts'
 import type { AeadBatch } from '../crypto/aead-batch.ts'
 import { writeClose } from '../wire/frame.ts'
@@ -95,7 +96,7 @@ function writeActive(state: SessionState, now: Now, keys: Keys, path: SessionPat
       writePathFrames(state, now, path, state.sent.room)
     }
     const mayElicit = state.sent.room && (budget >= full || state.probes > 0)
-    if (mayElicit) writeTraffic(state, now, keys, path)
+    if (mayElicit) writeTraffic(state, now, keys, path, seals.pieces)
     else if (state.pingWanted && state.sent.room) writePing(state, now.mono)
     if (packetEmpty()) break
     const length = finishPacket(state, now, keys, path, sink, seals, segment, state.sent.room)
@@ -111,12 +112,12 @@ function writeActive(state: SessionState, now: Now, keys: Keys, path: SessionPat
 }
 
 /** Control frames and messages. The last probe of a probe timeout is a bare PING: a peer without memory for messages still acknowledges that. */
-function writeTraffic(state: SessionState, now: Now, keys: Keys, path: SessionPath): void {
+function writeTraffic(state: SessionState, now: Now, keys: Keys, path: SessionPath, pieces: Pieces): void {
   const probing = state.probes > 0
   if (state.probes !== 1) {
     writeRekey(state)
     writeControl(state, keys)
-    writeMessages(state, now.mono, keys, path.size)
+    writeMessages(state, now.mono, keys, path.size, pieces)
     // Channels that ran into their limit, or sent their last, have something to say now.
     if (state.control.size > 0 || state.blockedWanted) writeControl(state, keys)
   }
@@ -152,9 +153,8 @@ export function wantsToSend(state: SessionState): boolean {
 }
 
 /** Fills the datagram with messages: lanes by priority, lost ones before new ones within a channel. */
-function writeMessages(state: SessionState, now: Instant, keys: Keys, size: number): void {
+function writeMessages(state: SessionState, now: Instant, keys: Keys, size: number, pieces: Pieces): void {
   const { lanes, sent } = state
-  const bytes = state.host.arena.bytes
   while (packetRoom() > FRAME_ROOM_MIN) {
     const stream = lanes.next()
     if (stream === undefined) return
@@ -166,11 +166,11 @@ function writeMessages(state: SessionState, now: Instant, keys: Keys, size: numb
     }
     const before = packet.position
     let p = before
-    if (queue.hasLost) p = queue.packLost(bytes, p, packet.end, capacity, sent, now)
+    if (queue.hasLost) p = queue.packLost(pieces, p, packet.end, capacity, sent, now)
     if (queue.hasNew && !queue.hasLost) {
       const messages = channel.count.nextId
       channel.updateIdLimit()
-      p = queue.packNew(bytes, p, packet.end, capacity, sendAllowance(state, stream), lanes.allowance(stream), sent, now)
+      p = queue.packNew(pieces, p, packet.end, capacity, sendAllowance(state, stream), lanes.allowance(stream), sent, now)
       state.charged += queue.chargedNow
       const count = channel.count.nextId - messages
       state.host.counters.add(counter.messages_sent, count)

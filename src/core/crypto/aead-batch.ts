@@ -1,3 +1,8 @@
+import { Pieces } from '../base/pieces.ts'
+
+/** Of batches whose plaintexts stand in their rows. */
+const NONE: Pieces = new Pieces(new Uint8Array(0), 0)
+
 /** A transport key inside a provider: the number of its slot. Raw keys never leave the provider. */
 export type KeySlot = number
 
@@ -14,9 +19,15 @@ export class AeadBatch {
   readonly offset: Int32Array
   /** Bytes without the tag. `openBatch` sets −1 where the tag did not verify; the bytes are then unspecified. */
   readonly length: Int32Array
+  /** Parts of the plaintexts that are still elsewhere in the memory: copied into their rows before, or while, these are sealed. */
+  readonly pieces: Pieces
+  /** Per row: one past its last piece; its first is the end of the row before. */
+  readonly pieceEnd: Int32Array
 
-  constructor(capacity: number) {
+  constructor(capacity: number, pieces: Pieces = NONE) {
     this.capacity = capacity
+    this.pieces = pieces
+    this.pieceEnd = new Int32Array(capacity)
     this.key = new Int32Array(capacity)
     this.counter = new Float64Array(capacity)
     this.offset = new Int32Array(capacity)
@@ -29,5 +40,11 @@ export class AeadBatch {
     this.counter[i] = counter
     this.offset[i] = offset
     this.length[i] = length
+    this.pieceEnd[i] = this.pieces.count
+  }
+
+  clear(): void {
+    this.count = 0
+    this.pieces.count = 0
   }
 }

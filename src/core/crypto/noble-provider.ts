@@ -27,6 +27,7 @@ const TAG_SIZE = 16
 
 export class NobleProvider implements CryptoProvider {
   readonly name = 'noble'
+  readonly gathers = false
   readonly costs: OperationCosts
   readonly #random: (target: Uint8Array) => Uint8Array
   /** Transport keys by slot, `undefined` when free. Bounded by the keypairs the core holds. */

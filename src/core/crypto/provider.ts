@@ -72,6 +72,8 @@ export interface CryptoProvider {
   addKey(key: Uint8Array): KeySlot
   /** Forgets and overwrites a transport key; its slot may be given out again. */
   removeKey(slot: KeySlot): void
+  /** Whether {@link sealBatch} looks at the batch's pieces; else they are copied before. */
+  readonly gathers: boolean
   sealBatch(bytes: Uint8Array, batch: AeadBatch): void
   openBatch(bytes: Uint8Array, batch: AeadBatch): void
 }

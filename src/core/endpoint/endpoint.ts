@@ -4,7 +4,6 @@ import { CHANNEL_SLOT_BITS, deliveryModes, lanes, type ChannelHandle, type LinkI
 import type { MessageRun } from '../base/message-run.ts'
 import { BoundedQueue } from '../base/queue.ts'
 import { never, second, toInstant, toWallTime, type Instant, type Now } from '../base/time.ts'
-import { AeadBatch } from '../crypto/aead-batch.ts'
 import type { Channel } from '../connection/channel.ts'
 import type { Connection } from '../connection/connection.ts'
 import { counter } from '../connection/host.ts'
@@ -25,16 +24,13 @@ import { earliest, Node, type EndpointOptions } from './node.ts'
 import { Rekeys } from './rekeys.ts'
 import { Resets } from './resets.ts'
 import { Responder } from './responder.ts'
+import { Seals } from './seals.ts'
 import { channelStats, nodeLanes, peerStats } from './stats.ts'
 import { StunService, STUN_SLOT } from './stun-service.ts'
 import { peerWhy } from './why.ts'
 
 /** Slot of the endpoint's own deadlines in the heap. */
 const HOUSEKEEPING = 0
-/** Datagrams sealed by one call into the provider. */
-const SEALS_MAX = 256
-/** Datagrams of one burst at most. */
-const BURST_MAX = 64
 /** With less of the slab left than this, a session that wrote nothing may only have lacked the room. */
 const SLAB_ROOM_MIN = 17_000
 /** How often a shutdown looks whether channels have drained. */
@@ -54,7 +50,7 @@ export class Endpoint implements EndpointContract {
   readonly #handshakes: Handshakes
   readonly #responder: Responder
   readonly #reader: BatchReader
-  readonly #seals = new AeadBatch(SEALS_MAX)
+  readonly #seals: Seals
   /** Ends of channels that wait for messages to be handed out first. */
   readonly #ends = new BoundedQueue<EndpointEvent>(1 << CHANNEL_SLOT_BITS)
   #inviteCheckAt: Instant
@@ -67,6 +63,7 @@ export class Endpoint implements EndpointContract {
     this.node = new Node(options)
     this.#node = this.node
     this.arena = options.arena
+    this.#seals = new Seals(this.arena.bytes, options.provider)
     this.id = this.#node.identity.id
     this.#handshakes = new Handshakes(this.#node)
     this.#node.handshakes = this.#handshakes
@@ -342,21 +339,15 @@ export class Endpoint implements EndpointContract {
       const connection = node.ready.shift()!
       connection.ready = false
       if (node.sessions[connection.slot] !== connection) continue
-      if (this.#seals.count > SEALS_MAX - BURST_MAX) this.#seal()
-      const wrote = connection.transmit(now, batch, this.#seals)
+      this.#seals.makeRoom()
+      const wrote = connection.transmit(now, batch, this.#seals.batch)
       const cramped = !wrote && batch.used > 0 && batch.size - batch.used < SLAB_ROOM_MIN
       if (wrote || cramped) node.markReady(connection)
       node.reschedule(connection)
       if (cramped) break
     }
-    this.#seal()
+    this.#seals.run()
     return batch.count
-  }
-
-  #seal(): void {
-    if (this.#seals.count === 0) return
-    this.#node.provider.sealBatch(this.arena.bytes, this.#seals)
-    this.#seals.count = 0
   }
 
   #pollRaw(batch: TransmitBatch): void {

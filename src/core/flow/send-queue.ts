@@ -1,5 +1,6 @@
 import { dropReason, MESSAGE_COST } from '../base/domain.ts'
 import type { MemoryAccount } from '../base/memory-account.ts'
+import type { Pieces } from '../base/pieces.ts'
 import type { Instant } from '../base/time.ts'
 import { varintSize, writeVarint } from '../base/varint.ts'
 import { FRAME_MESSAGE, FRAME_SKIP, MESSAGE_FRAGMENT, MESSAGE_LENGTH } from '../wire/frame.ts'
@@ -83,7 +84,7 @@ export class SendQueue extends SendRing {
    * Returns the offset behind the last.
    * @param capacity room for frames in an empty datagram: what decides whether a message must be cut
    */
-  packNew(bytes: Uint8Array, at: number, end: number, capacity: number, allowance: number, limit: number, log: SentPackets, now: Instant): number {
+  packNew(out: Pieces, at: number, end: number, capacity: number, allowance: number, limit: number, log: SentPackets, now: Instant): number {
     const { repeats, charged: flow, latest } = this.#traits
     const count = this.count
     let p = at
@@ -104,7 +105,7 @@ export class SendQueue extends SendRing {
         if ((flow && charged + cost > allowance) || count.nextId >= count.idLimit) break
         const header = 1 + varintSize(this.channel) + varintSize(count.nextId) + varintSize(length)
         if (p + header + length <= end) {
-          p = this.#writeWhole(bytes, p, i, count.nextId, length)
+          p = this.#writeWhole(out, p, i, count.nextId, length)
           charged += cost
           this.id[i] = count.nextId++
           this.unsent--
@@ -121,7 +122,7 @@ export class SendQueue extends SendRing {
         if (header + length <= capacity && (!flow || end - p < header + 16 + FRAGMENT_MIN)) break
       }
       const before = this.next
-      const behind = this.#packFragment(bytes, p, end, i, log, runStart)
+      const behind = this.#packFragment(out, p, end, i, log, runStart)
       if (behind === p) break
       runStart = -1
       if (this.#fragmentBegan) charged += cost
@@ -132,21 +133,21 @@ export class SendQueue extends SendRing {
     this.chargedNow = flow ? charged : 0
     count.charged += this.chargedNow
     // A begun message that turned out to be late became one.
-    return this.#skips === undefined ? p : this.#packSkips(bytes, p, end, this.#skips, log)
+    return this.#skips === undefined ? p : this.#packSkips(out.bytes, p, end, this.#skips, log)
   }
 
   /** Writes frames that were lost once more, and SKIPs of what was given up, as many as fit. `capacity` as in {@link packNew}. */
-  packLost(bytes: Uint8Array, at: number, end: number, capacity: number, log: SentPackets, now: Instant): number {
+  packLost(out: Pieces, at: number, end: number, capacity: number, log: SentPackets, now: Instant): number {
     let p = at
     while (!this.#lost.empty) {
       const sequence = this.#sequenceOf(this.#lost.sequence)
       const behind = this.#lost.isRun
-        ? this.#packLostRun(bytes, p, end, capacity, sequence, log, now)
-        : this.#packLostFragment(bytes, p, end, sequence, log, now)
+        ? this.#packLostRun(out, p, end, capacity, sequence, log, now)
+        : this.#packLostFragment(out, p, end, sequence, log, now)
       if (behind < 0) break
       p = behind
     }
-    return this.#skips === undefined ? p : this.#packSkips(bytes, p, end, this.#skips, log)
+    return this.#skips === undefined ? p : this.#packSkips(out.bytes, p, end, this.#skips, log)
   }
 
   onAckedRun(sequenceLow: number, count: number): void {
@@ -319,17 +320,17 @@ export class SendQueue extends SendRing {
     }
   }
 
-  #writeWhole(bytes: Uint8Array, at: number, i: number, id: number, length: number): number {
+  #writeWhole(out: Pieces, at: number, i: number, id: number, length: number): number {
+    const { bytes } = out
     bytes[at] = FRAME_MESSAGE | MESSAGE_LENGTH
     let p = writeVarint(bytes, at + 1, this.channel)
     p = writeVarint(bytes, p, id)
     p = writeVarint(bytes, p, length)
-    const from = this.offset[i]!
-    if (length > 0) bytes.copyWithin(p, from, from + length)
+    out.put(p, this.offset[i]!, length)
     return p + length
   }
 
-  #packFragment(bytes: Uint8Array, at: number, end: number, i: number, log: SentPackets, runStart: number): number {
+  #packFragment(out: Pieces, at: number, end: number, i: number, log: SentPackets, runStart: number): number {
     const length = this.length[i]!
     this.#fragmentBegan = this.nextOffset === 0
     const id = this.#fragmentBegan ? this.count.nextId : this.id[i]!
@@ -343,7 +344,7 @@ export class SendQueue extends SendRing {
       this.unsent--
       if (this.#traits.latest) this.#supersedeSent()
     }
-    const p = this.#writeFragment(bytes, at, i, id, this.nextOffset, size)
+    const p = this.#writeFragment(out, at, i, id, this.nextOffset, size)
     if (this.#traits.repeats || this.confirmed(i)) log.addFrame(RECORD_FRAGMENT | this.#mark, this.channel, this.next | 0, this.nextOffset, size)
     this.nextOffset += size
     if (this.nextOffset === length) {
@@ -353,15 +354,15 @@ export class SendQueue extends SendRing {
     return p
   }
 
-  #writeFragment(bytes: Uint8Array, at: number, i: number, id: number, offset: number, size: number): number {
+  #writeFragment(out: Pieces, at: number, i: number, id: number, offset: number, size: number): number {
+    const { bytes } = out
     bytes[at] = FRAME_MESSAGE | MESSAGE_LENGTH | MESSAGE_FRAGMENT
     let p = writeVarint(bytes, at + 1, this.channel)
     p = writeVarint(bytes, p, id)
     p = writeVarint(bytes, p, offset)
     p = writeVarint(bytes, p, this.length[i]!)
     p = writeVarint(bytes, p, size)
-    const from = this.offset[i]! + offset
-    bytes.copyWithin(p, from, from + size)
+    out.put(p, this.offset[i]! + offset, size)
     return p + size
   }
 
@@ -384,7 +385,7 @@ export class SendQueue extends SendRing {
   }
 
   /** Returns −1 when the datagram is full, else the offset behind what was written. */
-  #packLostRun(bytes: Uint8Array, at: number, end: number, capacity: number, first: number, log: SentPackets, now: Instant): number {
+  #packLostRun(out: Pieces, at: number, end: number, capacity: number, first: number, log: SentPackets, now: Instant): number {
     let p = at
     let sequence = first
     const stop = first + this.#lost.countOrOffset
@@ -403,7 +404,7 @@ export class SendQueue extends SendRing {
         if (runStart >= 0) this.#logRun(log, runStart, sequence - runStart)
         return this.#keepRest(sequence, stop, size > capacity) || p > at ? p : -1
       }
-      p = this.#writeWhole(bytes, p, i, id, length)
+      p = this.#writeWhole(out, p, i, id, length)
       if (runStart < 0) runStart = sequence
     }
     if (runStart >= 0) this.#logRun(log, runStart, sequence - runStart)
@@ -427,7 +428,7 @@ export class SendQueue extends SendRing {
     return true
   }
 
-  #packLostFragment(bytes: Uint8Array, at: number, end: number, sequence: number, log: SentPackets, now: Instant): number {
+  #packLostFragment(out: Pieces, at: number, end: number, sequence: number, log: SentPackets, now: Instant): number {
     const i = sequence & this.mask
     const offset = this.#lost.countOrOffset
     const length = this.#lost.length
@@ -439,7 +440,7 @@ export class SendQueue extends SendRing {
     const header = 1 + varintSize(this.channel) + varintSize(id) + varintSize(offset) + varintSize(this.length[i]!) + 2
     const size = Math.min(length, end - at - header)
     if (size <= 0 || (size < length && size < REFRAGMENT_MIN)) return -1
-    const p = this.#writeFragment(bytes, at, i, id, offset, size)
+    const p = this.#writeFragment(out, at, i, id, offset, size)
     log.addFrame(RECORD_FRAGMENT | this.#mark, this.channel, sequence | 0, offset, size)
     if (size === length) this.#lost.shift()
     else this.#lost.replaceFragment(sequence, offset + size, length - size)

@@ -1,6 +1,7 @@
 import { Arena } from '../../../src/core/base/arena.ts'
 import { dropReason } from '../../../src/core/base/domain.ts'
 import { MemoryAccount } from '../../../src/core/base/memory-account.ts'
+import { Pieces } from '../../../src/core/base/pieces.ts'
 import { never, toInstant, type Instant } from '../../../src/core/base/time.ts'
 import { ByteReader } from '../../../src/core/base/varint.ts'
 import { RECEIVED_NO_ROOM, type MessageSink, type Receiver } from '../../../src/core/flow/receive.ts'
@@ -49,6 +50,7 @@ export class ChannelModel implements SendOwner, MessageSink {
   /** Tag of the last message that was dropped as the oldest. */
   #dropped = 0
   readonly #slab: number
+  readonly #out: Pieces = new Pieces(this.arena.bytes, 4)
 
   constructor(traits: SendTraits, receiver: (memory: MemoryAccount) => Receiver) {
     this.queue = new SendQueue(0, traits, this.count, 0, 2, this.memory, this)
@@ -89,11 +91,12 @@ export class ChannelModel implements SendOwner, MessageSink {
     const mark = this.sent.frameMark
     const end = this.#slab + DATAGRAM
     let p = this.#slab
-    if (this.queue.hasLost) p = this.queue.packLost(bytes, p, end, DATAGRAM, this.sent, this.now)
+    if (this.queue.hasLost) p = this.queue.packLost(this.#out, p, end, DATAGRAM, this.sent, this.now)
     if (this.queue.hasNew && !this.queue.hasLost) {
       this.count.idLimit = this.queue.oldestId + 4096
-      p = this.queue.packNew(bytes, p, end, DATAGRAM, allowance, DATAGRAM, this.sent, this.now)
+      p = this.queue.packNew(this.#out, p, end, DATAGRAM, allowance, DATAGRAM, this.sent, this.now)
     }
+    this.#out.copy()
     if (p === this.#slab) return false
     const order = this.sent.next
     this.sent.push(this.now, p - this.#slab, 0, order, mark, -1, true)

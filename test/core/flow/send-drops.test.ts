@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { Arena } from '../../../src/core/base/arena.ts'
 import { dropReason, dropReasons } from '../../../src/core/base/domain.ts'
 import { MemoryAccount } from '../../../src/core/base/memory-account.ts'
+import { Pieces } from '../../../src/core/base/pieces.ts'
 import { never, toInstant, type Instant } from '../../../src/core/base/time.ts'
 import { ByteReader } from '../../../src/core/base/varint.ts'
 import { SentPackets } from '../../../src/core/flow/sent-packets.ts'
@@ -18,6 +19,7 @@ interface Waiting { readonly number: number; readonly deadline: Instant }
 
 class Bench {
   readonly arena = new Arena(1 << 20)
+  readonly out: Pieces = new Pieces(this.arena.bytes, 4)
   readonly slab = this.arena.allocate(256)
   readonly queue: SendQueue
   readonly log = new SentPackets()
@@ -60,9 +62,10 @@ class Bench {
 
   /** A datagram of two messages; what is late before them is dropped. */
   send(): void {
-    const { queue, arena, log, slab } = this
+    const { queue, arena, out, log, slab } = this
     const mark = log.frameMark
-    const end = queue.packNew(arena.bytes, slab, slab + ROOM, ROOM, Infinity, Infinity, log, toInstant(this.now))
+    const end = queue.packNew(out, slab, slab + ROOM, ROOM, Infinity, Infinity, log, toInstant(this.now))
+    out.copy()
     log.push(toInstant(log.next), end - slab, 0, 0, mark, -1, true)
     const reader = new ByteReader(arena.bytes, slab, end)
     while (reader.remaining > 0) {
@@ -78,8 +81,8 @@ class Bench {
 
   /** Flow control lets nothing go: the oldest is made ready, and what is late before it dropped. */
   blocked(): void {
-    const { queue, arena, log, slab } = this
-    expect(queue.packNew(arena.bytes, slab, slab + ROOM, ROOM, 0, Infinity, log, toInstant(this.now))).toBe(slab)
+    const { queue, out, log, slab } = this
+    expect(queue.packNew(out, slab, slab + ROOM, ROOM, 0, Infinity, log, toInstant(this.now))).toBe(slab)
     while (this.model.length > 0 && this.model[0]!.deadline <= this.now) this.modelDropped.push(`${this.model.shift()!.number} deadline`)
   }
 

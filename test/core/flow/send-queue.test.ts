@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { Arena } from '../../../src/core/base/arena.ts'
 import { dropReason, MESSAGE_COST } from '../../../src/core/base/domain.ts'
 import { MemoryAccount } from '../../../src/core/base/memory-account.ts'
+import { Pieces } from '../../../src/core/base/pieces.ts'
 import { ByteReader } from '../../../src/core/base/varint.ts'
 import { RECORD_RUN, SentPackets } from '../../../src/core/flow/sent-packets.ts'
 import { SendCount, SendQueue } from '../../../src/core/flow/send-queue.ts'
@@ -27,6 +28,7 @@ function newQueue(channel: number, reliable: boolean, memory: MemoryAccount): Se
 
 class Bench {
   readonly arena = new Arena(1 << 20)
+  readonly out: Pieces = new Pieces(this.arena.bytes, 4)
   readonly memory = new MemoryAccount(this.arena)
   readonly slab = this.arena.allocate(4096)
   readonly held = this.arena.used
@@ -55,18 +57,19 @@ class Bench {
 
   /** One packet of at most `size` bytes: lost frames first, then new ones. */
   send(size: number, limit: number): void {
-    const { queue, arena, log } = this
+    const { queue, out, log } = this
     const at = this.slab
     const mark = log.frameMark
-    let end = queue.packLost(arena.bytes, at, at + size, size, log, toInstant(0))
+    let end = queue.packLost(out, at, at + size, size, log, toInstant(0))
     const before = queue.count.charged
     if (!queue.hasLost) {
-      end = queue.packNew(arena.bytes, end, at + size, size, this.allowance - this.spent, limit, log, toInstant(0))
+      end = queue.packNew(out, end, at + size, size, this.allowance - this.spent, limit, log, toInstant(0))
       this.spent += queue.chargedNow
       expect(queue.count.charged - before).toBe(queue.chargedNow)
     }
     if (this.reliable) expect(this.spent).toBeLessThanOrEqual(this.allowance)
     expect(end).toBeLessThanOrEqual(at + size)
+    out.copy()
     const frames = this.#read(at, end)
     log.push(toInstant(log.next), end - at, 0, 0, mark, -1, true)
     this.flying.push({ order: log.next - 1, frames })

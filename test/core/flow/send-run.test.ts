@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Arena } from '../../../src/core/base/arena.ts'
 import { MemoryAccount } from '../../../src/core/base/memory-account.ts'
 import { MessageRun } from '../../../src/core/base/message-run.ts'
+import { Pieces } from '../../../src/core/base/pieces.ts'
 import { toInstant } from '../../../src/core/base/time.ts'
 import { SendCount, SendQueue } from '../../../src/core/flow/send-queue.ts'
 import { TELL_DROP } from '../../../src/core/flow/send-ring.ts'
@@ -23,7 +24,7 @@ class Queue {
   pack(size: number): Uint8Array {
     const bytes = this.arena.bytes
     const at = this.arena.allocate(65_536)
-    const end = this.queue.packNew(bytes, at, at + size, size, Infinity, size, this.log, now)
+    const end = this.queue.packNew(new Pieces(bytes, 0), at, at + size, size, Infinity, size, this.log, now)
     const written = bytes.slice(at, end)
     this.arena.release(at)
     return written
