@@ -18,8 +18,8 @@ const COUNTED = ['packets_lost', 'frames_retransmitted', 'probes_sent', 'sends_b
 
 /** Where the daemons run, and how they are set. */
 export interface Places {
-  readonly a: Pick<DaemonOptions, 'prefix' | 'address' | 'set'>
-  readonly b: Pick<DaemonOptions, 'prefix' | 'address' | 'set'>
+  readonly a: Pick<DaemonOptions, 'prefix' | 'address' | 'set' | 'preload'>
+  readonly b: Pick<DaemonOptions, 'prefix' | 'address' | 'set' | 'preload'>
 }
 
 /** Four processes with a channel through them. */
@@ -83,13 +83,23 @@ export class Chain implements AsyncDisposable {
 }
 
 export const chain100: BenchCase = {
-  name: 'chain-100', title: 'reliable messages, app → app through both daemons, as fast as they go, packed; p50 and p99 are one way under that load',
+  name: 'chain-100', title: 'reliable messages, app → app through both daemons, as fast as they go; p50 and p99 are one way under that load',
   headline: 'messagesPerSecond', messageSize: 100,
-  subjects: (settings) => pouring(settings, 100, [{ metric: 'messagesPerSecond', atLeast: 200_000 }]),
+  subjects: (settings) => [
+    ...pouring(settings, 100, [{ metric: 'messagesPerSecond', atLeast: 200_000 }]),
+    ...settings.builds.slice(0, 1).map((build): Subject => ({ name: oneEach(build.name), measure: (tools) => pour(tools, build, 100, small) })),
+  ],
+}
+
+/** Only of the checkout: what makes datagrams small is built with it. */
+const small: Places = { a: { preload: new URL('./small-datagrams.js', import.meta.url).href }, b: { preload: new URL('./small-datagrams.js', import.meta.url).href } }
+
+export function oneEach(build: string): string {
+  return `${build}, one message a datagram`
 }
 
 export const chain1k: BenchCase = {
-  name: 'chain-1k', title: 'reliable messages, app → app through both daemons, as fast as they go, one in each datagram; p50 and p99 are one way under that load',
+  name: 'chain-1k', title: 'reliable messages, app → app through both daemons, as fast as they go; p50 and p99 are one way under that load',
   headline: 'messagesPerSecond', messageSize: 1024,
   subjects: (settings) => pouring(settings, 1024, []),
 }
@@ -113,8 +123,8 @@ function pouring({ builds }: Settings, size: number, goals: readonly Goal[]): Su
   return builds.map((build) => ({ name: build.name, goals, measure: (tools) => pour(tools, build, size) }))
 }
 
-async function pour(tools: Tools, build: DaemonBuild, size: number): Promise<Sample> {
-  await using chain = await Chain.open(tools, build, size, { a: 'send', b: 'receive' })
+async function pour(tools: Tools, build: DaemonBuild, size: number, places?: Places): Promise<Sample> {
+  await using chain = await Chain.open(tools, build, size, { a: 'send', b: 'receive' }, places)
   const measured = await measure(tools, chain, chain.appB, 0)
   const rate: Figures = size < 1024 ? {} : { megabytesPerSecond: (measured.perSecond * size) / 1e6 }
   return sampleOf(measured, rate)

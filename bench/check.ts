@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util'
 import { defaultConfig } from '../src/daemon/config.ts'
 import { chooseNative } from '../src/daemon/native.ts'
 import { chain100 } from './chain.ts'
-import { handshakes } from './handshakes.ts'
+import { handshakeCore } from './handshake-core.ts'
 import { ipcHop } from './ipc-hop.ts'
 import type { BenchCase, Sample, Settings } from './harness/case.ts'
 import type { MetricName } from './harness/metrics.ts'
@@ -57,7 +57,7 @@ const hot: readonly Hot[] = [
   { of: compared('messages-100'), subject: 'Postern, one message a datagram', metric: 'cpuNsPerMessage' },
   { of: compared('rtt'), subject: 'Postern', metric: 'cpuNsPerMessage' },
   { of: chain100, subject: 'postern', metric: 'cpuNsPerMessage' },
-  { of: handshakes, subject: 'postern, ids checked before', metric: 'cpuUsPerHandshake' },
+  { of: handshakeCore, subject: 'responder', metric: 'cpuUsPerHandshake' },
   { of: ipcHop, subject: 'to the daemon', metric: 'cpuNsPerMessage' },
 ]
 

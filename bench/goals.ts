@@ -1,3 +1,4 @@
+import { oneEach } from './chain.ts'
 import { formatFigure, type MetricName } from './harness/metrics.ts'
 import type { SubjectResult } from './harness/results.ts'
 import { limitAead } from './limit/limit.ts'
@@ -54,6 +55,7 @@ const aims: readonly Aim[] = [
   { claim: 'reliable 100 B, one a datagram, daemon to daemon', figure: each, atLeast: 800_000 },
   { claim: 'reliable 100 B, one a datagram, daemon to daemon', figure: each, atLeast: 2.5, times: than(of('messages-100', 'node-datachannel', 'messagesPerSecond'), 'node-datachannel') },
   { claim: 'reliable 100 B, packed, app to app', figure: of('chain-100', build, 'messagesPerSecond'), atLeast: 1_500_000 },
+  { claim: 'reliable 100 B, one a datagram, app to app', figure: of('chain-100', oneEach(build), 'messagesPerSecond'), atLeast: 400_000 },
   { claim: 'round trip p50, daemon to daemon', figure: of('rtt', postern.name, 'p50Us'), atMost: 0.9, times: than(of('rtt', udx, 'p50Us'), udx) },
   { claim: 'round trip p99, daemon to daemon', figure: of('rtt', postern.name, 'p99Us'), atMost: 0.9, times: than(of('rtt', udx, 'p99Us'), udx) },
   { claim: 'round trip p50, app to app', figure: of('chain-rtt', build, 'p50Us'), atMost: 280 },
@@ -62,7 +64,9 @@ const aims: readonly Aim[] = [
   { claim: 'handshakes, one at a time', figure: of('handshakes', `${build}, one at a time`, 'handshakesPerSecond'), atLeast: 1000 },
   { claim: 'memory of an idle session', figure: of('idle-memory', `${build}, in the roster`, 'residentKiBPerSession'), atMost: 4 },
   { claim: '10,000 idle sessions with keep-alives', figure: of('idle-cpu', `${build}, 10000, every 20 s`, 'corePercent'), atMost: 5 },
+  { claim: 'bulk at 1 % loss, 40 ms, app to app', figure: of('impaired-1', build, 'megabytesPerSecond'), atLeast: 0.9, times: than(of('impaired-1', udx, 'megabytesPerSecond'), udx) },
   { claim: 'bulk at 1 % loss, 40 ms, app to app', figure: of('impaired-1', build, 'megabytesPerSecond'), atLeast: 5, times: than(of('impaired-1', 'kernel TCP, cubic', 'megabytesPerSecond'), 'the kernel\'s TCP') },
+  { claim: 'bulk at 5 % loss, 40 ms, app to app', figure: of('impaired-5', build, 'megabytesPerSecond'), atLeast: 0.9, times: than(of('impaired-5', udx, 'megabytesPerSecond'), udx) },
   { claim: 'bulk at 5 % loss, 40 ms, app to app', figure: of('impaired-5', build, 'megabytesPerSecond'), atLeast: 5, times: than(of('impaired-5', 'kernel TCP, cubic', 'megabytesPerSecond'), 'the kernel\'s TCP') },
   { claim: 'bulk at 2 % loss, 40 ms, app to app', figure: of('impaired-2', build, 'megabytesPerSecond'), atLeast: 0.5, times: than(of('impaired-0', build, 'megabytesPerSecond'), 'itself without loss') },
   { claim: 'fairness of two sessions over one wire', figure: of('shared-wire', build, 'fairness'), atLeast: 0.8 },

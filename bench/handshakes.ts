@@ -54,10 +54,12 @@ async function measure(tools: Tools, build: DaemonBuild, fresh: boolean, slots: 
     const latency = new Histogram((await load.ask('read')).latency)
     const us = (share: number): number => (latency.percentile(share) ?? NaN) / 1000
     if (done === 0) throw new Error('No handshake was completed.')
+    const packets = (grown['udp_sent_datagrams'] ?? 0) + (grown['udp_received_datagrams'] ?? 0)
+    const nsPerHandshake = processes[0]?.nsPerUnit ?? NaN
     sample = {
       figures: {
-        handshakesPerSecond: done / seconds, packetsPerSecond: ((grown['udp_sent_datagrams'] ?? 0) + (grown['udp_received_datagrams'] ?? 0)) / seconds,
-        cores, othersCores: others, p50Us: us(0.5), p99Us: us(0.99), cpuUsPerHandshake: (processes[0]?.nsPerUnit ?? NaN) / 1000,
+        handshakesPerSecond: done / seconds, packetsPerSecond: packets / seconds,
+        cores, othersCores: others, p50Us: us(0.5), p99Us: us(0.99), cpuUsPerHandshake: nsPerHandshake / 1000, cpuNsPerPacket: (nsPerHandshake * done) / packets,
       },
       processes, counts: Object.fromEntries(Object.entries(grown).filter(([name]) => name.startsWith('drop_') || COUNTED.some((counted) => counted === name))),
     }

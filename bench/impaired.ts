@@ -4,6 +4,7 @@ import { Chain, type Places } from './chain.ts'
 import { sleep, Unmeasurable, type BenchCase, type DaemonBuild, type Sample, type Tools } from './harness/case.ts'
 import { Child } from './harness/child.ts'
 import { CpuWatch, totalNsPerUnit } from './harness/processes.ts'
+import { join, play, secretStream, type Peer } from './peers/subjects.ts'
 import type { TcpBulkEnd } from './tcp-bulk-child.ts'
 
 export const RATE_KBIT = 100_000
@@ -22,7 +23,7 @@ const lab = fileURLToPath(new URL('../../test/lab', import.meta.url))
 
 /**
  * One bulk flow over a real cable between two kernels that loses at random, as Wi-Fi and mobile links do: the daemons in network
- * namespaces, the kernel's own TCP on the same wire in turn.
+ * namespaces, the kernel's own TCP on the same wire in turn, and at 1 and 5 % UDX, whose congestion control is BBR.
  */
 export const impaired: readonly BenchCase[] = [0, 1, 2, 5].map((loss): BenchCase => ({
   name: `impaired-${loss}`, title: `bulk over a wire of ${RATE_KBIT / 1000} Mbit/s, ${2 * DELAY_MS} ms round trip, ${loss} % of the packets lost each way at random`,
@@ -31,6 +32,7 @@ export const impaired: readonly BenchCase[] = [0, 1, 2, 5].map((loss): BenchCase
     ...builds.map((build) => ({ name: build.name, measure: (tools: Tools) => ours(tools, build, loss, {}) })),
     ...builds.map((build) => ({ name: `${build.name}, cubic`, measure: (tools: Tools) => ours(tools, build, loss, { 'transport.congestion': '"cubic"' }) })),
     { name: 'kernel TCP, cubic', measure: (tools) => kernels(tools, loss) },
+    ...(loss === 1 || loss === 5 ? [{ name: secretStream.name, measure: (tools: Tools) => peers(tools, secretStream, loss) }] : []),
   ],
 }))
 
@@ -62,7 +64,35 @@ async function ours(tools: Tools, build: DaemonBuild, loss: number, set: Readonl
   const counts = Object.fromEntries(COUNTED.map((name) => [name, (countersAfter[name] ?? 0) - (countersBefore[name] ?? 0)]))
   await chain.appA.ask('halt')
   if (after.misplaced > 0) throw new Error(`${after.misplaced} messages were lost, doubled or out of order.`)
-  return { figures: { megabytesPerSecond: (count * MESSAGE_SIZE) / (after.atMs - before.atMs) / 1000, cores, othersCores: others, cpuNsPerMessage: totalNsPerUnit(processes) }, processes, counts }
+  const packets = counts['datagrams_sent'] ?? 0
+  const cpuNsPerMessage = totalNsPerUnit(processes)
+  return {
+    figures: {
+      megabytesPerSecond: (count * MESSAGE_SIZE) / (after.atMs - before.atMs) / 1000, cores, othersCores: others, cpuNsPerMessage,
+      packetsPerSecond: (packets / (after.atMs - before.atMs)) * 1000, cpuNsPerPacket: (cpuNsPerMessage * count) / packets,
+    },
+    processes, counts,
+  }
+}
+
+/** A library of others on the same wire, process to process. */
+async function peers(tools: Tools, peer: Peer, loss: number): Promise<Sample> {
+  await using wire = await openWire(loss)
+  const [a, b] = wire.machines
+  // Awaited here: the wire is to outlive it.
+  return await play(peer, tools, async (match) => {
+    await join(match, 'reliable', 'bytes')
+    await match.dialer.ask('pour', { size: MESSAGE_SIZE, way: 'bytes' })
+    await sleep(WARM_UP_MS)
+    tools.progress('measuring')
+    const before = await match.listener.ask('read')
+    const watch = new CpuWatch(match.pids)
+    await sleep(PATIENCE * tools.settings.seconds * 1000)
+    const after = await match.listener.ask('read')
+    if (after.bytes === before.bytes) throw new Error('Nothing arrived.')
+    const { processes, cores, others } = watch.read((after.bytes - before.bytes) / MESSAGE_SIZE)
+    return { figures: { megabytesPerSecond: (after.bytes - before.bytes) / (after.atMs - before.atMs) / 1000, cores, othersCores: others, cpuNsPerMessage: totalNsPerUnit(processes) }, processes }
+  }, [b, a])
 }
 
 async function kernels(tools: Tools, loss: number): Promise<Sample> {

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { aead } from './aead.ts'
 import { chain100, chain1k, chainBulk, chainRtt } from './chain.ts'
+import { handshakeCore } from './handshake-core.ts'
 import { handshakes } from './handshakes.ts'
 import { idleCpu } from './idle-cpu.ts'
 import { idleMemory } from './idle-memory.ts'
@@ -28,7 +29,7 @@ import { runCases } from './harness/run.ts'
 import { killRunning } from './harness/running.ts'
 
 /** Calibrators last: what one hop or one operation costs alone, to hold the chains against. */
-const cases: readonly BenchCase[] = [chain100, chain1k, chainBulk, chainRtt, handshakes, idleMemory, idleCpu, stalledReader, ...comparison, ...impaired, sharedWire, ipcHop, udpHop, aead]
+const cases: readonly BenchCase[] = [chain100, chain1k, chainBulk, chainRtt, handshakes, idleMemory, idleCpu, stalledReader, ...comparison, ...impaired, sharedWire, handshakeCore, ipcHop, udpHop, aead]
 
 /** From dist-bench/bench. */
 const root = fileURLToPath(new URL('../..', import.meta.url))

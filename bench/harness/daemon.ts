@@ -18,6 +18,8 @@ export interface DaemonOptions {
   readonly set?: Readonly<Record<string, string>>
   /** With a probe it can be profiled and asked for its memory; without, it runs exactly as shipped. */
   readonly probe?: boolean
+  /** URL of a module that is loaded before it. */
+  readonly preload?: string
   /** What to start it with: `['ip', 'netns', 'exec', 'x']`. */
   readonly prefix?: readonly string[]
   /** Where the other reaches it; loopback when left out. */
@@ -44,13 +46,13 @@ export class BenchDaemon implements AsyncDisposable {
     this.ready = ready
   }
 
-  static async start({ name, build, directory: parent, set = {}, probe = false, prefix = [], address = '127.0.0.1' }: DaemonOptions): Promise<BenchDaemon> {
+  static async start({ name, build, directory: parent, set = {}, probe = false, preload, prefix = [], address = '127.0.0.1' }: DaemonOptions): Promise<BenchDaemon> {
     const directory = join(parent, name)
     mkdirSync(directory, { recursive: true, mode: 0o700 })
     const logFile = join(directory, 'log')
     const log = openSync(logFile, 'a')
     const options = Object.entries(set).flatMap(([key, value]) => ['--set', `${key}=${value}`])
-    const [first, ...rest] = [...prefix, process.execPath, ...(probe ? probeArguments(probeSocket(directory)) : []), build.main, '--dir', directory, ...options]
+    const [first, ...rest] = [...prefix, process.execPath, ...(probe ? probeArguments(probeSocket(directory)) : []), ...(preload === undefined ? [] : ['--import', preload]), build.main, '--dir', directory, ...options]
     const process_ = spawn(first!, rest, {
       stdio: ['ignore', log, log, 'ipc'], env: { ...process.env, NODE_OPTIONS: '', POSTERN_STUN: '0' },
     })

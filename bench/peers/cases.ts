@@ -109,14 +109,22 @@ function roundTrips(peer: Peer, tools: Tools): Promise<Sample> {
     await join(match, peer.kinds.includes('reliable') ? 'reliable' : 'unreliable', 'echo')
     await match.dialer.ask('ping', { size: RTT_SIZE })
     await warmUp(tools, match)
-    const before = await match.dialer.ask('read')
+    const [before, listenerBefore] = [await match.dialer.ask('read'), await match.listener.ask('read')]
     const watch = new CpuWatch(match.pids)
     await sleep(tools.settings.seconds * 500)
     const after = await match.dialer.ask('read')
     const count = after.messages - before.messages
     if (count === 0) throw new Error('Nothing came back.')
     const { processes, cores, others } = watch.read(count)
-    return { figures: { ...latencies(after.latency), messagesPerSecond: (count / (after.atMs - before.atMs)) * 1000, cores, othersCores: others, cpuNsPerMessage: totalNsPerUnit(processes) }, processes }
+    const packets = after.packets - before.packets + (await match.listener.ask('read')).packets - listenerBefore.packets
+    const cpuNsPerMessage = totalNsPerUnit(processes)
+    return {
+      figures: {
+        ...latencies(after.latency), messagesPerSecond: (count / (after.atMs - before.atMs)) * 1000, cores, othersCores: others, cpuNsPerMessage,
+        ...(packets === 0 ? {} : { cpuNsPerPacket: (cpuNsPerMessage * count) / packets }),
+      },
+      processes,
+    }
   })
 }
 

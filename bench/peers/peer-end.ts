@@ -20,6 +20,8 @@ export interface EndOptions {
   /** URL of its module. */
   readonly module: string
   readonly options: Readonly<Record<string, unknown>>
+  /** Its own address: the loopback when left out. The module finds it among its options. */
+  readonly host?: string
 }
 
 export interface EndReading {
@@ -33,10 +35,12 @@ export interface EndReading {
 
 interface Meeting {
   readonly address: unknown
+  readonly host: string
   /** Port of the line for signals. */
   readonly signals: number
 }
 
+let host = '127.0.0.1'
 let transport: Transport | undefined
 let signals: Signals | undefined
 let way: Way = 'bytes'
@@ -52,18 +56,19 @@ process.on('uncaughtException', (error) => {
   if (process.env['POSTERN_BENCH_DEBUG'] !== undefined) console.error(error)
 })
 
-async function load({ module, options }: EndOptions): Promise<void> {
+async function load({ module, options, host: own }: EndOptions): Promise<void> {
   const { open } = (await import(module)) as TransportModule
-  transport = await open(options)
+  host = own ?? host
+  transport = await open(own === undefined ? options : { ...options, host })
 }
 
 async function listen(options: { readonly way: Way }): Promise<Meeting> {
   way = options.way
   const server = createServer((socket) => line.attach(socket))
-  server.listen(0, '127.0.0.1')
+  server.listen(0, host)
   await once(server, 'listening')
   const line = new Line()
-  return { address: await transport!.listen(accept, line), signals: (server.address() as AddressInfo).port }
+  return { host, address: await transport!.listen(accept, line), signals: (server.address() as AddressInfo).port }
 }
 
 /** Values as lines of JSON between the two ends; what is said before the line stands waits. */
@@ -141,11 +146,11 @@ async function dial({ meeting, kind }: { readonly meeting: Meeting; readonly kin
   held.push(await one(meeting, kind))
 }
 
-async function one({ address, signals: port }: Meeting, kind: PipeKind): Promise<Pipe> {
+async function one({ address, host: there, signals: port }: Meeting, kind: PipeKind): Promise<Pipe> {
   if (signals === undefined) {
     const line = new Line()
     signals = line
-    const socket = createConnection(port, '127.0.0.1')
+    const socket = createConnection(port, there)
     await once(socket, 'connect')
     line.attach(socket)
   }

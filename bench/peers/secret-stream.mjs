@@ -3,11 +3,11 @@
 import SecretStream from '@hyperswarm/secret-stream'
 import UDX from 'udx-native'
 
-const HOST = '127.0.0.1'
+const LOOPBACK = '127.0.0.1'
 /** Ids of the listening side, apart from those of the dialing. */
 const FAR_SIDE = 1_000_000
 
-export function open() {
+export function open({ host = LOOPBACK }) {
   const udx = new UDX()
   const opening = new Map()
   let socket
@@ -15,7 +15,7 @@ export function open() {
   const bound = () => {
     if (socket === undefined) {
       socket = udx.createSocket()
-      socket.bind(0, HOST)
+      socket.bind(0, host)
     }
     return socket
   }
@@ -23,24 +23,24 @@ export function open() {
     keepsMessages: false,
     async listen(accept, signals) {
       bound()
-      signals.on(({ id, port }) => {
+      signals.on(({ id, port, from }) => {
         const raw = udx.createStream(FAR_SIDE + id)
-        raw.connect(socket, id, port, HOST)
+        raw.connect(socket, id, port, from)
         accept(pipeOf(new SecretStream(false, raw)))
         signals.send({ id })
       })
-      return { port: socket.address().port }
+      return { port: socket.address().port, at: host }
     },
-    async dial({ port }, _kind, signals) {
+    async dial({ port, at }, _kind, signals) {
       const id = ++ids
       const raw = udx.createStream(id)
       signals.on((said) => opening.get(said.id)?.())
       await new Promise((resolve) => {
         opening.set(id, resolve)
-        signals.send({ id, port: bound().address().port })
+        signals.send({ id, port: bound().address().port, from: host })
       })
       opening.delete(id)
-      raw.connect(socket, FAR_SIDE + id, port, HOST)
+      raw.connect(socket, FAR_SIDE + id, port, at)
       const stream = new SecretStream(true, raw)
       await stream.opened
       return pipeOf(stream)

@@ -51,6 +51,12 @@ export const peers: readonly Peer[] = [
   { name: 'node:net TCP', module: 'sockets.js', options: { kind: 'tcp' }, kinds: ['reliable'], connections: 500, note: 'not encrypted' },
 ]
 
+/** A machine of the lab. */
+export interface Place {
+  readonly prefix: readonly string[]
+  readonly address: string
+}
+
 /** Both ends of one comparison, told what to do. Ends its processes, also those that hang. */
 export class Match implements AsyncDisposable {
   readonly listener: Child<PeerEnd>
@@ -61,13 +67,14 @@ export class Match implements AsyncDisposable {
     this.dialer = dialer
   }
 
-  static async open(peer: Peer): Promise<Match> {
+  /** @param places the machines of listener and dialer; both on this one when left out */
+  static async open(peer: Peer, places?: readonly [Place, Place]): Promise<Match> {
     checkInstalled(peer)
-    const end = (): Child<PeerEnd> => new Child(new URL('./peer-end.js', import.meta.url), { execArgv: ['--expose-gc', '--no-warnings'] })
-    const match = new Match(end(), end())
+    const end = (place?: Place): Child<PeerEnd> => new Child(new URL('./peer-end.js', import.meta.url), { execArgv: ['--expose-gc', '--no-warnings'], prefix: place?.prefix ?? [] })
+    const match = new Match(end(places?.[0]), end(places?.[1]))
     const module = peer.module.endsWith('.mjs') ? new URL(`file://${sources}/peers/${peer.module}`).href : new URL(`./${peer.module}`, import.meta.url).href
     try {
-      await Promise.all([match.listener, match.dialer].map((child) => child.ask('load', { module, options: peer.options ?? {} })))
+      await Promise.all([match.listener, match.dialer].map((child, side) => child.ask('load', { module, options: peer.options ?? {}, ...(places === undefined ? {} : { host: places[side]!.address }) })))
       return match
     } catch (error) {
       await match[Symbol.asyncDispose]()
@@ -99,9 +106,9 @@ export function versionOf({ packages = [] }: Peer): string | undefined {
 }
 
 /** Runs a match and gives up on it when it hangs: a library that stops is a failed measurement, not a bench that stops. */
-export async function play(peer: Peer, { progress }: Tools, work: (match: Match) => Promise<Sample>): Promise<Sample> {
+export async function play(peer: Peer, { progress }: Tools, work: (match: Match) => Promise<Sample>, places?: readonly [Place, Place]): Promise<Sample> {
   progress('starting')
-  await using match = await Match.open(peer)
+  await using match = await Match.open(peer, places)
   let timer: NodeJS.Timeout | undefined
   const stuck = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error(`${peer.name} did not finish within ${STUCK_MS / 1000} s.`)), STUCK_MS)
