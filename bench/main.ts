@@ -17,14 +17,14 @@ import { ipcHop } from './ipc-hop.ts'
 import { sharedWire } from './shared-wire.ts'
 import { stalledReader } from './stalled-reader.ts'
 import { comparison } from './peers/cases.ts'
-import { writePage } from './page.ts'
+import { writeGoals, writePage } from './page.ts'
 import { udpHop } from './udp-hop.ts'
 import { judge, printGoals } from './goals.ts'
 import type { BenchCase } from './harness/case.ts'
 import { readOptions, usage, type BenchOptions } from './harness/options.ts'
 import { CpuProfiler, printProfile } from './harness/profile.ts'
 import { printReport } from './harness/report.ts'
-import { commitOf, describeMachine, writeResults } from './harness/results.ts'
+import { commitOf, describeMachine, readResults, writeResults, type Results } from './harness/results.ts'
 import { runCases } from './harness/run.ts'
 import { killRunning } from './harness/running.ts'
 
@@ -33,6 +33,8 @@ const cases: readonly BenchCase[] = [chain100, chain1k, chainBulk, chainRtt, han
 
 /** From dist-bench/bench. */
 const root = fileURLToPath(new URL('../..', import.meta.url))
+const chartsDirectory = join(root, 'docs', 'bench')
+const performancePage = join(root, 'docs', 'performance.md')
 const ownBuild = { name: 'postern', main: fileURLToPath(new URL('../src/daemon/main.js', import.meta.url)) }
 
 async function main(): Promise<void> {
@@ -43,6 +45,11 @@ async function main(): Promise<void> {
   }
   if (options.list) {
     for (const { name, title } of cases) console.log(`${name.padEnd(16)} ${title}`)
+    return
+  }
+  if (options.page !== undefined) {
+    const results = readResults(options.page)
+    writePages(results, results.command ?? 'npm run bench, with options that were not kept')
     return
   }
   const chosen = choose(options)
@@ -64,7 +71,8 @@ async function main(): Promise<void> {
   const report = printReport(results, machine, `Postern ${commit}, ${date.slice(0, 16).replace('T', ' ')} UTC, ${rounds} rounds of ${seconds} s${quick ? ', QUICK: not for quoting' : ''}`, quick ? '' : printGoals(judge(results)))
   for (const summary of profiler?.summaries ?? []) console.log(printProfile(summary))
   for (const text of profiler?.heaps ?? []) console.log(text)
-  const written = { date, commit, machine, settings: options.settings, results }
+  const command = ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' ')
+  const written = { date, commit, command, machine, settings: options.settings, results }
   if (options.json === '-') {
     console.error(report)
     console.log(JSON.stringify(written))
@@ -74,13 +82,21 @@ async function main(): Promise<void> {
     const file = options.json ?? join(root, 'bench', 'results', `${date.slice(0, 10)}-${hostname()}${whole ? '' : '.local'}.json`)
     writeResults(file, written)
     console.log(`Written to ${file}`)
-    const charts = options.charts ?? (whole ? join(root, 'docs', 'bench') : undefined)
+    const charts = options.charts ?? (whole ? chartsDirectory : undefined)
     if (charts !== undefined) {
-      writePage(charts, written, ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' '))
+      writePage(charts, written, command)
       console.log(`Charts and page in ${charts}`)
     }
+    if (whole && options.charts === undefined) writeGoals(performancePage, written, command)
   }
   if (results.some(({ unmeasured }) => unmeasured?.failed === true)) process.exitCode = 1
+}
+
+/** All that is made of a run. */
+function writePages(results: Omit<Results, 'schema'>, command: string): void {
+  writePage(chartsDirectory, results, command)
+  writeGoals(performancePage, results, command)
+  console.log(`Written: ${performancePage}, ${chartsDirectory}`)
 }
 
 function choose({ cases: names }: BenchOptions): readonly BenchCase[] {

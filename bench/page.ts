@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { drawCharts, type Chart } from './charts.ts'
 import { judge, verdict } from './goals.ts'
@@ -18,6 +18,27 @@ export function writePage(directory: string, results: Omit<Results, 'schema'>, c
   for (const name of readdirSync(directory)) if (name.endsWith('.svg')) rmSync(join(directory, name))
   for (const { file, svg } of charts) writeFileSync(join(directory, file), svg)
   writeFileSync(join(directory, 'results.md'), pageOf(results, command, charts))
+}
+
+const BEGIN = '<!-- goals: written by npm run bench -->'
+const END = '<!-- end of goals -->'
+
+/** Replaces the table of goals in a page that is otherwise written by hand. */
+export function writeGoals(file: string, results: Omit<Results, 'schema'>, command: string): void {
+  const text = readFileSync(file, 'utf8')
+  const [begin, end] = [text.indexOf(BEGIN), text.indexOf(END)]
+  if (begin < 0 || end < begin) throw new Error(`${file} has no place for the goals: ${BEGIN} … ${END}`)
+  writeFileSync(file, `${text.slice(0, begin)}${[BEGIN, ...goalsOf(results, command)].join('\n')}\n${text.slice(end)}`)
+}
+
+function goalsOf({ date, commit, machine, settings, results }: Omit<Results, 'schema'>, command: string): string[] {
+  const rows = judge(results).map(({ claim, measured, wanted, share }) => `| ${claim} | ${measured} | ${wanted} | ${share === undefined ? 'not measured' : share.toFixed(2)} |`)
+  const missing = results.filter(({ unmeasured }) => unmeasured !== undefined).map((result) => `${result.case} · ${result.subject}`)
+  return [
+    '', `\`${command}\`, ${date.slice(0, 16).replace('T', ' ')} UTC, Postern ${commit}, ${settings.rounds} rounds of ${settings.seconds} s. ${describeMachineLine(machine).replace('\n', '. ')}`, '',
+    '| what | measured | goal | share of the goal |', '|---|---:|---|---:|', ...rows, '',
+    ...(missing.length === 0 ? [] : [`Not measured there: ${missing.join('; ')}.`, '']),
+  ]
 }
 
 function pageOf({ date, commit, machine, settings, results }: Omit<Results, 'schema'>, command: string, charts: readonly Chart[]): string {

@@ -4,7 +4,7 @@
  */
 import { defaultConfig } from '../src/core/connection/config.ts'
 import { udpFeature } from '../src/net/udp-native.ts'
-import { loadAddon } from '../src/platform/addon.ts'
+import { loadAddon, type AddonUdp } from '../src/platform/addon.ts'
 
 /** A frame of 100 bytes and its head, in whole blocks of the cipher. */
 const PLAINTEXT = 128
@@ -13,7 +13,7 @@ Object.assign(defaultConfig, { baseSize: PLAINTEXT })
 const state = loadAddon()
 if (state.kind === 'loaded' && state.addon.udp !== undefined) {
   const { udp } = state.addon
-  const open = udp.udpOpen
+  const open: AddonUdp['udpOpen'] = udp.udpOpen.bind(udp)
   // What the system may fragment is not searched for its size.
-  Object.assign(udp, { udpOpen: (...[address, family, features, ...rest]: Parameters<typeof open>) => open(address, family, features & ~udpFeature.dontFragment, ...rest) })
+  Object.assign(udp, { udpOpen: (...[address, family, features, ...rest]: Parameters<AddonUdp['udpOpen']>) => open(address, family, features & ~udpFeature.dontFragment, ...rest) })
 }

@@ -15,6 +15,8 @@ export interface BenchOptions {
   readonly profile: string | undefined
   readonly out: string | undefined
   readonly list: boolean
+  /** Results to make the pages of, in place of measuring. */
+  readonly page: string | undefined
 }
 
 export const usage = `npm run bench -- [options]
@@ -29,6 +31,7 @@ export const usage = `npm run bench -- [options]
   --profile <case>          profile the processes of one case and print where their time goes
   --out <directory>         where the profiles go (a temporary directory)
   --daemon <name>=<file>    measure this posternd (…/daemon/main.js of a build) too, in turn with the checkout's; may be repeated
+  --page <file>             measures nothing: writes docs/bench and the goals of docs/performance.md from these results
   --list                    the cases
   --help
 
@@ -41,7 +44,7 @@ export function readOptions(args: readonly string[], own: DaemonBuild): BenchOpt
     args: [...args], strict: true, allowPositionals: false,
     options: {
       case: { type: 'string', multiple: true }, rounds: { type: 'string' }, patience: { type: 'string' }, seconds: { type: 'string' }, quick: { type: 'boolean' }, json: { type: 'string' }, charts: { type: 'string' },
-      profile: { type: 'string' }, out: { type: 'string' }, daemon: { type: 'string', multiple: true }, list: { type: 'boolean' }, help: { type: 'boolean' },
+      profile: { type: 'string' }, out: { type: 'string' }, daemon: { type: 'string', multiple: true }, list: { type: 'boolean' }, page: { type: 'string' }, help: { type: 'boolean' },
     },
   })
   if (values.help === true) return undefined
@@ -56,7 +59,7 @@ export function readOptions(args: readonly string[], own: DaemonBuild): BenchOpt
       builds: [own, ...(values.daemon ?? []).map(readBuild)],
     },
     cases: values.profile !== undefined ? [values.profile] : (values.case ?? []).flatMap((names) => names.split(',')),
-    json: values.json, charts: values.charts, profile: values.profile, out: values.out, list: values.list ?? false,
+    json: values.json, charts: values.charts, profile: values.profile, out: values.out, list: values.list ?? false, page: values.page === undefined ? undefined : resolve(values.page),
   }
 }
 

@@ -52,9 +52,18 @@ export interface Results {
   readonly schema: number
   readonly date: string
   readonly commit: string
+  /** How it was made; absent in files that are older than this. */
+  readonly command?: string
   readonly machine: Machine
   readonly settings: Settings
   readonly results: readonly SubjectResult[]
+}
+
+/** What {@link writeResults} wrote. */
+export function readResults(file: string): Results {
+  const results = JSON.parse(readFileSync(file, 'utf8')) as Results
+  if (results.schema !== SCHEMA) throw new Error(`${file} holds no results of this version of the bench.`)
+  return results
 }
 
 export function summarize(facts: SubjectFacts, goals: readonly Goal[], samples: readonly Sample[]): SubjectResult {

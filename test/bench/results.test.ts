@@ -1,5 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { summarize, type SubjectFacts } from '../../bench/harness/results.ts'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { summarize, type Results, type SubjectFacts } from '../../bench/harness/results.ts'
+import { writeGoals } from '../../bench/page.ts'
 import { Histogram, spread } from '../../bench/harness/stats.ts'
 
 const facts: SubjectFacts = { case: 'c', title: 't', subject: 's', headline: 'messagesPerSecond', messageSize: 100 }
@@ -29,5 +33,30 @@ describe('a histogram of durations', () => {
     histogram.record(0)
     histogram.record(Infinity)
     expect(histogram.size).toBe(1002)
+  })
+})
+
+describe('the table of goals in a page', () => {
+  const results: Omit<Results, 'schema'> = {
+    date: '2026-01-02T03:04:05Z', commit: 'abc', settings: { rounds: 3, seconds: 2, patience: 0, quick: false, builds: [] },
+    machine: { host: 'h', system: 'Linux', cpu: 'c', cores: 2, memoryGiB: 8, node: 'v20', openssl: '3', rmemMax: undefined, governor: undefined, loadBefore: 0 },
+    results: [summarize({ ...facts, case: 'messages-100', subject: 'Postern' }, [], [{ figures: { messagesPerSecond: 5_000_000 } }]), { ...summarize({ ...facts, case: 'bulk', subject: 'Postern' }, [], []), unmeasured: { reason: 'no', failed: true } }],
+  }
+
+  it('is replaced, and what is written around it by hand stays', () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'postern-page-')), 'page.md')
+    writeFileSync(file, 'before\n<!-- goals: written by npm run bench -->\nold\n<!-- end of goals -->\nafter\n')
+    writeGoals(file, results, 'npm run bench -- --rounds 9')
+    writeGoals(file, results, 'npm run bench -- --rounds 3')
+    const text = readFileSync(file, 'utf8')
+    expect(text).toMatch(/^before\n<!-- goals[^]*<!-- end of goals -->\nafter\n$/)
+    expect([text.includes('old'), text.includes('--rounds 9'), text.includes('| 5,000,000 /s | ≥ 4,000,000 /s | 1.25 |'), text.includes('Not measured there: bulk · Postern')]).toEqual([false, false, true, true])
+  })
+
+  it('has its place, or the page is not touched', () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'postern-page-')), 'page.md')
+    writeFileSync(file, 'nothing')
+    expect(() => writeGoals(file, results, 'x')).toThrow('has no place for the goals')
+    expect(readFileSync(file, 'utf8')).toBe('nothing')
   })
 })
