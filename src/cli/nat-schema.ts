@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { stunServerStates, type IpcReflexive, type IpcStunServer, type IpcStunStatus } from '../core/wire/ipc-nat.ts'
-import { milliseconds, object } from './schema-parts.ts'
+import { netcheckStates, stunServerStates, type IpcReflexive, type IpcStunServer, type IpcStunStatus, type NetcheckFamily, type NetcheckInterface, type NetcheckResult, type NetcheckServer } from '../core/wire/ipc-nat.ts'
+import { count, milliseconds, object, unixMs } from './schema-parts.ts'
 
 const server = object<IpcStunServer>({
   name: z.string().describe('As it is configured'), address: z.string().optional(), state: z.enum(stunServerStates).describe('unasked: none was needed; resting: it failed too often; unresolved: its name has no address yet'),
@@ -11,4 +11,24 @@ export const stunSchema: z.ZodType<IpcStunStatus> = object<IpcStunStatus>({
   enabled: z.boolean().describe('false: nobody is asked ([stun] in the configuration, or POSTERN_STUN=0)'), asking: z.boolean().describe('An answer is waited for'),
   servers: z.array(server).describe('In the order in which they are asked'),
   reflexive: z.array(object<IpcReflexive>({ address: z.string(), server: z.string().describe('Who said so'), ageMs: milliseconds })).describe('One of each family at most'),
+})
+
+const family = object<NetcheckFamily>({
+  state: z.enum(netcheckStates).describe('off: nobody was asked; no_server: none is known that has an address of this family'),
+  mapped: z.string().optional().describe('Where a fresh socket of this machine is seen'), portKept: z.boolean().optional().describe('The port outside is the port here'),
+  mapping: z.string().describe('none, endpoint-independent, address-dependent, address-and-port-dependent (RFC 4787), dependent (one of the last two), unknown'),
+  filtering: z.string().describe('endpoint-independent, address-dependent, address-and-port-dependent (RFC 4787), unknown'),
+  word: z.string().describe('open, firewall, full cone, restricted cone, port-restricted cone, symmetric, cone (filtering is unknown), unknown'),
+  hairpin: z.boolean().optional().describe('Two sockets of this machine reach each other by their outside addresses'), meaning: z.string().describe('For people'),
+  servers: z.array(object<NetcheckServer>({
+    name: z.string(), address: z.string(), outcome: z.enum(['answered', 'refused', 'silent', 'unreachable']), rttMs: milliseconds.optional(), mapped: z.string().optional(),
+    behaviour: z.boolean().describe('It speaks RFC 5780'),
+  })),
+})
+
+export const netcheckSchema: z.ZodType<NetcheckResult> = object<NetcheckResult>({
+  at: unixMs, tookMs: count,
+  interfaces: z.array(object<NetcheckInterface>({ name: z.string(), address: z.string(), kind: z.string().describe('global, private, shared (behind the NAT of a provider), link-local, loopback') })),
+  udp4: family.describe('UDP over IPv4'), udp6: family.describe('UDP over IPv6'), unresolved: z.array(z.string()).describe('Configured servers whose names have no address'),
+  portal: z.enum(['none', 'likely', 'unknown']).describe('Whether the network makes people log in first: a guess'),
 })

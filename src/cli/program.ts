@@ -7,6 +7,7 @@ import { accept, invite, join, type InviteOptions, type JoinOptions } from './in
 import { createKey, listKeys, revokeKey, type KeyOptions } from './keys-commands.ts'
 import type { Globals, Output } from './output.ts'
 import { addPeer, peers, removePeer, renamePeer, type AddOptions } from './peers-commands.ts'
+import { netcheck } from './netcheck-command.ts'
 import { ping, type PingOptions } from './ping.ts'
 import { policy, type PolicyOptions } from './policy-command.ts'
 import { listen, send, type SendCommandOptions } from './text-commands.ts'
@@ -46,6 +47,7 @@ function addDaemonCommands(program: Command, run: Run): void {
   program.command('down').description('stop the daemon, after it delivered what is queued').action(() => run(down))
   program.command('status').description('what the daemon is doing, and everything it counted').action(() => run(status))
   program.command('id').description('the peer id of this node').action(() => run(id))
+  program.command('netcheck').description('what this network lets through: UDP, the NATs on the way, STUN servers').action(() => run(netcheck))
   const config = program.command('config').description('check or show the configuration, without a daemon')
   for (const [name, description, action] of [['check', 'whether a daemon could start with it; else everything that is wrong', configCheck], ['show', 'every key, its value, and where it comes from', configShow]] as const) {
     config.command(name).description(description)

@@ -8,7 +8,7 @@ import { type IpcLaneCount, ipcLanes, type IpcLaneStats, ipcLogLevels, ipcModes,
 import type { ApiKeyInfo, InviteCreateResult, InviteInfo, IpcPathPolicy, KeysCreateResult, LogEvent, PeerInfo, StatusResult } from '../client/client.ts'
 import type { CommandResults, ConfigKey, ConfigProblem, ErrorResult, PingResult, PingSummary, ResultName, UpResult, WatchRates, WatchResult } from './results.ts'
 import { count, milliseconds, object, peerId, share, unixMs } from './schema-parts.ts'
-import { stunSchema } from './nat-schema.ts'
+import { netcheckSchema, stunSchema } from './nat-schema.ts'
 import { policyFrom, policyMembers, whySchema } from './why-schema.ts'
 
 const up = object<UpResult>({
@@ -94,7 +94,7 @@ const file = z.string().nullable().describe('The file that was read; null when t
 /** A title for each: what of which command it is. */
 export const resultTitles: Readonly<Record<ResultName, string>> = {
   'up': 'postern up', 'down': 'postern down', 'status': 'postern status', 'id': 'postern id',
-  'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join', 'accept': 'postern accept',
+  'netcheck': 'postern netcheck', 'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join', 'accept': 'postern accept',
   'peers': 'postern peers', 'peers-add': 'postern peers add', 'peers-remove': 'postern peers remove', 'peers-rename': 'postern peers rename', 'peers-policy': 'postern peers policy', 'why': 'postern why',
   'ping': 'postern ping, each line', 'watch': 'postern watch, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'log': 'postern log, each line', 'keys-create': 'postern keys create', 'keys-list': 'postern keys list', 'keys-revoke': 'postern keys revoke',
   'config-check': 'postern config check', 'config-show': 'postern config show', 'error': 'any command that fails',
@@ -119,6 +119,7 @@ export const resultSchemas: { readonly [Name in ResultName]: z.ZodType<CommandRe
   'peers-rename': object<CommandResults['peers-rename']>({ renamed: peerId, name: z.string() }),
   'peers-policy': policy,
   'why': whySchema,
+  'netcheck': netcheckSchema,
   'ping': ping,
   'watch': watch,
   'send': object<CommandResults['send']>({ peer: peerId, app: z.string(), bytes: count, mode: z.enum(ipcModes), outcome: z.literal('delivered').describe('The peer\'s daemon has it') }),

@@ -1,5 +1,5 @@
 /** What commands print with `--json`, by command. `result-schemas.ts` describes the same for programs: docs/schemas. */
-import type { ApiKeyInfo, InviteCreateResult, InviteInfo, IpcMode, KeysCreateResult, LogEvent, PeerInfo, PeerPolicyResult, PeerWhyResult, StatusResult } from '../client/client.ts'
+import type { ApiKeyInfo, InviteCreateResult, InviteInfo, IpcMode, KeysCreateResult, LogEvent, NetcheckResult, PeerInfo, PeerPolicyResult, PeerWhyResult, StatusResult } from '../client/client.ts'
 
 export interface UpResult {
   readonly kind: 'ready'
@@ -101,6 +101,7 @@ export interface CommandResults {
   readonly 'peers-rename': { readonly renamed: string; readonly name: string }
   readonly 'peers-policy': PeerPolicyResult & { readonly peer: string }
   readonly 'why': PeerWhyResult
+  readonly 'netcheck': NetcheckResult
   readonly 'ping': PingResult
   readonly 'watch': WatchResult
   readonly 'send': { readonly peer: string; readonly app: string; readonly bytes: number; readonly mode: IpcMode; readonly outcome: 'delivered' }

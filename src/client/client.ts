@@ -10,6 +10,7 @@ import type {
   HelloParams, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMethod, IpcMode, IpcOverflow, IpcParams, IpcPeerState,
   PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult,
 } from '../core/wire/ipc-methods.ts'
+import type { NetcheckResult } from '../core/wire/ipc-nat.ts'
 import type { IpcPathPolicy, PeerPolicyResult } from '../core/wire/ipc-policy.ts'
 import type { PeerWhyResult } from '../core/wire/ipc-why.ts'
 import { makeApiKeys, type ApiKeys } from './api-keys.ts'
@@ -25,6 +26,7 @@ import { systemTimers, type ClientTimers } from './timers.ts'
 
 export { PosternError, type ErrorCode } from '../core/base/errors.ts'
 export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcLaneStats, IpcLogLevel, IpcMode, IpcOverflow, IpcPeerState, IpcTopic, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
+export type { IpcReflexive, IpcStunServer, IpcStunStatus, NetcheckFamily, NetcheckInterface, NetcheckResult, NetcheckServer } from '../core/wire/ipc-nat.ts'
 export type { IpcPathKind, IpcPathPolicy, PeerPolicyResult } from '../core/wire/ipc-policy.ts'
 export type { PeerWhyResult, WhyAdvice, WhyAttempt, WhyEvent, WhyPathInfo, WhyPlace } from '../core/wire/ipc-why.ts'
 export type { ApiKeys } from './api-keys.ts'
@@ -156,6 +158,11 @@ export class Client implements AsyncDisposable {
   status(options: WaitOptions = {}): Promise<StatusResult> {
     // Figures are for people to look at: taken as they come.
     return this.#call('status', {}, options, (result) => result as unknown as StatusResult)
+  }
+
+  /** The network as it is now: interfaces, UDP, the NATs on the way. The daemon asks servers outside for it, which takes some seconds. */
+  netcheck(options: WaitOptions = {}): Promise<NetcheckResult> {
+    return this.#call('netcheck', {}, options, (result) => result as unknown as NetcheckResult)
   }
 
   /** All peers the daemon knows, or those in one state; with `lanes`, their messages by lane. */

@@ -3,7 +3,7 @@ import type { HostPort } from '../core/base/address.ts'
 import { millisecond, second, type Duration } from '../core/base/time.ts'
 import { congestionNames, type CongestionName } from '../core/flow/controllers.ts'
 import { builtPathKinds, faultOf, type PathKind, type PathPolicy } from '../core/path/path-policy.ts'
-import { advertised, duration, formatDuration, formatSize, ipLiteral, list, matching, oneOf, path, share, size, stunServer, wholeNumber, yesNo, type Parser } from './config-values.ts'
+import { advertised, duration, formatDuration, formatSize, ipLiteral, list, matching, oneOf, path, plainUrl, share, size, stunServer, wholeNumber, yesNo, type Parser } from './config-values.ts'
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error'] as const
 export type LogLevel = (typeof logLevels)[number]
@@ -38,6 +38,8 @@ export interface Config {
     readonly servers: readonly HostPort[]
     /** 0 = never. */
     readonly refresh: Duration
+    /** Asked by netcheck for a page without content; `undefined`: nobody is. */
+    readonly portal: string | undefined
   }
   readonly path: PathPolicy
   readonly store: {
@@ -136,6 +138,7 @@ const stun = z.strictObject({
   enabled: key(yesNo, true),
   servers: key(list(stunServer, { min: 0, max: 8, of: 'servers' }), ['stun.cloudflare.com:3478', 'stun.l.google.com:19302', 'stun.voipgate.com:3478']),
   refresh: key(duration({ min: '1s', max: '10min', off: true }), '25s'),
+  portal: key(plainUrl, 'http://connectivitycheck.gstatic.com/generate_204'),
 })
 
 const pathKind = oneOf(builtPathKinds)

@@ -118,6 +118,13 @@ export function stunServer(input: unknown): Parsed<HostPort> {
   return (named || isIP(host) !== 0) && port > 0 && port <= 65_535 ? { value: { host, port } } : wrong(expected, input)
 }
 
+/** `"http://host/path"`, or `""` for none: a gate answers in place of others only where nothing is encrypted. */
+export function plainUrl(input: unknown): Parsed<string | undefined> {
+  if (input === '') return { value: undefined }
+  const url = typeof input === 'string' && input.startsWith('http://') && URL.canParse(input) ? new URL(input) : undefined
+  return url === undefined || url.username !== '' || url.password !== '' ? wrong('an address such as "http://example.org/generate_204", or "" for none', input) : { value: url.href }
+}
+
 /** A short name of printable characters, as apps and scopes have. */
 export function matching(pattern: RegExp, expected: string): Parser<string> {
   return (input) => (typeof input === 'string' && pattern.test(input) ? { value: input } : wrong(expected, input))

@@ -114,7 +114,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       ...(engine === undefined ? {} : { engine }),
     })
     this.#runtime.add(this.#udp)
-    this.#nat = new NatService(this.#runtime, config)
+    this.#nat = new NatService(this.#runtime, provider, config)
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
     this.#peers = new PeerService(this.#runtime, {
       provider, addresses: () => this.#addresses(), freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
@@ -126,7 +126,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#subscriptions = new Subscriptions(this.#runtime, {
       log, status: () => this.#status(), channels: () => this.#router.channels(), channel: (channel) => this.#router.channelInfo(channel),
     })
-    this.methods = methodTable({ router: this.#router, peers: this.#peers, apiKeys, subscriptions: this.#subscriptions, status: () => this.#status(), shutdown: () => this.#shutdown() })
+    this.methods = methodTable({ router: this.#router, peers: this.#peers, nat: this.#nat, apiKeys, subscriptions: this.#subscriptions, status: () => this.#status(), shutdown: () => this.#shutdown() })
   }
 
   /** Starts everything, or nothing: what was opened is closed again before it rejects with a {@link PosternError}. */

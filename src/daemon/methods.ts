@@ -1,6 +1,7 @@
 import type { ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
 import type { IpcMethodTable } from '../ipc/handler.ts'
 import type { ApiKeys } from './api-keys.ts'
+import type { NatService } from './nat-service.ts'
 import type { PeerService } from './peer-service.ts'
 import type { Router } from './router.ts'
 import type { Subscriptions } from './subscriptions.ts'
@@ -9,6 +10,7 @@ import type { Subscriptions } from './subscriptions.ts'
 export interface MethodParts {
   readonly router: Router
   readonly peers: PeerService
+  readonly nat: NatService
   readonly apiKeys: ApiKeys
   readonly subscriptions: Subscriptions
   readonly status: () => StatusResult
@@ -16,10 +18,11 @@ export interface MethodParts {
 }
 
 /** Who answers which method of the IPC. */
-export function methodTable({ router, peers, apiKeys, subscriptions, status, shutdown }: MethodParts): IpcMethodTable {
+export function methodTable({ router, peers, nat, apiKeys, subscriptions, status, shutdown }: MethodParts): IpcMethodTable {
   const { invites } = peers
   return {
     'status': () => status(),
+    'netcheck': () => nat.netcheck(),
     'peers': (client, request) => peers.list(client, request),
     'peer.add': (_client, request) => peers.add(request),
     'peer.remove': (_client, request) => peers.remove(request.id),

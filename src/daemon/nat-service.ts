@@ -1,11 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { encodeAddress, formatAddress } from '../core/base/address.ts'
 import { addressClass } from '../core/base/address-class.ts'
+import { PosternError } from '../core/base/errors.ts'
 import { millisecond } from '../core/base/time.ts'
-import type { IpcStunStatus } from '../core/wire/ipc-nat.ts'
+import type { CryptoProvider } from '../core/crypto/provider.ts'
+import type { IpcStunStatus, NetcheckResult } from '../core/wire/ipc-nat.ts'
 import { NameResolver } from '../net/resolver.ts'
 import { hasNetwork, NetworkWatch } from '../platform/network-watch.ts'
 import type { Config } from './config-schema.ts'
+import { netcheck } from './netcheck.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 import { nameOf, StunNames } from './stun-names.ts'
 
@@ -21,13 +24,21 @@ export function stunEnabled({ enabled, servers }: Config['stun'], env: NodeJS.Pr
 /** What this node learns of the NATs before it: servers by their names, the core's questions, the network that changes under them. */
 export class NatService {
   readonly #runtime: NodeRuntime
+  readonly #config: Pick<Config, 'stun' | 'udp'>
+  readonly #provider: CryptoProvider
   readonly #enabled: boolean
   readonly #resolver = new NameResolver()
   readonly #names: StunNames
+  readonly #ending = new AbortController()
   #watch: NetworkWatch | undefined
+  /** The check that is under way: whoever asks meanwhile gets the same. */
+  #check: Promise<NetcheckResult> | undefined
 
-  constructor(runtime: NodeRuntime, { stun, udp }: Pick<Config, 'stun' | 'udp'>) {
+  constructor(runtime: NodeRuntime, provider: CryptoProvider, config: Pick<Config, 'stun' | 'udp'>) {
+    const { stun, udp } = config
     this.#runtime = runtime
+    this.#config = config
+    this.#provider = provider
     this.#enabled = stunEnabled(stun)
     const outside = udp.bind.some((host) => addressClass(encodeAddress(host, 0)!) !== 'loopback')
     this.#names = new StunNames({
@@ -63,7 +74,11 @@ export class NatService {
     const { stun } = this.#runtime.endpoint
     stun.renew(this.#runtime.now())
     this.#runtime.schedule()
-    for (let waited = 0; waited < FRESHEN_MS && (this.#names.looking || stun.asking); waited += FRESHEN_STEP_MS) await sleep(FRESHEN_STEP_MS)
+    await this.#while(() => this.#names.looking || stun.asking)
+  }
+
+  async #while(waits: () => boolean): Promise<void> {
+    for (let waited = 0; waited < FRESHEN_MS && waits(); waited += FRESHEN_STEP_MS) await sleep(FRESHEN_STEP_MS)
   }
 
   status(): IpcStunStatus {
@@ -79,7 +94,25 @@ export class NatService {
     }
   }
 
+  /** Looks at the network as it is now; one look at a time. */
+  netcheck(): Promise<NetcheckResult> {
+    this.#check ??= this.#look().catch((error: unknown) => {
+      throw this.#ending.signal.aborted ? new PosternError('shutting_down', 'The daemon is shutting down.') : error
+    }).finally(() => { this.#check = undefined })
+    return this.#check
+  }
+
+  async #look(): Promise<NetcheckResult> {
+    await this.#while(() => this.#names.looking)
+    const { endpoint, clock } = this.#runtime
+    return netcheck({
+      provider: this.#provider, clock, enabled: this.#enabled, servers: endpoint.stun.servers(this.#runtime.now()), unresolved: this.#names.unresolved.map(nameOf), bind: this.#config.udp.bind,
+      portal: this.#config.stun.portal, count: (counter) => endpoint.node.counters.add(counter), signal: this.#ending.signal,
+    })
+  }
+
   close(): void {
+    this.#ending.abort()
     this.#names.close()
     this.#resolver.close()
     this.#watch?.close()

@@ -97,7 +97,7 @@ describe('the addresses of STUN servers', () => {
 })
 
 it('are asked only where the configuration and the environment let them be', () => {
-  const stun = { enabled: true, servers: [here], refresh: 0 }
+  const stun = { enabled: true, servers: [here], refresh: 0, portal: undefined }
   expect([stunEnabled(stun, {}), stunEnabled(stun, { POSTERN_STUN: '0' }), stunEnabled(stun, { POSTERN_STUN: '' }), stunEnabled({ ...stun, enabled: false }, {}), stunEnabled({ ...stun, servers: [] }, {})]).toEqual([true, false, true, false, false])
   expect([nameOf(named), nameOf({ host: '2001:db8::1', port: 1 })]).toEqual(['stun.example.org:19302', '[2001:db8::1]:1'])
 })

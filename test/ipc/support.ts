@@ -12,6 +12,7 @@ import {
 import { IpcFrameReader } from '../../src/core/wire/ipc-reader.ts'
 import { ipcPaths } from '../../src/core/wire/ipc-path.ts'
 import type { ChannelEnd, HelloRequest, IpcLane, IpcLaneStats, IpcMode } from '../../src/core/wire/ipc-methods.ts'
+import type { NetcheckFamily } from '../../src/core/wire/ipc-nat.ts'
 import type { ClientEnd, Grant, IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../../src/ipc/handler.ts'
 import { startIpcServer, type IpcServer, type IpcServerOptions } from '../../src/ipc/server.ts'
 import type { IpcTimers } from '../../src/ipc/timers.ts'
@@ -19,6 +20,7 @@ import type { IpcTimers } from '../../src/ipc/timers.ts'
 export const PEER: string = `${'a'.repeat(51)}q`
 export const MESSAGE_MAX = 1_048_576
 
+const family: NetcheckFamily = { state: 'off', mapping: 'unknown', filtering: 'unknown', word: 'unknown', meaning: '', servers: [] }
 const idle = { sent: 0, queued: 0, dropped: {} }
 export const idleLanes: IpcLaneStats = { critical: idle, high: idle, normal: idle, low: idle }
 
@@ -117,6 +119,7 @@ export class EchoHandler implements IpcHandler {
   #nextContext = 1
 
   readonly methods: IpcMethodTable = {
+    'netcheck': () => ({ at: 0, tookMs: 0, interfaces: [], udp4: family, udp6: family, unresolved: [], portal: 'unknown' }),
     'status': () => ({
       peerId: PEER, version: '0.1.0', uptimeMs: 1, sessions: 0, paths: { direct: 0, tcp: 0, relay: 0, turn: 0, ble: 0 }, addresses: [], counters: {}, lanes: idleLanes,
     }),

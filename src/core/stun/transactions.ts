@@ -112,17 +112,15 @@ export class StunTransactions<Tag> {
       return
     }
     const transaction = this.#open.get(keyOf(message.transactionId))
-    if (transaction === undefined || transaction.question.link !== link) {
+    if (transaction === undefined) {
       this.#options.count('drop_stun')
       return
     }
-    if (message.class !== 'request') {
-      this.#answer(now, transaction, message, from)
-      return
-    }
-    // We answer no requests (WIRE.md §1). One of ours that comes back was turned round on its way, and says only that.
-    if (transaction.question.loop === true) this.#end(transaction, { kind: 'returned', tag: transaction.question.tag })
-    else this.#options.count('drop_stun')
+    const { question } = transaction
+    // We answer no requests (WIRE.md §1). One of ours that comes back, at any socket, was turned round on its way, and says only that.
+    if (message.class === 'request' && question.loop === true) this.#end(transaction, { kind: 'returned', tag: question.tag })
+    else if (message.class === 'request' || question.link !== link) this.#options.count('drop_stun')
+    else this.#answer(now, transaction, message, from)
   }
 
   /** The system refused to send to this address. */

@@ -3,7 +3,7 @@
  * parsing (`request`, defaults filled in, text decoded), what comes back (`result`). Both sides ignore members they do not know.
  */
 import type { ErrorCode } from '../base/errors.ts'
-import type { IpcStunStatus } from './ipc-nat.ts'
+import type { IpcStunStatus, NetcheckResult } from './ipc-nat.ts'
 import type { PeerPolicyParams, PeerPolicyRequest, PeerPolicyResult } from './ipc-policy.ts'
 import type { PeerWhyResult } from './ipc-why.ts'
 
@@ -392,6 +392,7 @@ export interface IpcMethods {
   'peer.connect': { params: PeerConnectParams; request: PeerConnectRequest; result: PeerConnectResult }
   'peer.disconnect': { params: PeerParams; request: PeerParams; result: Nothing }
   'peer.why': { params: PeerParams; request: PeerParams; result: PeerWhyResult }
+  'netcheck': { params: Nothing; request: Nothing; result: NetcheckResult }
   'peer.ping': { params: PeerParams; request: PeerParams; result: PeerPingResult }
   'listen': { params: ListenParams; request: ListenRequest; result: Nothing }
   'unlisten': { params: UnlistenParams; request: UnlistenParams; result: Nothing }
@@ -426,7 +427,7 @@ export type IpcResult<M extends IpcMethod> = IpcMethods[M]['result']
  * topics named need (ipc-topics); `none` any client may.
  */
 export const ipcMethodScopes: Readonly<Record<IpcCall, 'app' | 'status' | 'admin' | 'topic' | 'none'>> = {
-  'status': 'status', 'peers': 'status',
+  'status': 'status', 'peers': 'status', 'netcheck': 'status',
   'peer.add': 'admin', 'peer.remove': 'admin', 'peer.policy': 'admin', 'peer.connect': 'app', 'peer.disconnect': 'admin', 'peer.why': 'status', 'peer.ping': 'status',
   'listen': 'app', 'unlisten': 'app',
   'channel.open': 'app', 'channel.accept': 'app', 'channel.reject': 'app', 'channel.close': 'app', 'channel.stats': 'app',

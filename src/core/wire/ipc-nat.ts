@@ -28,3 +28,55 @@ export interface IpcStunStatus {
   /** One of each family at most. */
   readonly reflexive: readonly IpcReflexive[]
 }
+
+/** works: some server answers · silent: none does · unreachable: the system does not send there · no_address: this machine has none of the family · no_server: none is known that has one · off: nobody is asked */
+export const netcheckStates = ['works', 'silent', 'unreachable', 'no_address', 'no_server', 'off'] as const
+export type NetcheckState = (typeof netcheckStates)[number]
+
+export interface NetcheckServer {
+  readonly name: string
+  readonly address: string
+  readonly outcome: 'answered' | 'refused' | 'silent' | 'unreachable'
+  readonly rttMs?: number
+  /** Where it saw us. */
+  readonly mapped?: string
+  /** It speaks RFC 5780. */
+  readonly behaviour: boolean
+}
+
+/** UDP by one IP family, asked from fresh sockets. */
+export interface NetcheckFamily {
+  readonly state: NetcheckState
+  readonly mapped?: string
+  /** The port outside is the port here. */
+  readonly portKept?: boolean
+  readonly mapping: string
+  readonly filtering: string
+  /** What people call it: full cone, symmetric, … */
+  readonly word: string
+  /** Two sockets here reach each other by their outside addresses. */
+  readonly hairpin?: boolean
+  /** What it means for who wants to be reached, in a sentence. */
+  readonly meaning: string
+  readonly servers: readonly NetcheckServer[]
+}
+
+export interface NetcheckInterface {
+  readonly name: string
+  readonly address: string
+  /** What the address is for: global, private, shared (behind a provider's NAT), link-local, loopback. */
+  readonly kind: string
+}
+
+export interface NetcheckResult {
+  /** Unix milliseconds. */
+  readonly at: number
+  readonly tookMs: number
+  readonly interfaces: readonly NetcheckInterface[]
+  readonly udp4: NetcheckFamily
+  readonly udp6: NetcheckFamily
+  /** Configured servers whose names have no address. */
+  readonly unresolved: readonly string[]
+  /** Whether a network makes people log in first: a guess. */
+  readonly portal: 'none' | 'likely' | 'unknown'
+}
