@@ -23,11 +23,12 @@ export function printReport(results: readonly SubjectResult[], machine: Machine,
 }
 
 /** What figures depend on, in one line; a second one when others were at work. */
-export function describeMachineLine({ system, cpu, cores, memoryGiB, node, openssl, rmemMax, governor, loadBefore }: Machine): string {
+export function describeMachineLine({ system, cpu, cores, memoryGiB, node, openssl, rmemMax, governor, loadBefore, withoutAddon }: Machine): string {
   const buffers = rmemMax === undefined ? '' : `, rmem_max ${formatNumber(rmemMax / 1024)} KiB`
   const frequency = governor === undefined ? '' : `, governor ${governor}`
   const busy = loadBefore > BUSY ? '\nOthers were at work on this machine before it began: rates are lower than they could be, and CPU per message and per packet is what to compare.' : ''
-  return `${cpu}, ${cores} cores, ${memoryGiB} GiB, ${system}${frequency}, Node ${node} (OpenSSL ${openssl})${buffers}, load before ${loadBefore.toFixed(2)}; loopback${busy}`
+  const twins = withoutAddon === undefined ? '' : `\nPostern runs without its addon, several times as slow: ${withoutAddon}`
+  return `${cpu}, ${cores} cores, ${memoryGiB} GiB, ${system}${frequency}, Node ${node} (OpenSSL ${openssl})${buffers}, load before ${loadBefore.toFixed(2)}; loopback${busy}${twins}`
 }
 
 function tableRow(result: SubjectResult): string[] {

@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus, hostname, loadavg, release, totalmem, type } from 'node:os'
 import { dirname } from 'node:path'
 import type { Goal, ProcessUse, Sample, Settings } from './case.ts'
+import { loadAddon } from '../../src/platform/addon.ts'
 import { metricNames, type MetricName } from './metrics.ts'
 import { spread, type Spread } from './stats.ts'
 
@@ -46,6 +47,8 @@ export interface Machine {
   readonly governor: string | undefined
   /** Processes that wanted a core when the bench began: above about 0.2 others were at work. */
   readonly loadBefore: number
+  /** Why our own figures are those of the twins in TypeScript: the addon is not there, or was built from other sources. */
+  readonly withoutAddon?: string
 }
 
 export interface Results {
@@ -100,9 +103,11 @@ function medianProcesses(samples: readonly Sample[]): ProcessUse[] {
 
 export function describeMachine(): Machine {
   const processors = cpus()
+  const addon = loadAddon()
   return {
     host: hostname(), system: `${type()} ${release()} ${process.arch}`, cpu: processors[0]?.model ?? 'unknown', cores: processors.length,
     memoryGiB: Math.round(totalmem() / 2 ** 30), node: process.version, openssl: process.versions.openssl, rmemMax: rmemMax(), governor: governor(), loadBefore: loadavg()[0] ?? 0,
+    ...(addon.kind === 'loaded' ? {} : { withoutAddon: addon.reason }),
   }
 }
 
