@@ -11,6 +11,7 @@ import {
 import { channelCodes } from '../core/wire/frame.ts'
 import { decodePeerId, encodePeerId } from '../core/wire/peer-id.ts'
 import type { ClientEnd, IncomingMessage, IpcClient } from '../ipc/handler.ts'
+import { endOf, openError } from './channel-ends.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 import { Route, RoutedClient, RouteTable, type ChannelInfo, type Parked } from './routes.ts'
 import { Waiters } from './waiters.ts'
@@ -247,20 +248,29 @@ export class Router {
   // ── from the endpoint ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   onMessages(batch: MessageBatch): void {
+    for (let from = 0; from < batch.count;) {
+      const channel = batch.channel[from]! as ChannelHandle
+      let to = from + 1
+      while (to < batch.count && batch.channel[to] === channel) to++
+      this.#deliver(channel, batch, from, to)
+      from = to
+    }
+  }
+
+  #deliver(channel: ChannelHandle, batch: MessageBatch, from: number, to: number): void {
     const { endpoint } = this.#runtime
-    const bytes = endpoint.arena.bytes
-    for (let i = 0; i < batch.count; i++) {
-      const channel = batch.channel[i]! as ChannelHandle
-      const route = this.#routes.get(channel)
+    const { bytes } = endpoint.arena
+    const route = this.#routes.get(channel)
+    let i = from
+    if (route !== undefined && to - from > 1) i += route.owner.client.sendRun(route.number, bytes, batch, from, to)
+    for (; i < to; i++) {
       const length = batch.length[i]!
       const flags = (batch.flags[i]! & MESSAGE_GAP_BEFORE) !== 0 ? MESSAGE_GAP : 0
-      if (route === undefined || route.owner.client.sendMessage(route.number, flags, bytes, batch.offset[i]!, length) !== 'queued') {
-        // Its client is gone: nobody will give this credit back.
-        endpoint.consume(this.#runtime.now(), channel, length + MESSAGE_COST)
-        continue
-      }
-      if (route.owner.client.congested) this.#hold(route.owner)
+      if (route?.owner.client.sendMessage(route.number, flags, bytes, batch.offset[i]!, length) === 'queued') continue
+      // Its client is gone: nobody will give this credit back.
+      endpoint.consume(this.#runtime.now(), channel, length + MESSAGE_COST)
     }
+    if (route?.owner.client.congested === true) this.#hold(route.owner)
   }
 
   onReleases(batch: ReleaseBatch): void {
@@ -463,33 +473,6 @@ export class Router {
     return SEND_WINDOW / 4
   }
 
-}
-
-function endOf(event: { readonly code: number; readonly reason: string; readonly by: 'peer' | 'local' | 'session' }): ChannelEnd {
-  if (event.by === 'session') {
-    // The session ended and took the channel along: its reason word is the code, as far as clients know it.
-    const code = event.reason === 'peer_restarted' || event.reason === 'replaced' ? 'reset' : event.reason === 'idle' || event.reason === 'timeout' ? 'unreachable' : 'closed'
-    return { code, reason: event.reason, by: 'daemon' }
-  }
-  // No app closes with this code: the daemon closed it, because it is shutting down.
-  if (event.by === 'local' && event.code === channelCodes.app_gone) return { code: 'closed', reason: event.reason, by: 'daemon' }
-  return { ...channelEndCode(event.code), reason: event.reason, by: event.by }
-}
-
-function openError(end: ChannelEnd): PosternError {
-  const reason = end.reason === '' ? '' : ` (${end.reason})`
-  switch (end.code) {
-    case 'no_app':
-      return new PosternError('no_app', 'No program on the other side listens for this app.', { hint: 'Start it there: it must call listen with the same app name.' })
-    case 'refused':
-      return new PosternError('refused', `The other side refused the channel${reason}.`)
-    case 'limit':
-      return new PosternError('limit', `The other side has as many channels as it may have${reason}.`, { details: { limit: 'channels' } })
-    case 'timeout':
-      return new PosternError('timeout', 'The program on the other side did not answer in time.')
-    default:
-      return new PosternError('unreachable', `The channel ended before it was open${reason}.`)
-  }
 }
 
 /** Ids in requests were parsed before; this keeps the two forms apart by type. */

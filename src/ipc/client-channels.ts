@@ -15,7 +15,7 @@ import { ChannelTable, type ChannelRow } from './channel-table.ts'
 import type { ClientOutbox } from './client-outbox.ts'
 import type { IpcCounterName } from './counters.ts'
 import { EndedChannels } from './ended-channels.ts'
-import type { DeliverResult, IncomingMessage, IpcClient, IpcHandler, NewChannel, OfferedChannel } from './handler.ts'
+import type { DeliveredRows, DeliverResult, IncomingMessage, IpcClient, IpcHandler, NewChannel, OfferedChannel } from './handler.ts'
 
 /** Messages of all clients: plain numbers, because a named counter per message would be a lookup per message. */
 export interface MessageTally {
@@ -153,6 +153,29 @@ export class ClientChannels {
       if (!this.#detached) this.#queued()
     }
     return 'queued'
+  }
+
+  /** How many of the rows were queued, from the first on: none but those of a channel that is open, with a connection, that nothing waits for. */
+  sendRun(channel: number, bytes: Uint8Array, rows: DeliveredRows, from: number, to: number): number {
+    const row = this.table.get(channel)
+    if (row === undefined || row.end !== undefined || row.state === 'opening' || row.gap || this.#detached || (row.retained?.unsent ?? 0) > 0) return 0
+    let size = 0
+    let end = from
+    let balance = row.deliveryBalance
+    while (end < to && balance > 0 && rows.flags[end] === 0) {
+      size += rows.length[end]!
+      balance -= rows.length[end]! + MESSAGE_COST
+      end++
+    }
+    if (end === from) return 0
+    const id = row.nextDelivery
+    row.deliveryBalance = balance
+    row.nextDelivery = (id + end - from) >>> 0
+    this.#tally.messagesOut += end - from
+    this.#tally.bytesOut += size
+    this.#outbox().frames.appendRun(row.number, row.handle, id, bytes, rows, from, end, row.retained)
+    this.#queued()
+    return end - from
   }
 
   grant(channel: number, add: number): void {

@@ -12,6 +12,7 @@ import type { ErrorCode } from '../core/base/errors.ts'
 import type {
   ChannelEnd, HelloRequest, IpcCall, IpcLane, IpcMode, IpcRequest, IpcResult, IpcScope,
 } from '../core/wire/ipc-methods.ts'
+import type { MessageRows } from '../core/wire/ipc-outbox.ts'
 import type { TopicEvent } from '../core/wire/ipc-topics.ts'
 
 /** What the daemon says of itself when a client arrives. */
@@ -70,6 +71,11 @@ export interface ClientEnd {
   readonly reason: string
 }
 
+/** Messages for a client, by columns. */
+export interface DeliveredRows extends MessageRows {
+  readonly flags: Uint8Array
+}
+
 /**
  * - `queued`: it is on its way to the client.
  * - `no-credit`: the client's delivery credit was used up; nothing was queued. Whoever polls the endpoint with the same credit
@@ -121,6 +127,11 @@ export interface IpcClient {
   closeChannel(channel: number, end: ChannelEnd): void
   /** A message for the client. `flags` are {@link MESSAGE_GAP} and {@link MESSAGE_REPEATED}; delivery number and peer handle are filled in. */
   sendMessage(channel: number, flags: number, bytes: Uint8Array, offset: number, length: number, lane?: number): DeliverResult
+  /**
+   * Messages of one channel at once: rows `from` to `to` over `bytes`. How many were queued, from the first on; what became of the next one, which may be one
+   * with flags, {@link sendMessage} says.
+   */
+  sendRun(channel: number, bytes: Uint8Array, rows: DeliveredRows, from: number, to: number): number
   /** What the client may still be sent on a channel, in cost; ≤ 0 = nothing. */
   deliveryCredit(channel: number): number
   /** The client may write `add` more on a channel, in cost. The first credit is `sendCredit` in the answer to open or accept. */

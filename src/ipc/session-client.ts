@@ -4,7 +4,7 @@ import type { ChannelEnd, HelloRequest, IpcScope } from '../core/wire/ipc-method
 import type { ClientChannels } from './client-channels.ts'
 import type { ClientOutbox } from './client-outbox.ts'
 import type { FeedReader } from './feed-reader.ts'
-import type { DeliverResult, EventFeed, Grant, IpcClient, NewChannel, OfferedChannel } from './handler.ts'
+import type { DeliveredRows, DeliverResult, EventFeed, Grant, IpcClient, NewChannel, OfferedChannel } from './handler.ts'
 import { HANDLES_MAX } from './limits.ts'
 
 /** What the handler's view of a client needs of its session. */
@@ -87,6 +87,10 @@ export class SessionClient implements IpcClient {
 
   sendMessage(channel: number, flags: number, bytes: Uint8Array, offset: number, length: number, lane: number = LANE_OF_CHANNEL): DeliverResult {
     return this.#host.lives ? this.#host.channels.send(channel, flags, bytes, offset, length, lane) : 'closed'
+  }
+
+  sendRun(channel: number, bytes: Uint8Array, rows: DeliveredRows, from: number, to: number): number {
+    return this.#host.lives ? this.#host.channels.sendRun(channel, bytes, rows, from, to) : 0
   }
 
   deliveryCredit(channel: number): number {

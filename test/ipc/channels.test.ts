@@ -119,6 +119,30 @@ describe('messages', () => {
     expect(await client.errorOf(client.call('channel.stats', { channel }))).toBe('unknown_channel')
   })
 
+  it('are sent together, as far as credit goes and up to one with flags', async () => {
+    const client = await dialHello()
+    const [channel, loose] = [await client.open({ credit: 3 * 33 }), await client.open({ mode: 'unreliable' })]
+    const daemon = bench.handler.clients.get(0)!
+    const bytes = Uint8Array.from({ length: 40 }, (_, i) => i)
+    const rows = { offset: Int32Array.from({ length: 10 }, (_, i) => 4 * i), length: new Int32Array(10).fill(1), flags: new Uint8Array(10) }
+    expect(daemon.sendRun(channel, bytes, rows, 2, 10)).toBe(3)
+    expect(daemon.sendRun(channel, bytes, rows, 5, 10)).toBe(0)
+    expect(daemon.deliveryCredit(channel)).toBe(0)
+    rows.flags[3] = 1
+    expect(daemon.sendRun(loose, bytes, rows, 0, 10)).toBe(3)
+    expect(daemon.sendRun(loose, bytes, rows, 3, 10)).toBe(0)
+    expect(daemon.sendMessage(loose, 1, bytes, 12, 1)).toBe('queued')
+    expect(daemon.sendRun(loose, bytes, rows, 4, 6)).toBe(2)
+    expect(daemon.sendRun(99, bytes, rows, 0, 1)).toBe(0)
+    await until(() => client.messages.length === 9, '9 messages')
+    const of = (number: number): number[][] => client.messages.filter((message) => message.channel === number).map(({ bytes: [first], id, handle, flags }) => [first!, id, handle, flags])
+    expect(of(channel)).toEqual([[8, 0, 1, 0], [12, 1, 1, 0], [16, 2, 1, 0]])
+    expect(of(loose)).toEqual([[0, 0, 1, 0], [4, 1, 1, 0], [8, 2, 1, 0], [12, 3, 1, 1], [16, 4, 1, 0], [20, 5, 1, 0]])
+    client.credit(channel, 33)
+    await until(() => daemon.deliveryCredit(channel) === 33, 'credit')
+    expect(daemon.sendRun(channel, bytes, rows, 0, 10)).toBe(1)
+  })
+
   it('come after the answer that opens their channel, and before the event that closes it', async () => {
     bench.handler.overrides = {
       'channel.open': async (peer, request): Promise<ChannelOpenResult> => {

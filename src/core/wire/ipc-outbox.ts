@@ -1,6 +1,7 @@
 import {
-  encodeCredit, encodeManyHead, encodeMessageHead, FRAME_HEADER_SIZE, KIND_JSON, manyFrameSize, messageFrameSize, writeFrameHead, writeNotice, type ManyEntry,
+  encodeCredit, encodeManyHead, encodeMessageHead, FRAME_HEADER_SIZE, KIND_JSON, LANE_OF_CHANNEL, manyFrameSize, MESSAGE_COST, messageFrameSize, writeFrameHead, writeNotice, type ManyEntry,
 } from './ipc.ts'
+import type { RetainedMessages } from './ipc-retained.ts'
 
 /**
  * Frames are gathered in buffers of this size and written together: one write per frame is 8 to 17 times slower, a 64 KiB
@@ -8,6 +9,12 @@ import {
  * that "no progress" is seen within one such piece.
  */
 export const BATCH_SIZE = 65_536
+/**
+ * Behind it each buffer has room for the same again: many small messages are copied there together, and from there one by one into their frames.
+ * A copy within a buffer costs a third of one from another, which needs a view.
+ */
+const STAGE_SIZE = BATCH_SIZE
+const BUFFER_SIZE = BATCH_SIZE + STAGE_SIZE
 const CREDIT_FRAME_SIZE = 13
 const NOTICE_FRAME_SIZE = 21
 
@@ -21,7 +28,7 @@ export class IpcBatchPool {
   }
 
   take(): Uint8Array {
-    return this.#spare.pop() ?? new Uint8Array(BATCH_SIZE)
+    return this.#spare.pop() ?? new Uint8Array(BUFFER_SIZE)
   }
 
   give(batch: Uint8Array): void {
@@ -38,8 +45,16 @@ export class IpcSlice {
 
 interface Batch {
   readonly bytes: Uint8Array
+  /** It has a buffer of the pool; else it is one large frame. */
+  readonly shared: boolean
   end: number
   events: number
+}
+
+/** Messages by their columns; see `MessageBatch`. */
+export interface MessageRows {
+  readonly offset: Int32Array
+  readonly length: Int32Array
 }
 
 /**
@@ -83,6 +98,48 @@ export class IpcOutbox {
     const at = encodeMessageHead(batch.bytes, batch.end, length, channel, flags, lane, first, second)
     batch.bytes.set(length === source.length ? source : source.subarray(offset, offset + length), at)
     this.#appended(batch, size)
+  }
+
+  /**
+   * Message frames of one channel around the bytes of rows `from` to `to`, with `second` counting up from `id`; they go by their channel's lane, without flags.
+   * What is written is copied into `kept` as well.
+   */
+  appendRun(channel: number, first: number, id: number, source: Uint8Array, rows: MessageRows, from: number, to: number, kept: RetainedMessages | undefined): void {
+    const { length } = rows
+    let i = from
+    while (i < to) {
+      const batch = this.#room(messageFrameSize(length[i]!))
+      const start = batch.end
+      let stop = i
+      let end = start
+      let cost = 0
+      while (stop < to && (stop === i || end + messageFrameSize(length[stop]!) <= BATCH_SIZE)) {
+        end += messageFrameSize(length[stop]!)
+        cost += length[stop]! + MESSAGE_COST
+        stop++
+      }
+      this.#writeRun(batch, channel, first, id + (i - from), source, rows, i, stop)
+      this.#appended(batch, end - start)
+      kept?.pushFrames(batch.bytes, start, end, stop - i, cost)
+      i = stop
+    }
+  }
+
+  #writeRun(batch: Batch, channel: number, first: number, id: number, source: Uint8Array, { offset, length }: MessageRows, from: number, to: number): void {
+    const { bytes } = batch
+    const low = offset[from]!
+    const high = offset[to - 1]! + length[to - 1]!
+    const staged = batch.shared && to - from > 1 && high > low && high - low <= STAGE_SIZE
+    if (staged) bytes.set(source.subarray(low, high), BATCH_SIZE)
+    let at = batch.end
+    for (let i = from; i < to; i++) {
+      const begin = offset[i]!
+      const size = length[i]!
+      at = encodeMessageHead(bytes, at, size, channel, 0, LANE_OF_CHANNEL, first, (id + i - from) >>> 0)
+      if (staged && begin >= low && begin + size <= high) bytes.copyWithin(at, BATCH_SIZE + begin - low, BATCH_SIZE + begin - low + size)
+      else bytes.set(source.subarray(begin, begin + size), at)
+      at += size
+    }
   }
 
   /** One message for many channels (layout of {@link encodeManyHead}); the app's bytes are copied, once. */
@@ -143,7 +200,7 @@ export class IpcOutbox {
     this.#last = undefined
     if (begun === 0) return
     // A lent piece of a shared batch ends with a frame; a frame with its own batch must go out whole.
-    if (head.bytes.length === BATCH_SIZE) {
+    if (head.shared) {
       this.size -= head.end - begun
       head.end = begun
     }
@@ -164,7 +221,8 @@ export class IpcOutbox {
   #room(size: number): Batch {
     const last = this.#last
     if (last !== undefined && last.end + size <= BATCH_SIZE) return last
-    const batch: Batch = { bytes: size <= BATCH_SIZE ? this.#pool.take() : new Uint8Array(size), end: 0, events: 0 }
+    const shared = size <= BATCH_SIZE
+    const batch: Batch = { bytes: shared ? this.#pool.take() : new Uint8Array(size), shared, end: 0, events: 0 }
     this.#queue.push(batch)
     this.#last = batch
     return batch
@@ -185,6 +243,6 @@ export class IpcOutbox {
   #release(batch: Batch, unsent: number): void {
     this.size -= unsent
     this.events -= batch.events
-    if (batch.bytes.length === BATCH_SIZE) this.#pool.give(batch.bytes)
+    if (batch.shared) this.#pool.give(batch.bytes)
   }
 }

@@ -1,8 +1,11 @@
-import { readU32, writeU32 } from '../base/bytes.ts'
-import { MESSAGE_COST } from './ipc.ts'
+import { readU32 } from '../base/bytes.ts'
+import { encodeMessageHead, FRAME_HEADER_SIZE, MESSAGE_COST, MESSAGE_HEADER_SIZE, messageFrameSize } from './ipc.ts'
 
-/** `length u32 | flags u8 | lane u8 | zero u16 | word u32 | bytes`. */
-const HEADER_SIZE = 12
+// Kept as the frames they go in (`encodeMessageHead`), so that what was written in one piece is kept by one copy. Of the head only these count:
+const HEADER_SIZE = FRAME_HEADER_SIZE + MESSAGE_HEADER_SIZE
+const FLAGS_AT = 9
+const LANE_AT = 10
+const WORD_AT = 17
 const CAPACITY_MIN = 4096
 /** A larger buffer that has become empty is given back: an idle channel holds at most this. */
 const CAPACITY_KEPT = 65_536
@@ -43,16 +46,26 @@ export class RetainedMessages {
     this.#reserve(HEADER_SIZE + length)
     const buffer = this.#buffer
     const at = this.#end
-    writeU32(buffer, at, length)
-    buffer[at + 4] = flags
-    buffer[at + 5] = lane
-    writeU32(buffer, at + 8, word)
+    encodeMessageHead(buffer, at, length, 0, flags, lane, 0, word)
     buffer.set(length === source.length ? source : source.subarray(offset, offset + length), at + HEADER_SIZE)
     this.#end = at + HEADER_SIZE + length
     this.count++
     this.cost += length + MESSAGE_COST
     if (sent) this.#next = this.#end
     else this.unsent++
+  }
+
+  /**
+   * Copies `count` message frames of this cost to the end, as they are being written: they lie behind one another in `[start, end)`. Only
+   * while nothing is {@link unsent}.
+   */
+  pushFrames(frames: Uint8Array, start: number, end: number, count: number, cost: number): void {
+    this.#reserve(end - start)
+    this.#buffer.set(frames.subarray(start, end), this.#end)
+    this.#end += end - start
+    this.#next = this.#end
+    this.count += count
+    this.cost += cost
   }
 
   /** The first unsent message, which from now on counts as written. */
@@ -62,10 +75,10 @@ export class RetainedMessages {
     const at = this.#next
     view.bytes = buffer
     view.offset = at + HEADER_SIZE
-    view.length = readU32(buffer, at)
-    view.flags = buffer[at + 4]!
-    view.lane = buffer[at + 5]!
-    view.word = readU32(buffer, at + 8)
+    view.length = lengthAt(buffer, at)
+    view.flags = buffer[at + FLAGS_AT]!
+    view.lane = buffer[at + LANE_AT]!
+    view.word = readU32(buffer, at + WORD_AT)
     this.#next = view.offset + view.length
     this.unsent--
     return true
@@ -75,7 +88,7 @@ export class RetainedMessages {
   credit(cost: number): void {
     this.#credited += cost
     while (this.count > this.unsent) {
-      const oldest = readU32(this.#buffer, this.#start) + MESSAGE_COST
+      const oldest = lengthAt(this.#buffer, this.#start) + MESSAGE_COST
       if (this.#credited < oldest) return
       this.#credited -= oldest
       this.#shift()
@@ -94,8 +107,8 @@ export class RetainedMessages {
   rewind(flags: number): void {
     let at = this.#start
     for (let i = this.count - this.unsent; i > 0; i--) {
-      this.#buffer[at + 4]! |= flags
-      at += HEADER_SIZE + readU32(this.#buffer, at)
+      this.#buffer[at + FLAGS_AT]! |= flags
+      at += messageFrameSize(lengthAt(this.#buffer, at))
     }
     this.unsent = this.count
     this.#next = this.#start
@@ -116,7 +129,7 @@ export class RetainedMessages {
   }
 
   #shift(): void {
-    const length = readU32(this.#buffer, this.#start)
+    const length = lengthAt(this.#buffer, this.#start)
     this.#start += HEADER_SIZE + length
     this.count--
     this.cost -= length + MESSAGE_COST
@@ -143,6 +156,11 @@ export class RetainedMessages {
     this.#end = live
     this.#start = 0
   }
+}
+
+/** Bytes of the app in the message frame at this offset. */
+function lengthAt(frames: Uint8Array, at: number): number {
+  return readU32(frames, at) - 1 - MESSAGE_HEADER_SIZE
 }
 
 /** Tags go from 1 to 2^32 − 1 and begin again at 1: 0 means that a message has none. */

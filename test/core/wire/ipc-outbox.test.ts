@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { concat } from '../../../src/core/base/bytes.ts'
 import { BATCH_SIZE, IpcBatchPool, IpcOutbox, IpcSlice } from '../../../src/core/wire/ipc-outbox.ts'
+import { RetainedMessages, RetainedView } from '../../../src/core/wire/ipc-retained.ts'
 import { IpcFrameReader } from '../../../src/core/wire/ipc-reader.ts'
 
 const LIMITS = { json: 262_144, message: 1_048_576 }
@@ -119,4 +120,55 @@ describe('frames on their way to a socket', () => {
     }
     expect(seen.size).toBe(1)
   })
+
+  it('of a run are those that its messages would make one by one, and are kept the same', () => {
+    const lengths = fc.array(fc.oneof({ weight: 200, arbitrary: fc.nat(300) }, { weight: 1, arbitrary: fc.integer({ min: 60_000, max: 140_000 }) }), { minLength: 1, maxLength: 800 })
+    fc.assert(fc.property(fc.array(lengths, { minLength: 1, maxLength: 3 }), fc.nat(9), fc.boolean(), (runs, gap, scattered) => {
+      const [together, apart] = [new IpcOutbox(new IpcBatchPool()), new IpcOutbox(new IpcBatchPool())]
+      const [keptTogether, keptApart] = [new RetainedMessages(), new RetainedMessages()]
+      let id = 0xffff_fff0
+      for (const list of runs) {
+        const order = scattered ? list.map((_, i) => (i * 7) % list.length) : list.map((_, i) => i)
+        const total = list.reduce((sum, length) => sum + length + gap, 0)
+        const source = new Uint8Array(total).map((_, i) => i * 31 + (i >> 8))
+        const rows = { offset: new Int32Array(list.length), length: Int32Array.from(list) }
+        let at = 0
+        for (const i of new Set(order)) {
+          rows.offset[i] = at
+          at += list[i]! + gap
+        }
+        together.appendRun(5, 6, id, source, rows, 0, list.length, keptTogether)
+        for (const [i, length] of list.entries()) {
+          apart.appendMessage(5, 0, 255, 6, id, source, rows.offset[i]!, length)
+          keptApart.push(true, 0, 255, 0, source, rows.offset[i]!, length)
+          id = (id + 1) >>> 0
+        }
+      }
+      expect(together.size).toBe(apart.size)
+      expect(Buffer.compare(drained(together), drained(apart))).toBe(0)
+      expect([keptTogether.count, keptTogether.cost, keptTogether.unsent]).toEqual([keptApart.count, keptApart.cost, 0])
+      for (const kept of [keptTogether, keptApart]) {
+        kept.credit(100)
+        kept.rewind(2)
+      }
+      expect(messagesOf(keptTogether)).toEqual(messagesOf(keptApart))
+    }), { numRuns: 60 })
+  })
 })
+
+function drained(outbox: IpcOutbox): Uint8Array {
+  const pieces: Uint8Array[] = []
+  const slice = new IpcSlice()
+  while (outbox.take(slice)) {
+    pieces.push(slice.bytes.slice(slice.offset, slice.offset + slice.length))
+    outbox.sent()
+  }
+  return concat(...pieces)
+}
+
+function messagesOf(kept: RetainedMessages): string[] {
+  const view = new RetainedView()
+  const messages: string[] = []
+  while (kept.next(view)) messages.push(`${view.flags} ${view.lane} ${Buffer.from(view.bytes.subarray(view.offset, view.offset + view.length)).toString('base64')}`)
+  return messages
+}
