@@ -41,6 +41,10 @@ export interface Config {
     /** Asked by netcheck for a page without content; `undefined`: nobody is. */
     readonly portal: string | undefined
   }
+  readonly introduce: {
+    /** Whether peers of the roster are told of each other by this node. */
+    readonly serve: boolean
+  }
   readonly path: PathPolicy
   readonly store: {
     readonly key: 'file' | 'passphrase'
@@ -139,6 +143,10 @@ const stun = z.strictObject({
   servers: key(list(stunServer, { min: 0, max: 8, of: 'servers' }), ['stun.cloudflare.com:3478', 'stun.l.google.com:19302', 'stun.voipgate.com:3478']),
   refresh: key(duration({ min: '1s', max: '10min', off: true }), '25s'),
   portal: key(plainUrl, 'http://connectivitycheck.gstatic.com/generate_204'),
+})
+
+const introduce = z.strictObject({
+  serve: key(yesNo, true),
 })
 
 const pathKind = oneOf(builtPathKinds)
@@ -243,7 +251,7 @@ const shutdown = z.strictObject({
   drain: key(duration({ min: '0s', max: '10min' }), '5s'),
 })
 
-const sections = { udp, transport, tcp, stun, path: pathPolicy, store, ipc, access, limits, session, native, log, shutdown }
+const sections = { udp, transport, tcp, stun, introduce, path: pathPolicy, store, ipc, access, limits, session, native, log, shutdown }
 
 /** A section that is not written is one whose keys all have their defaults. */
 function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
@@ -252,7 +260,7 @@ function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
 
 /** Reads a parsed TOML document. */
 export const configSchema: z.ZodType<Config> = z.strictObject({
-  udp: section(udp), transport: section(transport), tcp: section(tcp), stun: section(stun), path: section(pathPolicy), store: section(store), ipc: section(ipc),
+  udp: section(udp), transport: section(transport), tcp: section(tcp), stun: section(stun), introduce: section(introduce), path: section(pathPolicy), store: section(store), ipc: section(ipc),
   access: section(access),
   limits: section(limits), session: section(session), native: section(native), log: section(log), shutdown: section(shutdown),
 })

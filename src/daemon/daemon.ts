@@ -117,7 +117,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#nat = new NatService(this.#runtime, provider, config)
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
     this.#peers = new PeerService(this.#runtime, {
-      provider, addresses: () => this.#addresses(), freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
+      provider, introduces: config.introduce.serve, addresses: () => this.#addresses(), freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
     })
     this.#router = new Router(this.#runtime, {
       apps: config.access.apps, messageMax: config.limits.message, sessionWith: (peer, signal) => this.#peers.session(peer, undefined, signal),
@@ -226,6 +226,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#nat.close()
     await this.#ipc?.close()
     this.#subscriptions.close()
+    this.#peers.introductions.close()
     await this.#persister.flush().catch(() => undefined)
     await this.#runtime.close()
     await this.#state.close()
@@ -305,8 +306,10 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
         this.#peers.onEvent(event)
         return
       case 'channel-incoming':
-      case 'channel-open':
       case 'channel-closed':
+        if (!this.#peers.introductions.onChannel(event)) this.#router.onEvent(event)
+        return
+      case 'channel-open':
       case 'writable':
         this.#router.onEvent(event)
         return
@@ -443,7 +446,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       peerId: this.peerId, version, uptimeMs: Math.round(performance.now() - this.#startedAt), sessions, paths,
       addresses: this.#addresses().map((address) => formatAddress(address)), stun: this.#nat.status(), lanes: endpoint.laneStats(),
       counters: {
-        ...endpoint.counters(), ...drivers, ...(this.#ipc?.counters() ?? {}),
+        ...endpoint.counters(), ...this.#peers.introductions.stats(), ...drivers, ...(this.#ipc?.counters() ?? {}),
         memory_used: endpoint.arena.used, memory_capacity: endpoint.arena.capacity, udp_receive_buffer: buffers?.receiveBuffer ?? 0,
       },
       native: { ...this.#native, features: buffers?.features ?? [] },

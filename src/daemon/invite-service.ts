@@ -3,7 +3,7 @@ import { toHex } from '../core/base/bytes.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { toWallTime } from '../core/base/time.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
-import type { InviteRecord, PeerHandle, ReplyRefusal } from '../core/endpoint/contract.ts'
+import type { InviteRecord, ReplyRefusal } from '../core/endpoint/contract.ts'
 import { inviteReplyProof, inviteTokenId } from '../core/session/macs.ts'
 import { builtSuiteMask } from '../core/session/suites.ts'
 import { WIRE_VERSION } from '../core/wire/datagram.ts'
@@ -13,12 +13,14 @@ import type {
   InviteCreateRequest, InviteCreateResult, InviteInfo, InviteJoinResult, InviteListResult, InviteReplyResult, Nothing,
 } from '../core/wire/ipc-methods.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
-import { Meetings } from './meetings.ts'
+import type { Meetings } from './meetings.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 import { unknownPeer } from './peer-paths.ts'
 import { idBytes } from './router.ts'
 
 const NOTHING: Nothing = {}
+/** How long somebody may take to carry a reply back by hand. */
+const PATIENCE_MS = 15 * 60_000
 
 export interface InviteServiceOptions {
   readonly provider: CryptoProvider
@@ -35,19 +37,14 @@ export class InviteService {
   readonly #runtime: NodeRuntime
   readonly #options: InviteServiceOptions
   readonly #durable: () => Promise<void>
-  readonly #meetings: Meetings
+  readonly #meetings: Pick<Meetings, 'begin'>
 
   /** @param durable what was changed is taken over by the router and on disk */
-  constructor(runtime: NodeRuntime, options: InviteServiceOptions, durable: () => Promise<void>) {
+  constructor(runtime: NodeRuntime, options: InviteServiceOptions, meetings: Pick<Meetings, 'begin'>, durable: () => Promise<void>) {
     this.#runtime = runtime
     this.#options = options
     this.#durable = durable
-    this.#meetings = new Meetings((peer) => this.#dial(peer))
-  }
-
-  /** A session with this peer is up: nothing need be tried for it any more. */
-  met(peer: PeerHandle): void {
-    this.#meetings.end(peer)
+    this.#meetings = meetings
   }
 
   async create(request: InviteCreateRequest): Promise<InviteCreateResult> {
@@ -95,7 +92,7 @@ export class InviteService {
     await this.#options.freshen()
     const { provider } = this.#options
     const content = { id: endpoint.id, tokenId: inviteTokenId(provider, invite.token), addresses: this.#ownAddresses() }
-    this.#meetings.begin(peer)
+    this.#meetings.begin(peer, PATIENCE_MS)
     return { reply: encodeInviteReply(content, (signed) => inviteReplyProof(provider, invite.token, idBytes(id), signed)) }
   }
 
@@ -113,7 +110,7 @@ export class InviteService {
     const id = encodePeerId(read.reply.id)
     this.#options.onRoster(id)
     await this.#durable()
-    this.#meetings.begin(peer)
+    this.#meetings.begin(peer, PATIENCE_MS)
     return { peer: id }
   }
 
@@ -132,15 +129,6 @@ export class InviteService {
     }
     await this.#durable()
     return NOTHING
-  }
-
-  #dial(peer: PeerHandle): boolean {
-    const { endpoint } = this.#runtime
-    const id = endpoint.peerId(peer)
-    if (id === undefined || endpoint.peerStats(peer)?.state === 'connected') return false
-    const dialed = endpoint.connect(this.#runtime.now(), idBytes(id), { addresses: [], now: true })
-    this.#runtime.schedule()
-    return dialed !== undefined
   }
 
   #ownAddresses(): readonly Uint8Array[] {

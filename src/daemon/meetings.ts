@@ -2,13 +2,11 @@ import type { PeerHandle } from '../core/endpoint/contract.ts'
 
 /** A dial is quiet after 90 s without an answer; a router forgets the way out after 30 s. */
 const PAUSE_MS = 20_000
-/** How long somebody may take to carry a reply back by hand. */
-const PATIENCE_MS = 15 * 60_000
-/** The one whose time is over first makes room. */
+/** The one that was begun first makes room. */
 const MEETINGS_MAX = 64
 
 /**
- * Peers that were told by hand where we are, or told us: both sides dial them again and again for a while, so that both have the doors
+ * Peers that were told where we are, or told us, by other ways than a session: both sides dial them again and again for a while, so that both have the doors
  * of their routers open at the same moment.
  */
 export class Meetings {
@@ -21,11 +19,11 @@ export class Meetings {
     this.#dial = dial
   }
 
-  begin(peer: PeerHandle): void {
+  begin(peer: PeerHandle, patienceMs: number): void {
     this.#until.delete(peer)
     if (this.#until.size >= MEETINGS_MAX) this.#until.delete(this.#until.keys().next().value!)
     if (!this.#dial(peer)) return
-    this.#until.set(peer, performance.now() + PATIENCE_MS)
+    this.#until.set(peer, performance.now() + patienceMs)
     this.#timer ??= setInterval(() => this.#round(), PAUSE_MS).unref()
   }
 

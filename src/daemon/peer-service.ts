@@ -8,7 +8,9 @@ import {
 import { encodePeerId } from '../core/wire/peer-id.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
 import type { IpcClient } from '../ipc/handler.ts'
+import { Introductions } from './introductions.ts'
 import { InviteService } from './invite-service.ts'
+import { Meetings } from './meetings.ts'
 import { idBytes } from './router.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 import { PeerPaths, policyError, unknownPeer } from './peer-paths.ts'
@@ -16,6 +18,8 @@ import { Waiters } from './waiters.ts'
 
 const PING_TIMEOUT_MS = 10_000
 const SESSION_TIMEOUT_MS = 10_000
+/** Both sides of an introduction know of it within a round trip. */
+const INTRODUCED_MS = 60_000
 const NOTHING: Nothing = {}
 
 export interface PeerServiceOptions {
@@ -24,6 +28,8 @@ export interface PeerServiceOptions {
   readonly addresses: () => readonly Uint8Array[]
   /** Waits a moment for addresses that are being found out. */
   readonly freshen: () => Promise<void>
+  /** Whether this node introduces its peers to each other. */
+  readonly introduces: boolean
   /** Everything noted so far is on disk. */
   readonly persisted: () => Promise<void>
   /** A peer came into the roster, left it, or has another name. */
@@ -41,20 +47,35 @@ export class PeerService {
   /** The ways to peers: which may be taken, and why which is. */
   readonly paths: PeerPaths
   readonly invites: InviteService
+  readonly introductions: Introductions
+  readonly #meetings: Meetings
 
   constructor(runtime: NodeRuntime, options: PeerServiceOptions) {
     this.#runtime = runtime
     this.#options = options
     this.paths = new PeerPaths(runtime, () => this.#durable())
-    this.invites = new InviteService(runtime, options, () => this.#durable())
+    this.#meetings = new Meetings((peer) => this.#redial(peer))
+    this.invites = new InviteService(runtime, options, this.#meetings, () => this.#durable())
+    this.introductions = new Introductions(runtime, { serve: options.introduces, addresses: options.addresses, seek: (peer) => this.#meetings.begin(peer, INTRODUCED_MS) })
   }
 
   onEvent(event: Extract<EndpointEvent, { readonly kind: 'peer' | 'pong' }>): void {
     if (event.kind === 'pong') this.#pongs.settle(event.token, event.rtt)
     else {
-      if (event.state === 'connected') this.invites.met(event.peer)
+      if (event.state === 'connected') this.#meetings.end(event.peer)
+      this.introductions.onPeer(event)
       this.#changes.settle(event.peer, event)
     }
+  }
+
+  /** Makes the dial of a peer loud again; false: there is nothing to dial for any more. */
+  #redial(peer: PeerHandle): boolean {
+    const { endpoint } = this.#runtime
+    const stats = endpoint.peerStats(peer)
+    if (stats === undefined || stats.state === 'connected') return false
+    const dialed = endpoint.connect(this.#runtime.now(), stats.id, { addresses: [], now: true })
+    this.#runtime.schedule()
+    return dialed !== undefined
   }
 
   // ── peers ───────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -232,6 +232,7 @@ const validDocument = fc.record({
   transport: fc.record({ congestion: fc.constantFrom('model', 'cubic') }, { requiredKeys: [] }),
   tcp: fc.record({ enabled: fc.boolean(), listen: fc.boolean(), port: fc.integer({ min: 0, max: 65_535 }), after: durations(0, 60) }, { requiredKeys: [] }),
   stun: fc.record({ enabled: fc.boolean(), servers: fc.constantFrom([], ['192.0.2.1'], ['stun.example.org', '[2001:db8::1]:1']), refresh: fc.oneof(fc.constant('off'), durations(1, 600)), portal: fc.constantFrom('', 'http://example.org/x') }, { requiredKeys: [] }),
+  introduce: fc.record({ serve: fc.boolean() }, { requiredKeys: [] }),
   path: fc.constantFrom({}, { prefer: 'tcp' }, { prefer: '' }, { only: 'udp', never: ['tcp'] }, { never: ['udp'] }, { prefer: 'tcp', only: 'tcp', never: [] }),
   store: fc.record({ key: fc.constantFrom('file', 'passphrase'), passphrase_file: fc.constantFrom('', '/run/secret', 'beside') }, { requiredKeys: [] }),
   ipc: fc.record({ socket: fc.constantFrom('', '/tmp/x.sock'), uids: fc.uniqueArray(fc.nat({ max: 4_294_967_294 }), { maxLength: 8 }), uid_scopes: fc.subarray(['status', 'admin', 'app:*', 'app:dice']), linger: durations(0, 600) }, { requiredKeys: [] }),

@@ -16,7 +16,7 @@ describe('meetings', () => {
 
   it('dial at once, every 20 s, and no longer than 15 minutes', () => {
     const { dialed, all } = meetings()
-    all.begin(1 as PeerHandle)
+    all.begin(1 as PeerHandle, 15 * MINUTE)
     expect(dialed).toHaveLength(1)
     vi.advanceTimersByTime(MINUTE)
     expect(dialed).toHaveLength(4)
@@ -27,20 +27,20 @@ describe('meetings', () => {
 
   it('end when a session is up, or nothing can be dialed', () => {
     const { dialed, gone, all } = meetings()
-    all.begin(1 as PeerHandle)
-    all.begin(2 as PeerHandle)
+    all.begin(1 as PeerHandle, 15 * MINUTE)
+    all.begin(2 as PeerHandle, 15 * MINUTE)
     all.end(1 as PeerHandle)
     gone.add(2 as PeerHandle)
     vi.advanceTimersByTime(MINUTE)
     expect(dialed).toEqual([1, 2, 2])
     expect(vi.getTimerCount()).toBe(0)
-    all.begin(2 as PeerHandle)
+    all.begin(2 as PeerHandle, 15 * MINUTE)
     expect(vi.getTimerCount()).toBe(0)
   })
 
   it('are at most 64: the one that ends first makes room', () => {
     const { dialed, all } = meetings()
-    for (let peer = 0; peer < 65; peer++) all.begin(peer as PeerHandle)
+    for (let peer = 0; peer < 65; peer++) all.begin(peer as PeerHandle, 15 * MINUTE)
     dialed.length = 0
     vi.advanceTimersByTime(20_000)
     expect(dialed).toEqual(Array.from({ length: 64 }, (_, i) => i + 1))

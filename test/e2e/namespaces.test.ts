@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { Lab, whyNoFilters, whyNoNamespaces, type Namespace } from '../lab/namespaces.ts'
+import { until } from './support/daemon.ts'
 import { Program, finish, run, type Outcome } from './support/program.ts'
 import { TemporaryDirectory } from './support/temporary.ts'
 
@@ -111,4 +112,25 @@ describe.skipIf(whyNot !== undefined)(`two machines whose firewalls let in only 
     expect(await here.postern('peers')).toMatch(new RegExp(`${thereId}.*connected.*udp ${lab.machines[1]!.address}:`))
     expect(await here.postern('ping', thereId, '--count', '1')).toMatch(/1 answered/)
   }, 60_000)
+
+  it('find each other by one that both know', async () => {
+    using lab = new Lab(3)
+    using temporary = new TemporaryDirectory()
+    const [here, there, friend] = lab.machines.map((machine, i) => new Host(machine, temporary.join(`${i}`))) as [Host, Host, Host]
+    for (const machine of lab.machines.slice(0, 2)) machine.filter('iifname "eth0" ct state new drop')
+    await using first = here.start('posternd')
+    await using second = there.start('posternd')
+    await using third = friend.start('posternd')
+    for (const daemon of [first, second, third]) await daemon.says(/\bready\b/)
+    const invite = /^postern:\S+$/m.exec(await friend.postern('invite', '--uses', '2'))![0]
+    for (const host of [here, there]) expect(await host.postern('join', invite)).toMatch(/Connected to/)
+    const [hereId, thereId] = [(await here.postern('id')).trim(), (await there.postern('id')).trim()]
+    await here.postern('peers', 'add', thereId)
+    // Neither knows where the other is: one is told when it asks, the other because it was asked for.
+    const alone = await here.try('ping', thereId, '--count', '1')
+    expect(alone.status).not.toBe(0)
+    await there.postern('peers', 'add', hereId)
+    await until(async () => (await here.try('ping', thereId, '--count', '1')).status === 0, 'the introduction', 40_000)
+    expect(await there.postern('peers')).toMatch(new RegExp(`${hereId}.*connected.*udp ${lab.machines[0]!.address}:`))
+  }, 90_000)
 })

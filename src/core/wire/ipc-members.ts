@@ -1,9 +1,12 @@
 import { utf8 } from '../base/bytes.ts'
 import { PosternError } from '../base/errors.ts'
+import { INTRODUCE_APP, INTRODUCED_APP } from './introduction.ts'
 import { fromBase64 } from './ipc-base64.ts'
 import type { JsonObject } from './ipc-json.ts'
 
 const PEER_ID = /^[a-z2-7]{51}[aq]$/
+/** What these say to peers, only the daemon says. */
+const RESERVED: readonly string[] = [INTRODUCE_APP, INTRODUCED_APP]
 const APP_NAME = /^[a-z0-9._/-]{1,64}$/
 // Control characters would let a name forge lines of a log or of a terminal.
 const PRINTABLE = /^[^\p{Cc}\p{Cs}]*$/u
@@ -68,8 +71,8 @@ export class MemberReader {
 
   app(name: string): string {
     const value = this.value(name)
-    if (typeof value === 'string' && APP_NAME.test(value)) return value
-    this.fail(name, 'an app name: 1 to 64 of a-z 0-9 . _ / -')
+    if (typeof value === 'string' && APP_NAME.test(value) && !RESERVED.includes(value)) return value
+    this.fail(name, 'an app name: 1 to 64 of a-z 0-9 . _ / -, and none of those of the daemon itself')
     return ''
   }
 
