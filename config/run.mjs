@@ -1,4 +1,4 @@
-// The commands behind `npm start`, `npm test`, `npm run test:world`, `npm run demo`, `npm run bench` and `npm run postern`: each first brings the
+// The commands behind `npm start`, `npm test`, `npm run test:world`, `npm run test:lab`, `npm run demo`, `npm run bench` and `npm run postern`: each first brings the
 // checkout up to date, then becomes the program asked for (same terminal, same signals, same exit code).
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
@@ -11,6 +11,7 @@ const programs = {
   cli: [join(root, 'dist/cli/main.js')],
   test: [join(root, 'node_modules/vitest/vitest.mjs'), 'run'],
   world: [join(root, 'node_modules/vitest/vitest.mjs'), 'run', 'test/world'],
+  lab: [join(root, 'node_modules/vitest/vitest.mjs'), 'run', 'test/lab'],
   demo: [join(root, 'dist-demo/main.js')],
   bench: [join(root, 'bench/main.mjs')],
 }

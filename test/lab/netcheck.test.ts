@@ -1,0 +1,68 @@
+import { describe, expect, it } from 'vitest'
+import type { NetcheckResult } from '../../src/client/client.ts'
+import { TestDaemon } from '../e2e/support/daemon.ts'
+import { TemporaryDirectory } from '../e2e/support/temporary.ts'
+import { StunServer } from '../support/stun-server.ts'
+import { startCoturn, whyNoCoturn } from './coturn.ts'
+import { whyNoFilters, type Namespace } from './namespaces.ts'
+import { NatLab, PUBLIC_HOSTS, type SideOptions } from './nat.ts'
+
+const why = whyNoFilters()
+const whyCoturn = why ?? whyNoCoturn()
+if (whyCoturn !== undefined && why === undefined) process.stderr.write(`test/lab/netcheck.test.ts: asks only the server of the tests: ${whyCoturn}\n`)
+
+const free = 'endpoint-independent'
+const strict = 'address-and-port-dependent'
+
+/** What netcheck must say behind each router: what the rules of test/lab/nat-rules.ts are, in the words of RFC 4787. */
+const expected: readonly (readonly [SideOptions, { readonly mapping: string; readonly filtering: string; readonly word: string; readonly hairpin: boolean }])[] = [
+  [{ kind: 'none' }, { mapping: 'none', filtering: free, word: 'open', hairpin: true }],
+  [{ kind: 'full' }, { mapping: free, filtering: free, word: 'full cone', hairpin: false }],
+  [{ kind: 'addr' }, { mapping: free, filtering: 'address-dependent', word: 'restricted cone', hairpin: false }],
+  [{ kind: 'port' }, { mapping: free, filtering: strict, word: 'port-restricted cone', hairpin: false }],
+  [{ kind: 'sym' }, { mapping: strict, filtering: strict, word: 'symmetric', hairpin: false }],
+  [{ kind: 'cgnat' }, { mapping: free, filtering: strict, word: 'port-restricted cone', hairpin: false }],
+  [{ kind: 'cgnatsym' }, { mapping: strict, filtering: strict, word: 'symmetric', hairpin: false }],
+  [{ kind: 'full', hairpin: true }, { mapping: free, filtering: free, word: 'full cone', hairpin: true }],
+]
+
+async function netcheck(dir: string, machine: Namespace, servers: readonly string[]): Promise<NetcheckResult> {
+  await using daemon = await TestDaemon.start(dir, { machine, env: { POSTERN_STUN: '1' }, toml: `[stun]\nservers = ${JSON.stringify(servers)}\nportal = ""\n` })
+  const client = await daemon.client()
+  return await client.netcheck()
+}
+
+const OWN = '11.0.0.2:4478'
+const COTURN = '11.0.0.2:3478'
+
+describe.skipIf(why !== undefined)(`netcheck behind real routers${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
+  it.each(expected)('names %j', async (side, classes) => {
+    using temporary = new TemporaryDirectory()
+    using lab = new NatLab([side])
+    await using _own = await StunServer.start(['--host', PUBLIC_HOSTS[0], '--other', PUBLIC_HOSTS[1], '--port', '4478', '--alternate', '4479'], lab.server.prefix)
+    await using _coturn = whyCoturn === undefined ? await startCoturn(lab.server, temporary.path) : undefined
+    const [{ machines, outside }] = lab.sides as [(typeof lab.sides)[number]]
+    const asked = [OWN, ...(whyCoturn === undefined ? [COTURN] : [])]
+    const found = await Promise.all(asked.map((server, i) => netcheck(temporary.join(`${i}`), machines[0]!, [server])))
+    for (const { udp4 } of found) {
+      expect(udp4).toMatchObject({ state: 'works', ...classes })
+      expect(udp4.mapped).toMatch(new RegExp(`^${outside.replaceAll('.', '\\.')}:\\d+$`))
+    }
+  })
+
+  it('where no UDP passes says that nobody answers', async () => {
+    using temporary = new TemporaryDirectory()
+    using lab = new NatLab([{ kind: 'udpblock' }])
+    await using _own = await StunServer.start(['--host', PUBLIC_HOSTS[0], '--port', '4478'], lab.server.prefix)
+    expect((await netcheck(temporary.join('a'), lab.sides[0]!.machines[0]!, [OWN])).udp4).toMatchObject({ state: 'silent', mapping: 'unknown', word: 'unknown', servers: [{ outcome: 'silent' }] })
+  })
+
+  it('two plain servers tell a symmetric NAT from another', async () => {
+    using temporary = new TemporaryDirectory()
+    using lab = new NatLab([{ kind: 'port' }, { kind: 'sym' }])
+    await using _one = await StunServer.start(['--host', PUBLIC_HOSTS[0], '--port', '4478'], lab.server.prefix)
+    await using _two = await StunServer.start(['--host', PUBLIC_HOSTS[1], '--port', '4478'], lab.server.prefix)
+    const found = await Promise.all(lab.sides.map(({ machines }, i) => netcheck(temporary.join(`${i}`), machines[0]!, PUBLIC_HOSTS.map((host) => `${host}:4478`))))
+    expect(found.map(({ udp4 }) => [udp4.mapping, udp4.filtering, udp4.word])).toEqual([[free, 'unknown', 'cone'], ['dependent', 'unknown', 'symmetric']])
+  })
+})
