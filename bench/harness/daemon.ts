@@ -54,7 +54,7 @@ export class BenchDaemon implements AsyncDisposable {
     const options = Object.entries(set).flatMap(([key, value]) => ['--set', `${key}=${value}`])
     const [first, ...rest] = [...prefix, process.execPath, ...(probe ? probeArguments(probeSocket(directory)) : []), ...(preload === undefined ? [] : ['--import', preload]), build.main, '--dir', directory, ...options]
     const process_ = spawn(first!, rest, {
-      stdio: ['ignore', log, log, 'ipc'], env: { ...process.env, NODE_OPTIONS: '', POSTERN_STUN: '0' },
+      stdio: ['ignore', log, log, 'ipc'], env: { ...process.env, NODE_OPTIONS: '', POSTERN_STUN: '0', POSTERN_PORTMAP: '0' },
     })
     closeSync(log)
     watchProcess(process_)

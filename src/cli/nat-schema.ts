@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { netcheckStates, stunServerStates, type IpcReflexive, type IpcStunServer, type IpcStunStatus, type NetcheckFamily, type NetcheckInterface, type NetcheckResult, type NetcheckServer } from '../core/wire/ipc-nat.ts'
+import { netcheckStates, portMappingProtocols, portMappingStates, stunServerStates, type IpcPortMapping, type IpcReflexive, type IpcStunServer, type IpcStunStatus, type NetcheckFamily, type NetcheckInterface, type NetcheckResult, type NetcheckServer } from '../core/wire/ipc-nat.ts'
 import { count, milliseconds, object, unixMs } from './schema-parts.ts'
 
 const server = object<IpcStunServer>({
@@ -31,4 +31,11 @@ export const netcheckSchema: z.ZodType<NetcheckResult> = object<NetcheckResult>(
   interfaces: z.array(object<NetcheckInterface>({ name: z.string(), address: z.string(), kind: z.string().describe('global, private, shared (behind the NAT of a provider), link-local, loopback') })),
   udp4: family.describe('UDP over IPv4'), udp6: family.describe('UDP over IPv6'), unresolved: z.array(z.string()).describe('Configured servers whose names have no address'),
   portal: z.enum(['none', 'likely', 'unknown']).describe('Whether the network makes people log in first: a guess'),
+})
+
+export const portMappingSchema: z.ZodType<IpcPortMapping> = object<IpcPortMapping>({
+  state: z.enum(portMappingStates).describe('disabled: [portmap] in the configuration, or POSTERN_PORTMAP=0; off: no router to ask, or no need; none: nobody answers, or the answer is no; stopped: the daemon ends'),
+  protocol: z.enum(portMappingProtocols).optional().describe('What the router speaks'), router: z.string().optional().describe('The default gateway'),
+  mapped: z.array(object<IpcPortMapping['mapped'][number]>({ transport: z.enum(['udp', 'tcp']), external: z.string().describe('Where the router lets in'), leftMs: milliseconds.describe('Until it ends unless it is renewed') })),
+  reason: z.string().optional().describe('Why there is none'),
 })

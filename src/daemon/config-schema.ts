@@ -45,6 +45,11 @@ export interface Config {
     /** Whether peers of the roster are told of each other by this node. */
     readonly serve: boolean
   }
+  readonly portmap: {
+    /** Off: the router is asked for nothing. */
+    readonly enabled: boolean
+    readonly lifetime: Duration
+  }
   readonly path: PathPolicy
   readonly store: {
     readonly key: 'file' | 'passphrase'
@@ -149,6 +154,11 @@ const introduce = z.strictObject({
   serve: key(yesNo, true),
 })
 
+const portmap = z.strictObject({
+  enabled: key(yesNo, true),
+  lifetime: key(duration({ min: '10s', max: '24h', step: second }), '20min'),
+})
+
 const pathKind = oneOf(builtPathKinds)
 const noPathKind: Parser<PathKind | undefined> = (input) => (input === '' ? { value: undefined } : pathKind(input))
 
@@ -251,7 +261,7 @@ const shutdown = z.strictObject({
   drain: key(duration({ min: '0s', max: '10min' }), '5s'),
 })
 
-const sections = { udp, transport, tcp, stun, introduce, path: pathPolicy, store, ipc, access, limits, session, native, log, shutdown }
+const sections = { udp, transport, tcp, stun, portmap, introduce, path: pathPolicy, store, ipc, access, limits, session, native, log, shutdown }
 
 /** A section that is not written is one whose keys all have their defaults. */
 function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
@@ -260,7 +270,7 @@ function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
 
 /** Reads a parsed TOML document. */
 export const configSchema: z.ZodType<Config> = z.strictObject({
-  udp: section(udp), transport: section(transport), tcp: section(tcp), stun: section(stun), introduce: section(introduce), path: section(pathPolicy), store: section(store), ipc: section(ipc),
+  udp: section(udp), transport: section(transport), tcp: section(tcp), stun: section(stun), portmap: section(portmap), introduce: section(introduce), path: section(pathPolicy), store: section(store), ipc: section(ipc),
   access: section(access),
   limits: section(limits), session: section(session), native: section(native), log: section(log), shutdown: section(shutdown),
 })

@@ -114,7 +114,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       ...(engine === undefined ? {} : { engine }),
     })
     this.#runtime.add(this.#udp)
-    this.#nat = new NatService(this.#runtime, provider, config)
+    this.#nat = new NatService(this.#runtime, provider, config, { secret: node.resetKey, log })
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
     this.#peers = new PeerService(this.#runtime, {
       provider, introduces: config.introduce.serve, addresses: () => this.#addresses(), freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
@@ -158,7 +158,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       handler: this, paths: this.#options.paths.sockets, messageMax: this.#config.limits.message, linger: this.#config.ipc.linger,
       ...(this.#access === undefined ? {} : { access: this.#access }),
     })
-    this.#nat.start()
+    this.#nat.start(this.#udp.port, this.#tcp)
     // Also who never came, or came so lately that a crash was quicker than the disk: the session is repaired by our dial alone.
     const wanted = node.peers.filter((peer) => peer.hadSession || (peer.connectedAt === undefined && peer.addresses.length > 0))
     this.#dial(wanted.map((peer) => peer.id))
@@ -182,7 +182,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   }
 
   #addresses(): Uint8Array[] {
-    return nodeAddresses(this.#config, { udpPort: this.#udp.port, tcp: this.#tcp !== undefined, reflexive: this.#nat.reflexive })
+    return nodeAddresses(this.#config, { udpPort: this.#udp.port, tcp: this.#tcp !== undefined, mapped: this.#nat.mapping.external, reflexive: this.#nat.reflexive })
   }
 
   // ── stopping ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -223,7 +223,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
 
   async #close(): Promise<void> {
     clearTimeout(this.#dialTimer)
-    this.#nat.close()
+    await this.#nat.close()
     await this.#ipc?.close()
     this.#subscriptions.close()
     this.#peers.introductions.close()
@@ -444,9 +444,9 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     const buffers = this.#udp.links()[0]
     return {
       peerId: this.peerId, version, uptimeMs: Math.round(performance.now() - this.#startedAt), sessions, paths,
-      addresses: this.#addresses().map((address) => formatAddress(address)), stun: this.#nat.status(), lanes: endpoint.laneStats(),
+      addresses: this.#addresses().map((address) => formatAddress(address)), stun: this.#nat.status(), portMapping: this.#nat.mapping.status(), lanes: endpoint.laneStats(),
       counters: {
-        ...endpoint.counters(), ...this.#peers.introductions.stats(), ...drivers, ...(this.#ipc?.counters() ?? {}),
+        ...endpoint.counters(), ...this.#nat.mapping.counters(), ...this.#peers.introductions.stats(), ...drivers, ...(this.#ipc?.counters() ?? {}),
         memory_used: endpoint.arena.used, memory_capacity: endpoint.arena.capacity, udp_receive_buffer: buffers?.receiveBuffer ?? 0,
       },
       native: { ...this.#native, features: buffers?.features ?? [] },

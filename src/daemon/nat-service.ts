@@ -5,11 +5,14 @@ import { PosternError } from '../core/base/errors.ts'
 import { millisecond } from '../core/base/time.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
 import type { IpcStunStatus, NetcheckResult } from '../core/wire/ipc-nat.ts'
+import type { Transport } from '../core/wire/pcp.ts'
 import { NameResolver } from '../net/resolver.ts'
+import type { TcpDriver } from '../net/tcp.ts'
 import { hasNetwork, NetworkWatch } from '../platform/network-watch.ts'
 import type { Config } from './config-schema.ts'
 import { netcheck } from './netcheck.ts'
 import type { NodeRuntime } from './node-runtime.ts'
+import { PortMapping, type PortMappingOptions } from './port-mapping.ts'
 import { nameOf, StunNames } from './stun-names.ts'
 
 /** [P] What a person who asked for an invite hardly notices. */
@@ -21,9 +24,10 @@ export function stunEnabled({ enabled, servers }: Config['stun'], env: NodeJS.Pr
   return enabled && servers.length > 0 && env['POSTERN_STUN'] !== '0'
 }
 
-/** What this node learns of the NATs before it: servers by their names, the core's questions, the network that changes under them. */
+/** What this node learns of the NATs before it, and asks of them: servers by their names, the core's questions, mapped ports, the network that changes under them. */
 export class NatService {
   readonly #runtime: NodeRuntime
+  readonly mapping: PortMapping
   readonly #config: Pick<Config, 'stun' | 'udp'>
   readonly #provider: CryptoProvider
   readonly #enabled: boolean
@@ -34,11 +38,12 @@ export class NatService {
   /** The check that is under way: whoever asks meanwhile gets the same. */
   #check: Promise<NetcheckResult> | undefined
 
-  constructor(runtime: NodeRuntime, provider: CryptoProvider, config: Pick<Config, 'stun' | 'udp'>) {
+  constructor(runtime: NodeRuntime, provider: CryptoProvider, config: Pick<Config, 'portmap' | 'stun' | 'udp'>, mapping: Pick<PortMappingOptions, 'log' | 'secret'>) {
     const { stun, udp } = config
     this.#runtime = runtime
     this.#config = config
     this.#provider = provider
+    this.mapping = new PortMapping({ ...mapping, provider, config, clock: runtime.clock })
     this.#enabled = stunEnabled(stun)
     const outside = udp.bind.some((host) => addressClass(encodeAddress(host, 0)!) !== 'loopback')
     this.#names = new StunNames({
@@ -51,7 +56,8 @@ export class NatService {
   }
 
   /** Begins to ask, once the sockets are open. */
-  start(): void {
+  start(udpPort: number, tcp: TcpDriver | undefined): void {
+    this.mapping.start(new Map<Transport, number>([['udp', udpPort], ...(tcp?.listening === true ? [['tcp', tcp.port] as const] : [])]))
     if (!this.#enabled) return
     this.#names.start()
     this.#watch = new NetworkWatch(() => this.networkChanged())
@@ -59,6 +65,7 @@ export class NatService {
 
   /** The machine's addresses or routes are others than before. */
   networkChanged(): void {
+    this.mapping.networkChanged()
     this.#names.networkChanged()
     this.#runtime.endpoint.stun.networkChanged(this.#runtime.now())
     this.#runtime.schedule()
@@ -74,7 +81,7 @@ export class NatService {
     const { stun } = this.#runtime.endpoint
     stun.renew(this.#runtime.now())
     this.#runtime.schedule()
-    await this.#while(() => this.#names.looking || stun.asking)
+    await this.#while(() => this.#names.looking || stun.asking || this.mapping.searching)
   }
 
   async #while(waits: () => boolean): Promise<void> {
@@ -111,10 +118,11 @@ export class NatService {
     })
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#ending.abort()
     this.#names.close()
     this.#resolver.close()
     this.#watch?.close()
+    await this.mapping.close()
   }
 }

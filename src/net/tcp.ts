@@ -99,6 +99,11 @@ export class TcpDriver implements ConnectionDriver {
     return this.#port
   }
 
+  /** Whether others can dial this node. */
+  get listening(): boolean {
+    return this.#state.kind === 'open' && this.#state.servers.length > 0
+  }
+
   async start(): Promise<void> {
     if (this.#state.kind === 'closing') await this.#state.closed
     if (this.#state.kind === 'open') return

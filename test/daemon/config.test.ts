@@ -74,6 +74,7 @@ describe('values', () => {
     ['[session]\nkeepalive = 25', { session: { keepalive: 25e6 } }],
     ['[session]\nattempt = "750ms"', { session: { attempt: 750_000 } }],
     ['[session]\nidle = "1h"', { session: { idle: 3600e6 } }],
+    ['[portmap]\nenabled = false\nlifetime = "2h"', { portmap: { enabled: false, lifetime: 7200e6 } }],
     ['[shutdown]\ndrain = 0.1', { shutdown: { drain: 100_000 } }],
     ['[stun]\nservers = ["stun.example.org", "Stun.Example.org:19302", "192.0.2.1", "192.0.2.1:1", "2001:db8::1", "[2001:db8::1]:2"]\nrefresh = "off"', { stun: { refresh: 0, servers: [
       { host: 'stun.example.org', port: 3478 }, { host: 'Stun.Example.org', port: 19_302 }, { host: '192.0.2.1', port: 3478 }, { host: '192.0.2.1', port: 1 }, { host: '2001:db8::1', port: 3478 }, { host: '2001:db8::1', port: 2 },
@@ -103,6 +104,7 @@ describe('values', () => {
     ['[udp]\nadvertise = ["example.org:7000"]', 2, 'udp.advertise', /must be an address such as/],
     ['[udp]\nadvertise = ["203.0.113.7:0"]', 2, 'udp.advertise', /must be an address such as/],
     ['[udp]\nadvertise = ["2001:db8::1:70000"]', 2, 'udp.advertise', /must be an address such as/],
+    ['[portmap]\nlifetime = "5s"', 2, 'portmap.lifetime', /a duration from "10s" to "24h"/],
     ['[stun]\nservers = ["stun.example.org:0"]', 2, 'stun.servers', /must be a server such as/],
     ['[stun]\nservers = ["https://stun.example.org"]', 2, 'stun.servers', /must be a server such as/],
     ['[stun]\nservers = ["300.1.1.1"]', 2, 'stun.servers', /must be a server such as/],
@@ -233,6 +235,7 @@ const validDocument = fc.record({
   tcp: fc.record({ enabled: fc.boolean(), listen: fc.boolean(), port: fc.integer({ min: 0, max: 65_535 }), after: durations(0, 60) }, { requiredKeys: [] }),
   stun: fc.record({ enabled: fc.boolean(), servers: fc.constantFrom([], ['192.0.2.1'], ['stun.example.org', '[2001:db8::1]:1']), refresh: fc.oneof(fc.constant('off'), durations(1, 600)), portal: fc.constantFrom('', 'http://example.org/x') }, { requiredKeys: [] }),
   introduce: fc.record({ serve: fc.boolean() }, { requiredKeys: [] }),
+  portmap: fc.record({ enabled: fc.boolean(), lifetime: durations(10, 86_400) }, { requiredKeys: [] }),
   path: fc.constantFrom({}, { prefer: 'tcp' }, { prefer: '' }, { only: 'udp', never: ['tcp'] }, { never: ['udp'] }, { prefer: 'tcp', only: 'tcp', never: [] }),
   store: fc.record({ key: fc.constantFrom('file', 'passphrase'), passphrase_file: fc.constantFrom('', '/run/secret', 'beside') }, { requiredKeys: [] }),
   ipc: fc.record({ socket: fc.constantFrom('', '/tmp/x.sock'), uids: fc.uniqueArray(fc.nat({ max: 4_294_967_294 }), { maxLength: 8 }), uid_scopes: fc.subarray(['status', 'admin', 'app:*', 'app:dice']), linger: durations(0, 600) }, { requiredKeys: [] }),

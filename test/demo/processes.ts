@@ -72,7 +72,7 @@ export class DemoDaemon implements AsyncDisposable {
   static start(name: string, dir: string, advertise: readonly string[]): DemoDaemon {
     mkdirSync(dir, { recursive: true, mode: 0o700 })
     writeFileSync(join(dir, 'postern.toml'), [
-      '[udp]', 'bind = ["127.0.0.1"]', `advertise = ${JSON.stringify(advertise)}`, '[stun]', 'enabled = false', '[log]', `file = ${JSON.stringify(join(dir, 'posternd.log'))}`, '',
+      '[udp]', 'bind = ["127.0.0.1"]', `advertise = ${JSON.stringify(advertise)}`, '[stun]', 'enabled = false', '[portmap]', 'enabled = false', '[log]', `file = ${JSON.stringify(join(dir, 'posternd.log'))}`, '',
     ].join('\n'), { mode: 0o600 })
     const program = fileURLToPath(new URL('../dist/daemon/main.js', import.meta.url))
     const child = spawn(process.execPath, [program, '--dir', dir], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })

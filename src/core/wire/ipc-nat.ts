@@ -1,4 +1,4 @@
-/** What the daemon tells of the NATs it is behind: the `stun` of `status`, and the answer to `netcheck`. */
+/** What the daemon tells of the NATs it is behind: `stun` and `portMapping` of `status`, and the answer to `netcheck`. */
 
 /** unasked: none was needed · answers · silent: it did not answer lately · resting: it failed too often, and is left alone · unresolved: its name has no address yet */
 export const stunServerStates = ['unasked', 'answers', 'silent', 'resting', 'unresolved'] as const
@@ -79,4 +79,18 @@ export interface NetcheckResult {
   readonly unresolved: readonly string[]
   /** Whether a network makes people log in first: a guess. */
   readonly portal: 'none' | 'likely' | 'unknown'
+}
+
+/** disabled: by configuration · off: no router to ask, or no need · searching · mapped · none: nobody answers, or the answer is no · stopped: the daemon ends */
+export const portMappingStates = ['disabled', 'off', 'searching', 'mapped', 'none', 'stopped'] as const
+export const portMappingProtocols = ['pcp', 'nat-pmp', 'upnp'] as const
+
+/** Ports of this node that its router lets in. */
+export interface IpcPortMapping {
+  readonly state: (typeof portMappingStates)[number]
+  readonly protocol?: (typeof portMappingProtocols)[number]
+  readonly router?: string
+  readonly mapped: readonly { readonly transport: 'udp' | 'tcp'; readonly external: string; readonly leftMs: number }[]
+  /** Why there is none. */
+  readonly reason?: string
 }

@@ -10,11 +10,11 @@ export function programFile(name: ProgramName): string {
   return fileURLToPath(new URL(programs[name], import.meta.url))
 }
 
-/** The environment of this process without anything that would lead a program to another instance, or to servers outside. */
+/** The environment of this process without anything that would lead a program to another instance, or to servers outside, or to the router of this machine. */
 export function cleanEnvironment(more: Readonly<Record<string, string>> = {}): Record<string, string> {
   const env: Record<string, string> = {}
   for (const [name, value] of Object.entries(process.env)) if (value !== undefined && !/^(POSTERN|XDG|NODE_OPTIONS)/.test(name)) env[name] = value
-  return { ...env, POSTERN_STUN: '0', ...more }
+  return { ...env, POSTERN_STUN: '0', POSTERN_PORTMAP: '0', ...more }
 }
 
 export interface RunOptions {
