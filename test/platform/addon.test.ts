@@ -67,18 +67,18 @@ describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', (
   it('rows in pieces are sealed as if the pieces had been copied before', () => {
     const [native, plain] = [new NativeCryptoProvider(crypto), new NodeCryptoProvider()]
     const slots = [native.addKey(repeated(3)), plain.addKey(repeated(3))]
-    const row = fc.record({ length: fc.oneof(fc.nat({ max: 200 }), fc.integer({ min: 1990, max: 2100 })), cuts: fc.array(fc.tuple(fc.nat({ max: 40 }), fc.nat({ max: 900 })), { maxLength: 5 }) })
+    const row = fc.record({ length: fc.oneof(fc.nat({ max: 200 }), fc.integer({ min: 1990, max: 2100 }), fc.integer({ min: 8100, max: 9000 })), cuts: fc.array(fc.tuple(fc.nat({ max: 40 }), fc.oneof(fc.nat({ max: 900 }), fc.integer({ min: 4000, max: 5000 }))), { maxLength: 5 }) })
     fc.assert(fc.property(fc.array(row, { maxLength: 6 }), (rows) => {
-      const memory = Uint8Array.from({ length: 30_000 }, (_, i) => (i * 31) ^ (i >> 8))
+      const memory = Uint8Array.from({ length: 110_000 }, (_, i) => (i * 31) ^ (i >> 8))
       const twin = memory.slice()
       const batch = new AeadBatch(6, new Pieces(memory, 20))
       const whole = new AeadBatch(6)
       rows.forEach(({ length, cuts }, i) => {
-        const offset = 13 + i * 2200
+        const offset = 13 + i * 9100
         let at = offset
         cuts.forEach(([gap, size], k) => {
           const to = at + gap
-          const from = 14_000 + i * 2000 + k * 300
+          const from = 60_000 + i * 7000 + k * 300
           at = to + size
           if (at > offset + length) return
           batch.pieces.put(to, from, size)
@@ -89,7 +89,7 @@ describe.skipIf(addon?.crypto === undefined)('the addon and what it is given', (
       })
       native.sealBatch(memory, batch)
       plain.sealBatch(twin, whole)
-      expect(memory).toEqual(twin)
+      expect(Buffer.compare(memory, twin)).toBe(0)
     }), { numRuns: 300 })
   })
 

@@ -10,6 +10,8 @@ namespace {
 constexpr uint8_t kZero[32] = {};
 constexpr double kCounterMax = 9007199254740991.0;
 constexpr int32_t kFirstSlots = 16;
+/** Pieces of a row are read where they lie when they are longer than this on average. */
+constexpr int32_t kPieceLarge = 4096;
 
 void WriteNonce(uint64_t counter, uint8_t nonce[Aead::kNonceSize]) {
   for (int i = 4; i < 12; i++, counter >>= 8) nonce[i] = static_cast<uint8_t>(counter);
@@ -31,6 +33,19 @@ bool EachPart(const uint8_t* bytes, const AeadRows& rows, const AeadPieces& piec
     at = to + pieces.length[i];
   }
   return at == rows.length[row] || use(at, bytes + offset + at, rows.length[row] - at);
+}
+
+/**
+ * Copies the pieces of a row to their places when they are small: a part that ends within a block of the cipher costs OpenSSL about 500 ns
+ * more, a copy of 100 bytes 5. False: they are large, or there are none, and lie where they lay.
+ */
+bool GatherSmall(uint8_t* bytes, const AeadRows& rows, const AeadPieces& pieces, int32_t row) {
+  if (pieces.count == 0) return false;
+  const int32_t first = row == 0 ? 0 : pieces.end[row - 1];
+  const int32_t last = pieces.end[row];
+  if (static_cast<int64_t>(last - first) * kPieceLarge <= rows.length[row]) return false;
+  for (int32_t i = first; i < last; i++) memmove(bytes + pieces.to[i], bytes + pieces.from[i], pieces.length[i]);
+  return true;
 }
 
 }  // namespace
@@ -186,7 +201,9 @@ bool Aead::SealRow(uint8_t* bytes, const AeadRows& rows, const AeadPieces& piece
   WriteNonce(counter, nonce);
   int written = 0;
   const auto encrypt = [this, text, &written](int32_t at, const uint8_t* part, int32_t size) { return ssl_->encrypt_update(seal_, text + at, &written, part, size) == 1; };
-  return ssl_->encrypt_init(seal_, nullptr, Changed(slot, &seal_slot_), nonce, nullptr) == 1 && EachPart(bytes, rows, pieces, row, encrypt) &&
+  const bool gathered = GatherSmall(bytes, rows, pieces, row);
+  return ssl_->encrypt_init(seal_, nullptr, Changed(slot, &seal_slot_), nonce, nullptr) == 1 &&
+         (gathered ? encrypt(0, text, length) : EachPart(bytes, rows, pieces, row, encrypt)) &&
          ssl_->encrypt_final(seal_, text + length, &written) == 1 && ssl_->context_ctrl(seal_, kGetTag, kTagSize, text + length) == 1;
 }
 
