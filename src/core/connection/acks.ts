@@ -39,6 +39,8 @@ const progress = {
   largestIsNew: false,
   /** The greatest number that the peer now knows we acknowledged; −1 for none. */
   retire: -1,
+  /** Its messages were acknowledged, and what follows from that is still to be done: once for a run of packets, not for each. */
+  channel: undefined as Channel | undefined,
 }
 
 /** Reads an ACK frame behind its type and keypair: `largest · delay · n · first · n × (gap, len)`. */
@@ -86,6 +88,11 @@ function beginAck(state: SessionState, keys: Keys, largest: number): boolean {
 }
 
 function ackRange(state: SessionState, now: Now, keys: Keys, low: number, high: number): void {
+  markRange(state, now, keys, low, high)
+  noteRoom(state, undefined)
+}
+
+function markRange(state: SessionState, now: Now, keys: Keys, low: number, high: number): void {
   const sent = state.sent
   const last = keys.orderBase + high
   for (let order = Math.max(keys.orderBase + low, sent.base); order <= last; order++) {
@@ -222,6 +229,8 @@ function framesAcked(state: SessionState, order: number): void {
         channel.openWanted = false
         break
       case RECORD_CLOSE:
+        // Which may end the channel.
+        noteRoom(state, undefined)
         // Of an earlier CLOSE that an abort has overtaken, the ACK settles nothing.
         if (frames[at + 3] !== channel.closeVersion) break
         channel.closeAcked = true
@@ -234,7 +243,12 @@ function framesAcked(state: SessionState, order: number): void {
   }
 }
 
-function noteRoom(state: SessionState, channel: Channel): void {
+/** Messages of this channel were acknowledged, and of the one before no more are for now. */
+function noteRoom(state: SessionState, next: Channel | undefined): void {
+  const { channel } = progress
+  if (channel === next) return
+  progress.channel = next
+  if (channel === undefined) return
   settleQueue(state, channel)
   // The window of ids may have moved.
   if (channel.mode === MODE_RELIABLE_UNORDERED) wantData(state, channel)

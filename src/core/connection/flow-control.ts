@@ -22,13 +22,14 @@ const RAISE_STEP = 1 / 4
 const RESERVED_SHARE = 1 / 4
 
 function excessOf(state: SessionState, share: ConsumerShare): number {
-  return Math.max(0, share.unread - state.host.config.maxData * Math.min(CONSUMER_SHARE, ALL_CONSUMERS_SHARE / state.shareCount))
+  return Math.max(0, share.unread - state.shareMax)
 }
 
 /** A consumer came or went: the shares of all others are other ones. */
 function recountShares(state: SessionState): void {
-  if (state.shareCount === state.shares.size) return
+  if (state.shareCount === state.shares.size && state.shareMax > 0) return
   state.shareCount = state.shares.size
+  state.shareMax = state.host.config.maxData * Math.min(CONSUMER_SHARE, ALL_CONSUMERS_SHARE / state.shareCount)
   state.excess = 0
   for (const share of state.shares.values()) state.excess += excessOf(state, share)
 }

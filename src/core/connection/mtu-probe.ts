@@ -20,7 +20,7 @@ export function writeMtuProbe(state: SessionState, now: Now, keys: Keys, path: S
   packet.position = packet.end
   const length = finishPacket(state, now, keys, path, sink, seals, 0, true)
   path.mtu.onProbeSent(now.mono, state.sent.next - 1)
-  pushRow(sink, path, length, length)
+  pushRow(state, now, sink, path, length, length)
   state.host.counters.add('mtu_probes_sent')
   return true
 }

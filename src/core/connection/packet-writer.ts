@@ -63,7 +63,7 @@ function writeProbe(state: SessionState, now: Now, keys: Keys, path: SessionPath
   }
   if (packetEmpty()) return false
   const length = finishPacket(state, now, keys, path, sink, seals, 0, false)
-  pushRow(sink, path, length, length)
+  pushRow(state, now, sink, path, length, length)
   return true
 }
 
@@ -107,7 +107,7 @@ function writeActive(state: SessionState, now: Now, keys: Keys, path: SessionPat
   }
   if (segments === 0) return false
   recovery.windowLimited = budget < full && wantsToSend(state)
-  pushRow(sink, path, sink.used - first, segment)
+  pushRow(state, now, sink, path, sink.used - first, segment)
   return true
 }
 
@@ -173,8 +173,11 @@ function writeMessages(state: SessionState, now: Instant, keys: Keys, size: numb
       p = queue.packNew(pieces, p, packet.end, capacity, sendAllowance(state, stream), lanes.allowance(stream), sent, now)
       state.charged += queue.chargedNow
       const count = channel.count.nextId - messages
-      state.host.counters.add(counter.messages_sent, count)
-      channel.tally.addSent(stream.lane, count)
+      // Most datagrams of a large message begin none.
+      if (count > 0) {
+        state.host.counters.add(counter.messages_sent, count)
+        channel.tally.addSent(stream.lane, count)
+      }
     }
     // Sent and not to be repeated, or late and dropped.
     if (queue.released > 0) settleQueue(state, channel)
@@ -207,6 +210,6 @@ export function writeCloseDatagram(state: SessionState, now: Now, sink: BurstSin
   const { code, frameType, reason } = state.failure
   packet.position = writeClose(state.host.arena.bytes, packet.position, code, frameType, size < CLOSE_SIZE_MAX ? '' : reason)
   const length = finishPacket(state, now, keys, path, sink, seals, 0, false)
-  pushRow(sink, path, length, length)
+  pushRow(state, now, sink, path, length, length)
   return true
 }

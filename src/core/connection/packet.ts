@@ -20,6 +20,7 @@ const PAD = 16
 const FILL_FROM = 960
 /** A datagram filled this far is padded to the burst's segment size; less ends the burst. */
 const EQUAL_SHARE = 0.75
+const PAD_LOOP_MAX = 32
 /** One ack-eliciting datagram in this many carries a grease frame. */
 const GREASE_EVERY = 1000
 const GREASE_SIZE_MAX = 24
@@ -93,7 +94,7 @@ export function finishPacket(state: SessionState, now: Now, keys: Keys, path: Se
   if (used > FILL_FROM) plain = (used + 63) & ~63
   if (segment > 0 && used >= EQUAL_SHARE * room) plain = room
   plain = Math.min(plain, room)
-  bytes.fill(0, packet.position, packet.body + plain)
+  zero(bytes, packet.position, packet.body + plain)
   const number = nextCounter(state, keys)
   bytes[packet.at] = TYPE_TRANSPORT
   writeU32(bytes, packet.at + 1, keys.remoteIndex)
@@ -105,13 +106,14 @@ export function finishPacket(state: SessionState, now: Now, keys: Keys, path: Se
     keys.dirtyAt = now.mono
     state.keysChanged = true
   }
-  if (!path.validation.validated) path.validation.bytesSent += length
-  path.lastSentAt = now.mono
-  state.lastSentAt = now.mono
-  state.host.counters.add(counter.datagrams_sent)
-  state.host.counters.add(counter.bytes_sent, length)
   sink.used += length
   return length
+}
+
+/** A full datagram has nothing to pad, most others a few bytes: a call of `fill` costs more than those. */
+function zero(bytes: Uint8Array, from: number, to: number): void {
+  if (to - from > PAD_LOOP_MAX) bytes.fill(0, from, to)
+  else for (let p = from; p < to; p++) bytes[p] = 0
 }
 
 function record(state: SessionState, now: Now, path: SessionPath, length: number, elicits: boolean): void {
@@ -152,8 +154,13 @@ function maybeGrease(state: SessionState, bytes: Uint8Array): void {
   packet.position = p + body.length
 }
 
-/** One row for the last `length` bytes of the slab, in segments of `segment`. */
-export function pushRow(sink: BurstSink, path: SessionPath, length: number, segment: number): void {
+/** One row for the last `length` bytes of the slab, in segments of `segment`: a burst is written. What is counted of its datagrams is counted here. */
+export function pushRow(state: SessionState, now: Now, sink: BurstSink, path: SessionPath, length: number, segment: number): void {
+  if (!path.validation.validated) path.validation.bytesSent += length
+  path.lastSentAt = now.mono
+  state.lastSentAt = now.mono
+  state.host.counters.add(counter.datagrams_sent, Math.ceil(length / segment))
+  state.host.counters.add(counter.bytes_sent, length)
   const i = sink.count++
   sink.link[i] = path.link
   sink.path[i] = path.slot

@@ -46,7 +46,7 @@ export function sendMessage(state: SessionState, now: Instant, channel: Channel,
   channel.pushed++
   if (channel.mode === MODE_LATEST) replaceOlder(state, channel, message.lane)
   if (deadline !== never) noteDeadline(state, deadline)
-  if (channel.overflow === 'block' && channel.mode !== MODE_LATEST) account(state, channel)
+  if (channel.overflow === 'block' && channel.mode !== MODE_LATEST) accountOne(state, channel, length)
   else settleQueue(state, channel)
   wantData(state, channel)
   return 'queued'
@@ -157,7 +157,7 @@ function hasRoom(state: SessionState, channel: Channel, length: number, share: n
   const messages = channel.queuedMessages
   if (messages === 0) return true
   const parts = state.busyChannels + state.starving + 1
-  return messages < (share * queueMessages) / parts && channel.queuedBytes + length <= (share * queueBytes) / parts
+  return messages * parts < share * queueMessages && (channel.queuedBytes + length) * parts <= share * queueBytes
 }
 
 /** Brings the session's totals up to date with the channel's queue. */
@@ -172,6 +172,18 @@ function account(state: SessionState, channel: Channel): void {
   state.queuedBytes += bytes - channel.accountedBytes
   channel.accountedMessages = messages
   channel.accountedBytes = bytes
+}
+
+/** As {@link account}, of one more message: to a queue that is not empty nothing else changes. */
+function accountOne(state: SessionState, channel: Channel, length: number): void {
+  if (channel.accountedMessages === 0) {
+    account(state, channel)
+    return
+  }
+  state.queuedMessages++
+  state.queuedBytes += length
+  channel.accountedMessages++
+  channel.accountedBytes += length
 }
 
 /** After messages left the queue: the room goes back to whom it belongs, and blocked channels are told. */

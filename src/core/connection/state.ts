@@ -84,6 +84,8 @@ export class SessionState {
   excess = 0
   /** Consumers when {@link excess} was last counted. */
   shareCount = 0
+  /** What each of {@link shareCount} consumers may leave unread before it counts as excess; 0 before the first count. */
+  shareMax = 0
   maxDataWanted = false
   blockedWanted = false
   blockedAt = -1

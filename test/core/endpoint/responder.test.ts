@@ -178,7 +178,7 @@ describe('before the confirmation', () => {
     // `ss` is DH(peer's static, ours): who holds our private half computes it from the peer's public one.
     const stolen: X25519KeyPair = { privateKey: { stolen: true } as unknown as X25519KeyPair['privateKey'], publicKey: peer.identity.staticKeyPair.publicKey }
     const forging = new Proxy(provider, {
-      get: (target, name): unknown => name !== 'x25519' ? (Reflect.get(target, name) as (...args: unknown[]) => unknown).bind(target)
+      get: (target, name): unknown => name !== 'x25519' ? (Reflect.get(target, name) as ((...args: unknown[]) => unknown) | undefined)?.bind(target)
         : (own: X25519KeyPair['privateKey'], other: never) => target.x25519(own === stolen.privateKey ? victim.identity.staticKeyPair.privateKey : own, own === stolen.privateKey ? target.x25519Import(stolen.publicKey) : other),
     })
     const forger = new HandPeer(forging, 9)
