@@ -159,6 +159,10 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       ...(this.#access === undefined ? {} : { access: this.#access }),
     })
     this.#nat.start(this.#udp.port, this.#tcp)
+    this.#runtime.watchNetwork(this.#options.native.netlink, () => {
+      this.#log.info('this machine has other addresses or routes than before')
+      this.#nat.networkChanged()
+    })
     // Also who never came, or came so lately that a crash was quicker than the disk: the session is repaired by our dial alone.
     const wanted = node.peers.filter((peer) => peer.hadSession || (peer.connectedAt === undefined && peer.addresses.length > 0))
     this.#dial(wanted.map((peer) => peer.id))

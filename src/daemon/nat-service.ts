@@ -7,8 +7,8 @@ import type { CryptoProvider } from '../core/crypto/provider.ts'
 import type { IpcStunStatus, NetcheckResult } from '../core/wire/ipc-nat.ts'
 import type { Transport } from '../core/wire/pcp.ts'
 import { NameResolver } from '../net/resolver.ts'
+import { hasNetwork } from '../net/network-state.ts'
 import type { TcpDriver } from '../net/tcp.ts'
-import { hasNetwork, NetworkWatch } from '../platform/network-watch.ts'
 import type { Config } from './config-schema.ts'
 import { netcheck } from './netcheck.ts'
 import type { NodeRuntime } from './node-runtime.ts'
@@ -34,7 +34,6 @@ export class NatService {
   readonly #resolver = new NameResolver()
   readonly #names: StunNames
   readonly #ending = new AbortController()
-  #watch: NetworkWatch | undefined
   /** The check that is under way: whoever asks meanwhile gets the same. */
   #check: Promise<NetcheckResult> | undefined
 
@@ -60,12 +59,12 @@ export class NatService {
     this.mapping.start(new Map<Transport, number>([['udp', udpPort], ...(tcp?.listening === true ? [['tcp', tcp.port] as const] : [])]))
     if (!this.#enabled) return
     this.#names.start()
-    this.#watch = new NetworkWatch(() => this.networkChanged())
   }
 
   /** The machine's addresses or routes are others than before. */
   networkChanged(): void {
     this.mapping.networkChanged()
+    if (!this.#enabled) return
     this.#names.networkChanged()
     this.#runtime.endpoint.stun.networkChanged(this.#runtime.now())
     this.#runtime.schedule()
@@ -122,7 +121,6 @@ export class NatService {
     this.#ending.abort()
     this.#names.close()
     this.#resolver.close()
-    this.#watch?.close()
     await this.mapping.close()
   }
 }

@@ -3,6 +3,7 @@ import { constants } from 'node:os'
 import { PosternError } from '../core/base/errors.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
 import { descriptorOf, type SocketAccess } from '../ipc/access.ts'
+import type { NetlinkAddon } from '../net/network-watch.ts'
 import { nativeTcpSystem } from '../net/tcp-native.ts'
 import type { TcpSystem } from '../net/tcp-system.ts'
 import { nativeEngine } from '../net/udp-native.ts'
@@ -19,6 +20,8 @@ export interface NativeChoice {
   readonly engine: UdpEngine | undefined
   /** `undefined`: node:net alone opens TCP sockets. */
   readonly tcp: TcpSystem | undefined
+  /** What the kernel says of addresses and routes; `undefined`: it is looked now and then. */
+  readonly netlink: NetlinkAddon | undefined
   /** Who connected a Unix socket; `undefined` where nothing tells. */
   readonly uidOf: ((socket: Socket) => number | undefined) | undefined
   /** Locks an open file; `undefined`: a program does, or sockets. */
@@ -42,6 +45,7 @@ export function chooseNative(config: { readonly enabled: boolean }, load: () => 
   const engine = state.kind === 'absent' ? undefined : nativeUdp(state, missing)
   return {
     provider: provider ?? new NodeCryptoProvider(), engine, tcp: state.kind === 'absent' || state.addon.tcp === undefined ? undefined : nativeTcpSystem(state.addon.tcp),
+    netlink: state.kind === 'absent' ? undefined : state.addon.netlink,
     uidOf: state.kind === 'absent' ? undefined : (socket) => peerUid(state.addon, socket),
     flock: state.kind === 'absent' ? undefined : (fd) => flock(state.addon, fd), system: state.kind === 'absent' ? undefined : state.addon.system,
     status: { crypto: provider === undefined ? 'node:crypto' : 'addon', udp: engine === undefined ? 'node:dgram' : 'addon', ...(missing.length > 0 ? { reason: missing.join('; ') } : {}) },

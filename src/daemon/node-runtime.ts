@@ -5,6 +5,7 @@ import { never, toInstant, type Instant, type Now } from '../core/base/time.ts'
 import type { PosternError } from '../core/base/errors.ts'
 import type { LinkKind, LinkState } from '../core/base/domain.ts'
 import type { ConnectionDriver, ConnectionHost, Driver } from '../net/driver.ts'
+import { NetworkWatch, type NetlinkAddon } from '../net/network-watch.ts'
 import type { Clock } from '../platform/clock.ts'
 import { Timer } from '../platform/timer.ts'
 
@@ -35,6 +36,7 @@ export class NodeRuntime implements PumpHost, ConnectionHost {
   readonly #dialers: ConnectionDriver[] = []
   /** Of the open links. */
   readonly #kinds = new Map<LinkId, LinkKind>()
+  #network: NetworkWatch | undefined
   #nextLink = 1
   #scheduled = false
   #turnTime: Now
@@ -71,6 +73,18 @@ export class NodeRuntime implements PumpHost, ConnectionHost {
   turnTime(): Now {
     this.schedule()
     return this.#turnTime
+  }
+
+  /** Tells the endpoint of other addresses and routes from now on. */
+  watchNetwork(addon: NetlinkAddon | undefined, onChange: () => void): void {
+    this.#network = new NetworkWatch({
+      addon,
+      onChange: () => {
+        onChange()
+        this.endpoint.handleNetworkChange(this.now())
+        this.pump.run()
+      },
+    })
   }
 
   /** A driver of connections: it dials what the endpoint asks for. */
@@ -204,6 +218,7 @@ export class NodeRuntime implements PumpHost, ConnectionHost {
   async close(): Promise<void> {
     this.#closed = true
     this.#timer.stop()
+    this.#network?.close()
     for (const driver of this.#drivers) await driver.close()
     this.pump.close()
   }

@@ -63,6 +63,13 @@ export interface AddonTcp {
   tcpBind(address: Uint8Array, family: number, only6: number, mode: number): number
 }
 
+/** Word of the kernel about addresses and routes, on Linux (native/addon/src/netlink.cc); how it is used is in net/network-watch.ts. */
+export interface AddonNetlink {
+  /** `gone`: an address or a route is no longer there. It does not keep the process alive, and goes on until it is closed. */
+  netlinkOpen(onNews: (gone: boolean) => void): object
+  netlinkClose(watch: object): void
+}
+
 /** Small facts of the operating system (native/addon/src/system.cc). */
 export interface AddonSystem {
   /** The user who connected a Unix socket, −1 for anything else. */
@@ -79,6 +86,7 @@ export interface Addon {
   readonly crypto: AddonCrypto | undefined
   readonly udp: AddonUdp | undefined
   readonly tcp: AddonTcp | undefined
+  readonly netlink: AddonNetlink | undefined
   readonly system: AddonSystem
 }
 
@@ -88,7 +96,7 @@ export type AddonState =
   | { readonly kind: 'absent'; readonly reason: string }
 
 /** The addon's own number for what may be called and how (native/addon/src/addon.cc). */
-const INTERFACE = 9
+const INTERFACE = 12
 
 const directory = fileURLToPath(new URL('../../native/addon/', import.meta.url))
 
@@ -129,10 +137,10 @@ function whyNotBuilt(): string {
 
 /** A library is trusted to be what its number says: `unknown` ends here. */
 function checked(path: string, exports: unknown): Addon {
-  const parts = exports as Partial<AddonCrypto & AddonUdp & AddonTcp & AddonSystem> & { readonly interface?: unknown }
+  const parts = exports as Partial<AddonCrypto & AddonUdp & AddonTcp & AddonNetlink & AddonSystem> & { readonly interface?: unknown }
   if (parts.interface !== INTERFACE) throw new Error('it was built from other sources; run "npm run build:native"')
   return {
     path, crypto: parts.aeadOpen === undefined ? undefined : parts as AddonCrypto, udp: parts.udpOpen === undefined ? undefined : parts as AddonUdp,
-    tcp: parts.tcpBind === undefined ? undefined : parts as AddonTcp, system: parts as AddonSystem,
+    tcp: parts.tcpBind === undefined ? undefined : parts as AddonTcp, netlink: parts.netlinkOpen === undefined ? undefined : parts as AddonNetlink, system: parts as AddonSystem,
   }
 }

@@ -24,6 +24,7 @@ bool ExportSystem(napi_env env, napi_value exports);
 #ifdef POSTERN_LINUX
 bool ExportUdp(napi_env env, napi_value exports);
 bool ExportTcp(napi_env env, napi_value exports);
+bool ExportNetlink(napi_env env, napi_value exports);
 #endif
 
 }  // namespace postern

@@ -3,7 +3,7 @@ import { after, millisecond, never, second, toWallTime, type Duration, type Inst
 import type { AttemptResult, DialCause } from '../path/attempts.ts'
 import type { DialDecision } from '../path/path-log.ts'
 import { allows } from '../path/path-policy.ts'
-import { CARRIER_DIALS_MAX, CarrierDials } from './pending-dials.ts'
+import { CARRIER_DIALS_MAX, CarrierDials, PAUSE_FIRST } from './pending-dials.ts'
 import type { SessionPath } from './session-path.ts'
 import { inDoubt } from './silence.ts'
 import type { SessionState } from './state.ts'
@@ -72,6 +72,13 @@ export function restDials(state: SessionState, now: Instant): void {
   if (dials === undefined) return
   dials.nextAt = after(now, dials.pause)
   dials.pause = Math.min(2 * dials.pause, PAUSE_MAX)
+}
+
+/** The rest of {@link restDials} is over: what led nowhere may lead somewhere now. */
+export function resumeDials(state: SessionState, now: Instant): void {
+  if (state.carriers === undefined) return
+  state.carriers.pause = PAUSE_FIRST
+  state.carriers.nextAt = now
 }
 
 /** Calls off what runs: all of it, or only what has had its time. */

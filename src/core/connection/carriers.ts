@@ -5,7 +5,7 @@ import { allows, tierOf } from '../path/path-policy.ts'
 import { cancelDials, dialTcp, mayDialTcp, mayServe, overdueAt, restDials, takeDial } from './carrier-dials.ts'
 import { addCarrierTarget } from './dial.ts'
 import { addPath } from './paths.ts'
-import { CARRIER_DIALS_MAX } from './pending-dials.ts'
+import { CARRIER_DIALS_MAX, PAUSE_FIRST } from './pending-dials.ts'
 import { inDoubt } from './silence.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
@@ -23,7 +23,7 @@ export function onLinkDialed(state: SessionState, now: Now, token: number, link:
     state.host.closeLink(link)
     return
   }
-  if (state.carriers !== undefined) state.carriers.pause = 2 * second
+  if (state.carriers !== undefined) state.carriers.pause = PAUSE_FIRST
   const dialing = addCarrierTarget(state, now, link, address)
   const path = state.phase === 'open' && state.current !== undefined ? addPath(state, now, link, address, 0) : undefined
   path?.validation.begin()

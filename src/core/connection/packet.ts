@@ -145,7 +145,8 @@ function nextCounter(state: SessionState, keys: Keys): number {
 }
 
 function maybeGrease(state: SessionState, bytes: Uint8Array): void {
-  if (packetRoom() < GREASE_SIZE_MAX || state.host.randomUnit() * GREASE_EVERY >= 1) return
+  if (packetRoom() < GREASE_SIZE_MAX || (state.pathShows === 0 && state.host.randomUnit() * GREASE_EVERY >= 1)) return
+  if (state.pathShows > 0) state.pathShows--
   const type = FRAME_EXTENSION + 31 * (1 + Math.floor(state.host.randomUnit() * 64))
   const body = state.host.randomBytes(Math.floor(state.host.randomUnit() * 17))
   let p = writeVarint(bytes, packet.position, type)

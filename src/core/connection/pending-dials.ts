@@ -4,7 +4,7 @@ import type { DialDecision } from '../path/path-log.ts'
 /** Connections of one session that are dialed at the same time. */
 export const CARRIER_DIALS_MAX = 4
 /** First pause after dials of a live session that led nowhere. */
-const PAUSE_FIRST: Duration = 2 * second
+export const PAUSE_FIRST: Duration = 2 * second
 
 interface PendingDial {
   readonly token: number

@@ -122,6 +122,8 @@ export class SessionState {
   /** Ack-eliciting packets that may go beyond the window: probes of a PTO. */
   probes = 0
   pingWanted = false
+  /** So many of the next ack-eliciting datagrams carry grease: a PING over UDP may be a question only, an extension frame says that this path is used. */
+  pathShows = 0
   /** Outstanding pings: token and the packet order that carries the PING (−1 until written). */
   readonly pings: { readonly token: number; order: number; sentAt: Instant }[] = []
   dial: Dial | undefined

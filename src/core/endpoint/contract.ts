@@ -392,6 +392,8 @@ export interface EndpointContract {
   handleRefused(now: Now, link: LinkId, addresses: readonly Uint8Array[], reason?: RefusalReason): void
   /** The system refused a datagram of `length` bytes on this link (EMSGSIZE): nothing that large is sent over it for a while. */
   handleTooLarge(now: Now, link: LinkId, length: number): void
+  /** This machine has other addresses or routes than before. A burst of one datagram per session, so not to be said more often than a few times a second. */
+  handleNetworkChange(now: Now): void
   handleTimeout(now: Now): void
 
   /** `undefined` for an id that is not valid or is our own. */

@@ -19,7 +19,7 @@ import type {
   OutgoingMessage, PeerRecord, PeerStats, PeerWhy, ReceiveBatch, ReleaseBatch, ReplyRefusal, TransmitBatch,
 } from './contract.ts'
 import { Handshakes } from './handshakes.ts'
-import { onDialFailed, onLink, onRefused } from './link-inputs.ts'
+import { onDialFailed, onLink, onNetwork, onRefused } from './link-inputs.ts'
 import { earliest, Node, type EndpointOptions } from './node.ts'
 import { Rekeys } from './rekeys.ts'
 import { Resets } from './resets.ts'
@@ -93,6 +93,10 @@ export class Endpoint implements EndpointContract {
 
   handleRefused(now: Now, link: LinkId, addresses: readonly Uint8Array[], reason: RefusalReason = 'unreachable'): void {
     onRefused(this.#node, now, link, addresses, reason)
+  }
+
+  handleNetworkChange(now: Now): void {
+    onNetwork(this.#node, now)
   }
 
   handleTooLarge(now: Now, link: LinkId, length: number): void {

@@ -2,6 +2,7 @@ import { toBinaryString } from '../base/bytes.ts'
 import type { LinkId, LinkState } from '../base/domain.ts'
 import type { Now } from '../base/time.ts'
 import type { Connection } from '../connection/connection.ts'
+import { onNetworkChange } from '../connection/network-change.ts'
 import type { RefusalReason } from '../path/attempts.ts'
 import type { LinkInfo } from './contract.ts'
 import type { Link } from './links.ts'
@@ -76,6 +77,17 @@ export function onRefused(node: Node, now: Now, link: LinkId, addresses: readonl
   const keys = new Map(addresses.map((address) => [toBinaryString(address), address]))
   for (const connection of node.sessions) {
     if (connection === undefined || !connection.refused(now, link, keys, reason)) continue
+    node.reschedule(connection)
+  }
+}
+
+/** Addresses or routes of this machine changed: each session asks on its paths, and dials that had become rare are loud again. */
+export function onNetwork(node: Node, now: Now): void {
+  node.counters.add('network_changes')
+  for (const connection of node.sessions) {
+    if (connection === undefined || connection.state.phase === 'closing' || connection.state.phase === 'closed') continue
+    onNetworkChange(connection.state, now)
+    connection.update(now)
     node.reschedule(connection)
   }
 }
