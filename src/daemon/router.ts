@@ -224,7 +224,12 @@ export class Router {
     const route = this.#routes.get(context as ChannelHandle)
     if (route?.owner.client !== client || route.parked.length > 0) return 0
     this.#runtime.schedule()
-    return this.#runtime.endpoint.sendRun(route.channel, run)
+    const taken = this.#runtime.endpoint.sendRun(route.channel, run)
+    if (route.drops && taken > 0) {
+      route.owed += run.sizeOf(taken) + taken * MESSAGE_COST
+      this.#giveCredit(route)
+    }
+    return taken
   }
 
   onCredit(context: number, cost: number): void {

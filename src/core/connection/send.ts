@@ -53,11 +53,11 @@ export function sendMessage(state: SessionState, now: Instant, channel: Channel,
 }
 
 /**
- * Puts messages of a run into the channel's queue that need no decision, from the first on, and returns how many; what follows is for
+ * Puts messages of a run into the channel's queue that need no decision (there is room, whatever the policy), from the first on, and returns how many; what follows is for
  * {@link sendMessage}, which decides.
  */
 export function sendRun(state: SessionState, channel: Channel, run: MessageRun): number {
-  if (!channel.sendable || channel.overflow !== 'block' || channel.mode === MODE_LATEST || state.host.memoryShort(state.memory.used)) return 0
+  if (!channel.sendable || channel.mode === MODE_LATEST || state.host.memoryShort(state.memory.used)) return 0
   const { queueMessages, queueBytes, maxMessage } = state.host.config
   const own = channel.accountedMessages === 0 ? 1 : 0
   const parts = state.busyChannels + own + state.starving + 1
@@ -71,7 +71,7 @@ export function sendRun(state: SessionState, channel: Channel, run: MessageRun):
     taken += pushed
   }
   if (taken > 0) {
-    account(state, channel)
+    settleQueue(state, channel)
     wantData(state, channel)
   }
   return taken
