@@ -1,13 +1,13 @@
 /** A first-in first-out queue of values with a bound; storage doubles on demand. When full, {@link push} refuses. */
 export class BoundedQueue<T> {
-  #items: (T | undefined)[]
+  /** Made with the first value: most queues of most sessions never hold one. */
+  #items: (T | undefined)[] = []
   #head = 0
   #size = 0
   readonly capacity: number
 
   constructor(capacity: number) {
     this.capacity = capacity
-    this.#items = new Array<T | undefined>(Math.min(16, roundUp(capacity)))
   }
 
   get size(): number {
@@ -36,7 +36,7 @@ export class BoundedQueue<T> {
   }
 
   clear(): void {
-    this.#items = new Array<T | undefined>(Math.min(16, roundUp(this.capacity)))
+    this.#items = []
     this.#head = 0
     this.#size = 0
   }
@@ -46,7 +46,7 @@ export class BoundedQueue<T> {
   }
 
   #grow(): void {
-    const items = new Array<T | undefined>(this.#items.length * 2)
+    const items = new Array<T | undefined>(this.#items.length === 0 ? Math.min(16, roundUp(this.capacity)) : this.#items.length * 2)
     for (let i = 0; i < this.#size; i++) items[i] = this.#items[(this.#head + i) & (this.#items.length - 1)]
     this.#items = items
     this.#head = 0

@@ -32,11 +32,11 @@ function create(state: SessionState, now: Now, identity: Omit<ChannelIdentity, '
   const channel = host.allocateChannel(state.slot, (handle: ChannelHandle) =>
     new Channel({ ...identity, handle }, credit, share, { send: limits.maxChannelData, receive: host.config.maxChannelData }, state))
   if (channel === undefined) {
-    if (share.channels === 0) state.shares.delete(consumer)
+    if (share.channels === 0) state.removeShare(consumer)
     return undefined
   }
   share.channels++
-  state.channels.set(identity.id, channel)
+  state.addChannel(channel)
   return channel
 }
 
@@ -249,7 +249,7 @@ function leave(state: SessionState, channel: Channel): void {
   forgetQueue(state, channel)
   leaveLanes(state, channel)
   leaveShare(state, channel.share)
-  state.channels.delete(channel.id)
+  state.removeChannel(channel.id)
   if (state.lastChannel === channel) state.lastChannel = undefined
 }
 

@@ -28,6 +28,7 @@ import { onProbeTimer, scheduleProbing } from './probing.ts'
 import { applyPolicy, insist, isLeft, lostPaths, onRefused, useSource, type HandshakeSource } from './reach.ts'
 import type { SessionPath } from './session-path.ts'
 import { sendMessage, type OutgoingMessage } from './send.ts'
+import { park, unpark } from './resting.ts'
 import { PINGS_MAX, QUIET_TIME, type SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
@@ -274,8 +275,7 @@ export class Connection implements ReadyMember {
       state.sent.shrink()
     }
     // A quiet session with a path needs no further look until something is sent.
-    state.parked = quiet && state.unreachableSince === never
-    if (state.parked) return
+    if (quiet && state.unreachableSince === never) return park(state)
     // Looked at again when it can have become quiet: a whole period from now would be nearly twice the time.
     state.timers.set(timer.idle, toInstant(now.mono < last + QUIET_TIME ? last + QUIET_TIME : now.mono + QUIET_TIME))
   }
@@ -357,15 +357,13 @@ export class Connection implements ReadyMember {
   #transmitOpen(now: Now, sink: BurstSink, seals: AeadBatch): boolean {
     const state = this.state
     if (state.current?.worn === true) this.#onWorn(now, state.current)
+    if (state.parked && wantsToSend(state)) unpark(state, now)
     if (!writeBurst(state, now, sink, seals)) return false
     this.#setLossTimer()
     if (state.keysChanged) scheduleKeys(state)
     nextPathTimeout(state, now)
     if (state.timers.get(timer.liveness) === never) nextLivenessCheck(state)
-    if (state.parked) {
-      state.parked = false
-      state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
-    }
+    if (state.parked) unpark(state, now)
     return true
   }
 
@@ -497,4 +495,3 @@ export class Connection implements ReadyMember {
     state.host.sessionGone(this.slot)
   }
 }
-

@@ -73,6 +73,8 @@ export function writePathFrames(state: SessionState, now: Now, path: SessionPath
   while (path.responses.length > 0 && packetRoom() >= PATH_FRAME_SIZE) {
     bytes[packet.position] = FRAME_PATH_RESPONSE
     bytes.set(path.responses.shift()!, packet.position + 1)
+    // Gives the room back, which is for seventeen.
+    if (path.responses.length === 0) path.responses.length = 0
     packet.position += PATH_FRAME_SIZE
     packet.eliciting = true
   }

@@ -110,7 +110,7 @@ export function moveShare(state: SessionState, channel: Channel, consumer: numbe
 
 export function leaveShare(state: SessionState, share: ConsumerShare): void {
   share.channels--
-  if (share.channels <= 0 && share.unread === 0) state.shares.delete(share.consumer)
+  if (share.channels <= 0 && share.unread === 0) state.removeShare(share.consumer)
 }
 
 /**

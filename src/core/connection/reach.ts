@@ -8,9 +8,9 @@ import { applyToDial, hurryTcp } from './dial.ts'
 import { doubt } from './liveness.ts'
 import { dropForbidden, forgetPath, reconsider, remotesOf, switchTo } from './path-switch.ts'
 import { addCandidate, addPath, findPath, proved } from './paths.ts'
+import { unpark } from './resting.ts'
 import { viewOf, viewsOf } from './selection.ts'
-import { QUIET_TIME, type SessionState } from './state.ts'
-import { timer } from './timers.ts'
+import type { SessionState } from './state.ts'
 
 /** Shortest B (suite 1): authenticated bytes that the initiator has received from where B came. */
 const RESPONSE_SIZE_MIN = 276
@@ -65,8 +65,7 @@ export function lostPaths(state: SessionState, now: Now, rule: 'black_hole' | 'p
   state.probes = 0
   if (state.unreachableSince === never) {
     state.unreachableSince = now.mono
-    state.parked = false
-    state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
+    unpark(state, now)
     if (before !== undefined) {
       state.host.emit({ kind: 'path', peer: state.peer, from: before.address, to: undefined, link: before.kind, rtt: undefined, rule })
       state.host.noteDecision(state.peer, { kind: 'path', at: toWallTime(now.wall), rule, from, to: undefined, candidates })

@@ -38,7 +38,8 @@ export function viewOf(state: SessionState, now: Instant, path: SessionPath): Pa
 export function viewsOf(state: SessionState, now: Instant): PathView[] {
   const views: PathView[] = []
   for (const path of state.paths) if (path !== undefined) views.push(viewOf(state, now, path))
-  return views
+  // Kept with decisions: without the room that pushing made.
+  return views.slice()
 }
 
 /** Whether a better kind of path than the one in use could exist: UDP, while a connection carries the traffic. */

@@ -34,6 +34,9 @@ export const QUIET_TIME: Duration = 5 * second
 /** Pings that may wait for their answer at once. */
 export const PINGS_MAX = 16
 
+const NO_CHANNELS: ReadonlyMap<number, Channel> = new Map()
+const NO_SHARES: ReadonlyMap<number, ConsumerShare> = new Map()
+
 /**
  * Everything one session with one peer is made of. Plain data: the modules of this folder (packet reader and writer, acks,
  * channels, paths) are functions over it, and `Connection` is the order in which they are called.
@@ -65,9 +68,11 @@ export class SessionState {
   readonly lanes: LaneScheduler<SendStream> = new LaneScheduler<SendStream>()
   /** Messages by lane, of all channels there ever were. */
   readonly tally: LaneTally
-  readonly channels: Map<number, Channel> = new Map<number, Channel>()
+  /** {@link addChannel} makes the table: most sessions of an idle node have none. */
+  channels: ReadonlyMap<number, Channel> = NO_CHANNELS
   lastChannel: Channel | undefined
-  readonly shares: Map<number, ConsumerShare> = new Map<number, ConsumerShare>()
+  /** {@link share} makes the table. */
+  shares: ReadonlyMap<number, ConsumerShare> = NO_SHARES
   /** Indexes (id >> 1) of channels that the peer opened, ever. */
   readonly remoteSeen: RangeSet = new RangeSet()
   nextLocalChannel: number
@@ -91,7 +96,8 @@ export class SessionState {
   blockedAt = -1
   peerBlocked = false
 
-  readonly paths: (SessionPath | undefined)[] = []
+  /** By slot. With room for one from the beginning: an empty array makes room for seventeen. */
+  readonly paths: (SessionPath | undefined)[] = [undefined]
   active: SessionPath | undefined
   /** Where the peer's UDP sockets were or may be; made when a session first needs to know. */
   remotes: Remotes | undefined
@@ -190,13 +196,31 @@ export class SessionState {
     return channel
   }
 
+  addChannel(channel: Channel): void {
+    const channels = this.channels === NO_CHANNELS ? new Map<number, Channel>() : this.channels as Map<number, Channel>
+    channels.set(channel.id, channel)
+    this.channels = channels
+  }
+
+  /** The last one takes the table with it. */
+  removeChannel(id: number): void {
+    if (this.channels.size <= 1 && this.channels.has(id)) this.channels = NO_CHANNELS
+    else if (this.channels !== NO_CHANNELS) (this.channels as Map<number, Channel>).delete(id)
+  }
+
   share(consumer: number, now: Instant): ConsumerShare {
-    let share = this.shares.get(consumer)
-    if (share === undefined) {
-      share = new ConsumerShare(consumer, now)
-      this.shares.set(consumer, share)
-    }
+    const known = this.shares.get(consumer)
+    if (known !== undefined) return known
+    const shares = this.shares === NO_SHARES ? new Map<number, ConsumerShare>() : this.shares as Map<number, ConsumerShare>
+    const share = new ConsumerShare(consumer, now)
+    shares.set(consumer, share)
+    this.shares = shares
     return share
+  }
+
+  removeShare(consumer: number): void {
+    if (this.shares.size <= 1 && this.shares.has(consumer)) this.shares = NO_SHARES
+    else if (this.shares !== NO_SHARES) (this.shares as Map<number, ConsumerShare>).delete(consumer)
   }
 
   /** The keys that an ACK of other keys names: by the peer's own receiver index in the datagrams it acknowledges. */

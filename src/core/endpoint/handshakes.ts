@@ -43,6 +43,8 @@ export function peerLimits(limits: Limits): PeerLimits {
 export class Handshakes implements HandshakeService {
   readonly #node: Node
   readonly cookies: CookieJar = new CookieJar()
+  /** What the last peer takes. */
+  #limits: PeerLimits | undefined
   /** The responder's half: it forgets what it prepared when a session came up another way, or ended. */
   responder: { established(peer: PeerEntry): void; ended(peer: PeerEntry): void; sidFor(id: Uint8Array): Uint8Array | undefined } | undefined
 
@@ -56,11 +58,10 @@ export class Handshakes implements HandshakeService {
     if (connection === undefined || node.shuttingDown) return undefined
     const stamp = node.roster.nextStamp(peer, now.wall)
     node.roster.note(peer, { lastSent: stamp })
-    peer.imported ??= node.provider.x25519Import(peer.staticKey)
     const index = node.index.draw()
     const initiation = new Initiation({
       provider: node.provider, identity: node.identity, suite: SUITE, responderId: peer.id, responderStatic: peer.staticKey,
-      responderImported: peer.imported, cookies: this.cookies,
+      cookies: this.cookies,
       payload: { ...this.payload(index, stamp, connection.state.sidSelf, connection.state.sidPeer ?? NO_SID), invite: this.#inviteFor(now, peer, stamp) },
     })
     node.index.set(index, { kind: 'initiation', initiation, connection })
@@ -233,6 +234,13 @@ export class Handshakes implements HandshakeService {
     return this.#begin(now, peer, sidSelf)
   }
 
+  /** Peers of one kind say the same: the object is shared. */
+  #limitsOf(said: Limits): PeerLimits {
+    const limits = peerLimits(said)
+    if (this.#limits === undefined || !sameLimits(this.#limits, limits)) this.#limits = limits
+    return this.#limits
+  }
+
   #install(now: Now, peer: PeerEntry, connection: Connection, keys: Keys, payload: HandshakePayload, source: HandshakeSource, reason: EndReason | undefined): void {
     const node = this.#node
     const first = connection.state.sidPeer === undefined
@@ -243,10 +251,15 @@ export class Handshakes implements HandshakeService {
     }
     // An address that proved nothing may be a racer's: it is remembered when it is validated.
     if (source.validated && isDialable(node.link(source.link))) node.roster.noteAddress(peer, source.address)
-    connection.install(now, keys, payload.sidSelf, peerLimits(payload.limits), source, reason)
+    connection.install(now, keys, payload.sidSelf, this.#limitsOf(payload.limits), source, reason)
     node.reschedule(connection)
     this.responder?.established(peer)
   }
+}
+
+function sameLimits(a: PeerLimits, b: PeerLimits): boolean {
+  return a.maxData === b.maxData && a.maxChannelData === b.maxChannelData && a.maxMessage === b.maxMessage && a.maxChannels === b.maxChannels
+    && a.maxAckDelay === b.maxAckDelay && a.maxDatagram === b.maxDatagram
 }
 
 export function sourceKeyOf(kind: string, address: Uint8Array, offset: number): string {

@@ -57,8 +57,7 @@ export class Rekeys implements RekeyService {
     const { roster, provider, identity } = this.#node
     const peer = roster.get(handle)
     if (peer === undefined) return undefined
-    peer.imported ??= provider.x25519Import(peer.staticKey)
-    return { provider, identity, suite, peerId: peer.id, peerStatic: peer.staticKey, peerImported: peer.imported, sidSelf, sidPeer }
+    return { provider, identity, suite, peerId: peer.id, peerStatic: peer.staticKey, sidSelf, sidPeer }
   }
 
   /** Limits and stamp are said again and count for nothing: they were settled when the session began. */

@@ -128,11 +128,7 @@ export class Responder {
   #admission(now: Now): Admission {
     const { config, provider, roster, validator } = this.#node
     return {
-      admitStatic: (remoteStatic) => {
-        const peer = roster.findByStatic(remoteStatic)
-        if (peer === undefined) return roster.hasOpenInvites || config.admitStrangers
-        return peer.imported ??= provider.x25519Import(peer.staticKey)
-      },
+      admitStatic: (remoteStatic) => roster.findByStatic(remoteStatic) !== undefined || roster.hasOpenInvites || config.admitStrangers,
       admitPayload: (payload) => {
         const peer = roster.find(payload.id)
         // Outside the roster, but dialed or in a session: it may answer with a dial of its own, or rekey.

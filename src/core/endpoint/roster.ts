@@ -1,7 +1,7 @@
 import { compareBytes, equalBytes, toBinaryString, toHex } from '../base/bytes.ts'
 import type { PeerHandle } from '../base/domain.ts'
 import type { Now, WallTime } from '../base/time.ts'
-import type { CryptoProvider, X25519PublicKey } from '../crypto/provider.ts'
+import type { CryptoProvider } from '../crypto/provider.ts'
 import type { Connection } from '../connection/connection.ts'
 import type { PathLog } from '../path/path-log.ts'
 import type { Identity, IdValidator } from '../session/identity.ts'
@@ -27,8 +27,6 @@ export class PeerEntry {
   /** X25519 form of the id. */
   readonly staticKey: Uint8Array
   readonly lower: boolean
-  /** Imported on first use: a KeyObject costs more than the rest of the entry. */
-  imported: X25519PublicKey | undefined
   record: PeerRecord
   inRoster: boolean
   connection: Connection | undefined

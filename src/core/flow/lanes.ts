@@ -3,6 +3,10 @@ const QUANTUM = 1152
 /** Shares of the four lanes while all have something to send. Low gets 1 of 85 of a full link: it never starves. */
 const LANE_WEIGHTS = [64, 16, 4, 1] as const
 const LANE_COUNT = 4
+/** What a scheduler without members has; the same for all of them. */
+const EMPTY: readonly never[][] = [[], [], [], []]
+const NO_HEADS: number[] = [0, 0, 0, 0]
+const FULL_SHARES: number[] = LANE_WEIGHTS.map((weight) => weight * QUANTUM)
 
 /** What the scheduler keeps in a channel. Written by the scheduler only, except `lane` and `weight`. */
 export interface LaneMember {
@@ -19,9 +23,10 @@ export interface LaneMember {
  * messages leaves the other lanes their share.
  */
 export class LaneScheduler<T extends LaneMember> {
-  readonly #lists: T[][] = [[], [], [], []]
-  readonly #heads = [0, 0, 0, 0]
-  readonly #shares = LANE_WEIGHTS.map((weight) => weight * QUANTUM)
+  #lists: readonly T[][] = EMPTY
+  /** Own ones from the first member on: before it nothing in the common ones changes. */
+  #heads: number[] = NO_HEADS
+  #shares: number[] = FULL_SHARES
 
   get empty(): boolean {
     for (let lane = 0; lane < LANE_COUNT; lane++) {
@@ -33,6 +38,7 @@ export class LaneScheduler<T extends LaneMember> {
   /** Puts a channel that has something to send at the end of its lane; nothing happens when it is there already. */
   add(member: T): void {
     if (member.scheduled) return
+    if (this.#lists === EMPTY) this.#begin()
     member.scheduled = true
     member.deficit = member.weight * QUANTUM
     this.#lists[member.lane]!.push(member)
@@ -77,6 +83,12 @@ export class LaneScheduler<T extends LaneMember> {
   spent(member: T, bytes: number): void {
     member.deficit -= bytes
     this.#shares[member.lane]! -= bytes
+  }
+
+  #begin(): void {
+    this.#lists = [[], [], [], []]
+    this.#heads = [0, 0, 0, 0]
+    this.#shares = FULL_SHARES.slice()
   }
 
   #turn(lane: number): T {

@@ -31,6 +31,8 @@ export class PathRecovery {
   /** Ack-eliciting data is outstanding and nothing was acknowledged since: only an ACK, or nothing more to wait for, ends a silence. */
   silentSince: Instant = never
   windowLimited = false
+  /** What of {@link DeliveryRate.delivered} the controllers before this one saw. */
+  restedAt = 0
   packetsSent = 0
   packetsLost = 0
   /** The path delivers by itself: nothing counts as lost by being overtaken. */

@@ -56,7 +56,7 @@ export const DECISIONS_MAX = 32
 
 /** The last decisions about one peer, oldest first; when full, an old one goes. What repeats between two moves stands there once. */
 export class PathLog {
-  readonly #entries: PathDecision[] = []
+  #entries: PathDecision[] = []
   /** Made with the first one: who was only ever dialed by the peer tried nothing. */
   #attempts: Attempts | undefined
 
@@ -79,7 +79,8 @@ export class PathLog {
       if ('count' in decision && before !== undefined && 'count' in before) decision.count += before.count
     }
     if (this.#entries.length === DECISIONS_MAX) this.#entries.splice(this.#leastOfUse(), 1)
-    this.#entries.push(decision)
+    // Exactly as long as it is: pushing makes room for seventeen, and there may be ten thousand of these.
+    this.#entries = this.#entries.concat(decision)
   }
 
   /** The oldest move, or of all else the oldest, so that neither has more than half of the places for long. */

@@ -1,6 +1,6 @@
 import { equalBytes, toBinaryString } from '../base/bytes.ts'
 import type { Instant } from '../base/time.ts'
-import type { CryptoProvider, X25519PublicKey } from '../crypto/provider.ts'
+import type { CryptoProvider } from '../crypto/provider.ts'
 import { COOKIE_SIZE, decodeCookieDatagram, HANDSHAKE_SIZE_MAX } from '../wire/datagram.ts'
 import { fragmentCount, FRAGMENTS_MAX, MAC_SIZE, MESSAGE_A, MESSAGE_B, type HandshakeFragment } from '../wire/handshake-fragment.ts'
 import { decodeHandshakePayload, encodeHandshakePayload, LIMITS_DEFAULT, type HandshakePayload } from '../wire/handshake-payload.ts'
@@ -26,7 +26,6 @@ export interface InitiationOptions {
   readonly suite: Suite
   readonly responderId: Uint8Array
   readonly responderStatic: Uint8Array
-  readonly responderImported: X25519PublicKey
   readonly payload: Omit<HandshakePayload, 'id'>
   readonly cookies: CookieJar
 }
@@ -67,7 +66,7 @@ export class Initiation {
     this.#noise = new HandshakeState(provider, {
       pattern: suite.pattern, protocolName: suite.name, role: 'initiator',
       prologue: encodePrologue({ suite, mode: 0, responderId: options.responderId, sessionBinding: undefined }),
-      ...identity.noise, rs: options.responderStatic, rsImported: options.responderImported,
+      ...identity.noise, rs: options.responderStatic,
     })
     const message = this.#noise.writeMessage(encodeHandshakePayload({ ...payload, id: identity.id }, MESSAGE_A))
     // The responder's static was validated: no DH with it can be all zero.

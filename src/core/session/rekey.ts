@@ -3,7 +3,7 @@
  * session's own datagrams, so it needs no macs, cookies or stamps; statics and session ids must be the live ones.
  */
 import { equalBytes } from '../base/bytes.ts'
-import type { CryptoProvider, X25519PublicKey } from '../crypto/provider.ts'
+import type { CryptoProvider } from '../crypto/provider.ts'
 import { MESSAGE_A, MESSAGE_B } from '../wire/handshake-fragment.ts'
 import { decodeHandshakePayload, encodeHandshakePayload, handshakeStatus, LIMITS_DEFAULT, type HandshakePayload } from '../wire/handshake-payload.ts'
 import type { Identity } from './identity.ts'
@@ -19,7 +19,6 @@ export interface RekeySession {
   readonly suite: Suite
   readonly peerId: Uint8Array
   readonly peerStatic: Uint8Array
-  readonly peerImported: X25519PublicKey
   readonly sidSelf: Uint8Array
   readonly sidPeer: Uint8Array
 }
@@ -78,7 +77,7 @@ export function answerRekey(session: RekeySession, payload: RekeyPayload, messag
 function readAndWrite(noise: HandshakeState, session: RekeySession, payload: RekeyPayload, message: Uint8Array, senderIndex: number): (RekeyResult & { readonly message: Uint8Array }) | RekeyFault {
   const staged = noise.readStatic(message)
   if (staged.kind === 'malformed' || !equalBytes(staged.remoteStatic, session.peerStatic)) return 'noise'
-  const read = noise.readRest(session.peerImported)
+  const read = noise.readRest()
   if (read.kind === 'malformed') return 'noise'
   const theirs = checked(session, read.payload, MESSAGE_A, senderIndex)
   if (theirs === undefined) return 'refused'
@@ -93,7 +92,7 @@ function handshake(session: RekeySession, role: 'initiator' | 'responder'): Hand
   return new HandshakeState(provider, {
     pattern: suite.pattern, protocolName: suite.name, role, ...identity.noise,
     prologue: encodePrologue({ suite, mode: 1, responderId: initiator ? peerId : identity.id, sessionBinding: binding }),
-    ...(initiator ? { rs: session.peerStatic, rsImported: session.peerImported } : {}),
+    ...(initiator ? { rs: session.peerStatic } : {}),
   })
 }
 

@@ -1,5 +1,5 @@
 import { equalBytes } from '../base/bytes.ts'
-import type { CryptoProvider, X25519PublicKey } from '../crypto/provider.ts'
+import type { CryptoProvider } from '../crypto/provider.ts'
 import { MESSAGE_A, MESSAGE_B } from '../wire/handshake-fragment.ts'
 import { decodeHandshakePayload, encodeHandshakePayload, LIMITS_DEFAULT, type HandshakePayload } from '../wire/handshake-payload.ts'
 import { handshakeDatagram } from './handshake-datagrams.ts'
@@ -23,8 +23,8 @@ export type InitiationFault = 'noise' | 'payload' | 'self' | 'stranger' | 'id'
 
 /** What a responder asks its tables while it reads A, cheapest question first. Nothing is changed by asking. */
 export interface Admission {
-  /** Before the DH of `ss`: false for a static that is neither known nor possibly invited, the imported key where there is one. */
-  admitStatic(remoteStatic: Uint8Array): X25519PublicKey | boolean
+  /** Before the DH of `ss`: false for a static that is neither known nor possibly invited. */
+  admitStatic(remoteStatic: Uint8Array): boolean
   /**
    * Whether this payload's id may come in: 0, or the status of a refusal for who proved to know us. `undefined` for a stranger,
    * who gets no answer at all. Before an unknown id is validated, which costs a millisecond.
@@ -49,9 +49,8 @@ function readAdmitted(noise: HandshakeState, identity: Identity, admission: Admi
   const staged = noise.readStatic(message)
   if (staged.kind === 'malformed') return 'noise'
   if (equalBytes(staged.remoteStatic, identity.staticKeyPair.publicKey)) return 'self'
-  const admitted = admission.admitStatic(staged.remoteStatic)
-  if (admitted === false) return 'stranger'
-  const read = noise.readRest(admitted === true ? undefined : admitted)
+  if (!admission.admitStatic(staged.remoteStatic)) return 'stranger'
+  const read = noise.readRest()
   if (read.kind === 'malformed') return 'noise'
   const decoded = decodeHandshakePayload(read.payload, { message: MESSAGE_A, senderIndex, defaults: LIMITS_DEFAULT })
   if (decoded.kind === 'malformed') return 'payload'

@@ -16,7 +16,7 @@ function payload(index: number): RekeyPayload {
 function ends(one: CryptoProvider, other: CryptoProvider = one): { a: RekeySession; b: RekeySession } {
   const [idA, idB] = [new Identity(one, repeated(1)), new Identity(other, repeated(2))]
   const view = (provider: CryptoProvider, identity: Identity, peer: Identity, sidSelf: Uint8Array, sidPeer: Uint8Array): RekeySession => ({
-    provider, identity, suite: suiteOf(1)!, peerId: peer.id, peerStatic: peer.staticKeyPair.publicKey, peerImported: provider.x25519Import(peer.staticKeyPair.publicKey), sidSelf, sidPeer,
+    provider, identity, suite: suiteOf(1)!, peerId: peer.id, peerStatic: peer.staticKeyPair.publicKey, sidSelf, sidPeer,
   })
   return { a: view(one, idA, idB, repeated(3, 8), repeated(4, 8)), b: view(other, idB, idA, repeated(4, 8), repeated(3, 8)) }
 }
