@@ -2,7 +2,7 @@
 // `npm ci` a machine that cannot build it goes on without: then the twins in TypeScript do the work, slower.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -55,10 +55,10 @@ function headers() {
   return [given, prefix].find((directory) => directory !== undefined && existsSync(join(directory, 'include', 'node', 'node_api.h')))
 }
 
-function compile(args) {
+function compile(args, directory = addon) {
   const nodedir = headers()
-  const command = [nodeGyp(), 'rebuild', '--directory', addon, ...(nodedir === undefined ? [] : [`--nodedir=${nodedir}`]), ...args]
-  const done = spawnSync(process.execPath, command, { cwd: addon, stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8', maxBuffer: 64 << 20, timeout: TIMEOUT_MS })
+  const command = [nodeGyp(), 'rebuild', '--directory', directory, ...(nodedir === undefined ? [] : [`--nodedir=${nodedir}`]), ...args]
+  const done = spawnSync(process.execPath, command, { cwd: directory, stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8', maxBuffer: 64 << 20, timeout: TIMEOUT_MS })
   if (done.status === 0) return undefined
   const output = `${done.stdout ?? ''}${done.stderr ?? ''}`
   const line = output.split('\n').find((text) => /error:|gyp ERR! stack Error/.test(text)) ?? done.error?.message ?? `node-gyp ended with ${done.status ?? done.signal}`
@@ -85,11 +85,11 @@ export function nativeIsFresh() {
  * Builds the addon when it is missing or older than its sources. Returns why it could not, which is also kept beside it for
  * `postern status`; tried again only when the sources change, or with `force`.
  */
-export function buildNative({ force = false, args = [] } = {}) {
+export function buildNative({ force = false } = {}) {
   if (!force && nativeIsFresh()) return undefined
   const lacking = missing()
   if (lacking === undefined) process.stderr.write('postern: building the native addon …\n')
-  const failed = lacking === undefined ? compile(args) : { reason: lacking, output: '' }
+  const failed = lacking === undefined ? compile([]) : { reason: lacking, output: '' }
   mkdirSync(built, { recursive: true })
   if (failed === undefined) {
     place(built)
@@ -103,6 +103,17 @@ export function buildNative({ force = false, args = [] } = {}) {
   return failed
 }
 
+/** A build apart, under the sanitizers named as -fsanitize wants them: where it is, or why it could not be done. */
+export function buildSanitized(directory, sanitizers) {
+  const lacking = missing()
+  if (lacking !== undefined) return { failed: { reason: lacking, output: '' } }
+  const copy = join(directory, 'addon')
+  cpSync(join(addon, 'binding.gyp'), join(copy, 'binding.gyp'))
+  cpSync(join(addon, 'src'), join(copy, 'src'), { recursive: true })
+  const failed = compile([`--sanitize=${sanitizers}`], copy)
+  return { failed, path: join(copy, 'build', 'Release', 'postern.node') }
+}
+
 /** For `npm ci` and `npm install`: a line on what is missing, never a failure. */
 export function buildIfPossible() {
   const failed = buildNative()
@@ -110,7 +121,7 @@ export function buildIfPossible() {
 }
 
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  const failed = buildNative({ force: true, args: process.argv.filter((argument) => argument.startsWith('--sanitize=')) })
+  const failed = buildNative({ force: true })
   if (failed !== undefined) {
     console.error(`${failed.output}postern: the native addon was not built: ${failed.reason}. ${WITHOUT_NATIVE}`)
     process.exit(1)

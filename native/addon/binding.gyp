@@ -17,7 +17,7 @@
         "sources": ["src/udp-open.cc", "src/udp-life.cc", "src/udp-receive.cc", "src/udp-send.cc", "src/udp-object.cc", "src/tcp.cc", "src/netlink.cc", "src/netlink-scan.cc"]
       }],
       ["sanitize!=''", {
-        "cflags": ["-fsanitize=<(sanitize)", "-fno-omit-frame-pointer", "-g", "-O1"],
+        "cflags": ["-fsanitize=<(sanitize)", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"],
         "ldflags": ["-fsanitize=<(sanitize)"]
       }]
     ]

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 declare const aead: unique symbol
@@ -107,15 +107,16 @@ function places(): readonly string[] {
 
 let state: AddonState | undefined
 
-/** The addon of this process, looked for once. `POSTERN_NATIVE=0` in the environment leaves it out. */
+/** The addon of this process, looked for once. `POSTERN_NATIVE=0` in the environment leaves it out; a path there is another build, which is taken or none. */
 export function loadAddon(environment: NodeJS.ProcessEnv = process.env): AddonState {
-  if (environment['POSTERN_NATIVE'] === '0') return { kind: 'absent', reason: 'switched off by POSTERN_NATIVE=0' }
-  return state ??= load()
+  const wish = environment['POSTERN_NATIVE']
+  if (wish === '0') return { kind: 'absent', reason: 'switched off by POSTERN_NATIVE=0' }
+  return state ??= wish !== undefined && isAbsolute(wish) ? load([wish], `there is no ${wish}`) : load(places(), `not built: ${whyNotBuilt()}`)
 }
 
-function load(): AddonState {
-  let reason = `not built: ${whyNotBuilt()}`
-  for (const path of places()) {
+function load(paths: readonly string[], otherwise: string): AddonState {
+  let reason = otherwise
+  for (const path of paths) {
     if (!existsSync(path)) continue
     try {
       return { kind: 'loaded', addon: checked(path, createRequire(import.meta.url)(path)) }

@@ -156,7 +156,7 @@ describe.skipIf(addon?.udp === undefined || compiler === undefined || process.pl
   const shim = join(directory, 'kernel.so')
   if (compiler !== undefined) spawnSync(compiler, ['-shared', '-fPIC', '-O1', '-o', shim, fileURLToPath(new URL('../support/refusing-kernel.c', import.meta.url))])
   afterAll(() => rmSync(directory, { recursive: true, force: true }))
-  const { EIO, EINVAL, ENOBUFS, EPERM } = constants.errno
+  const { EIO, EINVAL, EMSGSIZE, ENOBUFS, EPERM } = constants.errno
 
   /** Sends `bursts` of ten datagrams and prints what became of them. */
   const bursts = (count: number): string => `
@@ -193,7 +193,7 @@ describe.skipIf(addon?.udp === undefined || compiler === undefined || process.pl
     expect(outcome('every=2', 60)).toEqual({ done: 60, received: 600, sent: 600, bytes: 38_400, failed: 0, error: 0, gso: 1 })
   })
 
-  it.each([['ENOBUFS', ENOBUFS], ['EPERM', EPERM]])('everything (%s): each datagram has failed, and it goes on', (_name, errno) => {
+  it.each([['ENOBUFS', ENOBUFS], ['EPERM', EPERM], ['EMSGSIZE', EMSGSIZE]])('everything (%s): each datagram has failed, and it goes on', (_name, errno) => {
     expect(outcome(`all=${errno}`)).toEqual({ done: 20, received: 0, sent: 0, bytes: 0, failed: 200, error: -errno, gso: 1 })
   })
 })
