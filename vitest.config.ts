@@ -12,6 +12,8 @@ const config: ViteUserConfig = defineConfig({
     retry: process.env['CI'] === 'true' ? 1 : 0,
     pool: 'forks',
     maxWorkers: 2,
+    // Pairs of homes in the lab: each is two daemons and five network namespaces.
+    maxConcurrency: 3,
   },
 })
 

@@ -21,6 +21,7 @@ if (program === undefined) {
   process.exit(64)
 }
 if (task === 'world') args = worldArguments(given)
+if (task === 'lab') args = labArguments(given)
 setUp(task === 'demo' ? ['product', 'demo'] : ['product'])
 const child = spawn(process.execPath, [...program, ...args], { stdio: 'inherit', cwd: process.cwd() })
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
@@ -30,6 +31,12 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   })
 }
 child.on('exit', (code, signal) => process.exit(signal === null ? code ?? 1 : 1))
+
+/** `--write` keeps the matrix of routers as JSON and as a picture in docs/lab. */
+function labArguments(words) {
+  if (words.includes('--write')) process.env.POSTERN_LAB_WRITE = join(root, 'docs/lab')
+  return words.filter((word) => word !== '--write')
+}
 
 /** `--seeds <n>` runs the worlds of seeds 1 … n, `--seed <n>` tells the story of one; what else is given goes to vitest. */
 function worldArguments(words) {

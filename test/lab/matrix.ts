@@ -1,0 +1,70 @@
+import type { Meeting } from './meeting.ts'
+import { natKinds, type NatKind } from './nat-rules.ts'
+
+export type Matrix = ReadonlyMap<string, Meeting>
+
+export function pairOf(near: NatKind, far: NatKind): string {
+  return natKinds.indexOf(near) <= natKinds.indexOf(far) ? `${near} ${far}` : `${far} ${near}`
+}
+
+/** Every pair once. */
+export const pairs: readonly (readonly [NatKind, NatKind])[] = natKinds.flatMap((near, i) => natKinds.slice(i).map((far) => [near, far] as const))
+
+const strict: readonly NatKind[] = ['port', 'cgnat', 'sym', 'cgnatsym']
+const changing: readonly NatKind[] = ['sym', 'cgnatsym']
+
+/**
+ * What must come of a pair. A router that takes another port for each destination is met only by one that looks at no ports: else
+ * both would have to guess. Where no UDP passes, TCP reaches who stands on the public net; such a home learns no outside address of
+ * its own, so nobody dials it.
+ */
+export function expectedPath(near: NatKind, far: NatKind): Meeting['path'] {
+  if (near === 'udpblock' || far === 'udpblock') return near === 'none' || far === 'none' ? 'tcp' : 'none'
+  const hard = (one: NatKind, other: NatKind): boolean => changing.includes(one) && strict.includes(other)
+  return hard(near, far) || hard(far, near) ? 'none' : 'udp'
+}
+
+const words = { udp: 'UDP', tcp: 'TCP', none: '–' } as const
+
+function timeOf({ path, ms }: Meeting): string {
+  return path === 'none' ? '' : ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`
+}
+
+/** For a terminal: a row and a column for each kind of router. */
+export function matrixTable(matrix: Matrix): string {
+  const cell = (near: NatKind, far: NatKind): string => {
+    const meeting = matrix.get(pairOf(near, far))
+    return meeting === undefined ? '?' : `${words[meeting.path]} ${timeOf(meeting)}`.trim()
+  }
+  const rows = [['', ...natKinds], ...natKinds.map((near) => [near, ...natKinds.map((far) => cell(near, far))])]
+  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)))
+  return rows.map((row) => row.map((text, i) => text.padEnd(widths[i]!)).join('  ').trimEnd()).join('\n')
+}
+
+const CELL = 84
+const HIGH = 40
+const LEFT = 90
+const TOP = 70
+const colours = { udp: '#2da44e', tcp: '#bf8700', none: '#cf222e' } as const
+
+/** The same as a picture. */
+export function matrixPicture(matrix: Matrix): string {
+  const width = LEFT + natKinds.length * CELL + 20
+  const height = TOP + natKinds.length * HIGH + 40
+  const cells = natKinds.flatMap((near, row) => natKinds.map((far, column) => {
+    const meeting = matrix.get(pairOf(near, far))
+    if (meeting === undefined) return ''
+    const [x, y] = [LEFT + column * CELL, TOP + row * HIGH]
+    return `<rect x="${x + 1}" y="${y + 1}" width="${CELL - 2}" height="${HIGH - 2}" rx="4" fill="${colours[meeting.path]}"/>`
+      + `<text class="in" x="${x + CELL / 2}" y="${y + 17}">${words[meeting.path]}</text><text class="in" x="${x + CELL / 2}" y="${y + 32}">${timeOf(meeting)}</text>`
+  }))
+  const heads = natKinds.map((kind, i) => `<text text-anchor="middle" x="${LEFT + i * CELL + CELL / 2}" y="${TOP - 10}">${kind}</text><text text-anchor="end" x="${LEFT - 10}" y="${TOP + i * HIGH + 25}">${kind}</text>`)
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">
+<style>text { font: 13px system-ui, sans-serif; fill: #24292f } .in { fill: #fff; text-anchor: middle; font-size: 12px } .title { font-weight: 600; font-size: 15px }
+@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } }</style>
+<text class="title" x="10" y="24">Two homes, by a two-way invite, while no server runs: path and time until the session</text>
+${[...heads, ...cells].join('\n')}
+<text x="10" y="${height - 14}">Rows and columns: kinds of routers (test/lab/nat-rules.ts). Network namespaces on one machine.</text>
+</svg>
+`
+}
