@@ -335,9 +335,11 @@ export class PortMapper {
     }
     if (state.kind !== 'serving') return
     const { client } = state.ports
-    if (client === clients.upnp) state.ports.renewBy(this.#afterRestart(now))
-    else if (client === clients.pcp && pcp.kind === 'announce') clients.pcp.handleAnnouncement(now, pcp.epoch)
+    if (client === clients.pcp && pcp.kind === 'announce') clients.pcp.handleAnnouncement(now, pcp.epoch)
     else if (client === clients.natPmp && natPmp.kind === 'address' && external !== undefined) clients.natPmp.handleAnnouncement(now, natPmp.epoch, external)
+    else if (client === clients.natPmp && pcp.kind === 'announce') clients.natPmp.handleForeignClock(now, pcp.epoch)
+    // UPnP has no clock to compare with.
+    else if (client === clients.upnp) state.ports.renewBy(this.#afterRestart(now))
   }
 
   #stopped(): void {

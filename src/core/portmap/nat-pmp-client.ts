@@ -89,6 +89,13 @@ export class NatPmpClient implements MappingClient {
     if (moved) this.#host.told.push({ kind: 'moved', external })
   }
 
+  /** The router's clock as PCP shows it: some announce themselves by that alone. It need not be the clock of NAT-PMP, so it is not kept. */
+  handleForeignClock(now: Instant, epoch: number): void {
+    if (!natPmpRestarted(this.#epoch, epoch, now)) return
+    this.#epoch = undefined
+    this.#host.told.push({ kind: 'restarted' })
+  }
+
   #onMap(now: Instant, response: Extract<NatPmpResponse, { kind: 'map' }>): void {
     const { transport, result, internalPort, externalPort, lifetime } = response
     const asked = this.#asked.get(transport)

@@ -206,6 +206,14 @@ describe('when things change', () => {
     }
   })
 
+  it('nat-pmp: a router that announces itself by PCP alone is heard', () => {
+    const scene = new PortMapScene({ speaks: ['nat-pmp'] }).join().run(2 * minute)
+    scene.router.reboot(scene.seconds)
+    scene.receive('announcement', scene.router.address, 5351, scene.router.announcements(scene.seconds)[0]!)
+    scene.run(5.1 * second)
+    expect([scene.router.table.size, scene.count('portmap_router_restarts')]).toEqual([1, 1])
+  })
+
   it('a clock that goes on as it should is no restart, whatever is announced', () => {
     for (const protocol of ['pcp', 'nat-pmp'] as const) {
       const scene = new PortMapScene({ speaks: [protocol] }).join().run(second)
