@@ -2,6 +2,8 @@ import { second, type Duration } from '../core/base/time.ts'
 
 /** WIRE.md §8.3: clients of one daemon. */
 export const CLIENTS_MAX = 256
+/** WIRE.md §8.3: of these, of one user that was let in beside the daemon's own. The own user may fill the daemon, which is his. */
+export const CLIENTS_PER_USER_MAX = 32
 /** WIRE.md §8.1. */
 export const HELLO_TIMEOUT: Duration = 5 * second
 /** WIRE.md §8.3: unsent frames of one client, bytes and events; beyond it the client is a slow reader. */

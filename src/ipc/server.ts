@@ -16,7 +16,7 @@ import type { MessageTally } from './client-channels.ts'
 import { IpcConnection, type ConnectionHost } from './connection.ts'
 import { ipcCounterNames, type IpcCounterName } from './counters.ts'
 import type { IpcHandler } from './handler.ts'
-import { CLIENTS_MAX, CLOSE_LINGER, LINGER_DEFAULT, LINGERING_MAX, REFUSED_MAX, RUN_MAX } from './limits.ts'
+import { CLIENTS_MAX, CLIENTS_PER_USER_MAX, CLOSE_LINGER, LINGER_DEFAULT, LINGERING_MAX, REFUSED_MAX, RUN_MAX } from './limits.ts'
 import { ResumeTokens } from './resume-tokens.ts'
 import type { IpcSession } from './session.ts'
 import type { SessionShared } from './session-types.ts'
@@ -57,6 +57,8 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
   readonly #access: SocketAccess | undefined
   /** Of other users, by uid: one that guesses keys slows down itself alone. No more than `access.others` and root. */
   readonly #sharedByUid = new Map<number, SessionShared<IpcSession>>()
+  /** Connections of other users, by uid: no more entries than connections. */
+  readonly #countByUid = new Map<number, number>()
   readonly #counters = new Counters<IpcCounterName>(ipcCounterNames)
   readonly #tally: MessageTally = { messagesIn: 0, messagesOut: 0, bytesIn: 0, bytesOut: 0 }
   /**
@@ -193,12 +195,31 @@ export class IpcServer implements ConnectionHost, AsyncDisposable {
         : { code: 'shutting_down', reason: 'The daemon is shutting down.', retryMs: 0 })
       return
     }
+    if (!this.#countUser(socket, uid)) {
+      this.#counters.add('ipc_clients_over_user')
+      this.#refuse(socket, { code: 'limit', reason: `This user has ${CLIENTS_PER_USER_MAX} connections, which is all the daemon takes from one that is not its own.`, retryMs: 1000 })
+      return
+    }
     let slot = this.#connections.indexOf(undefined)
     if (slot < 0) slot = this.#connections.length
     const connection = new IpcConnection(slot, socket, this.#sharedOf(uid), this)
     this.#connections[slot] = connection
     this.#count++
     this.rearm(connection)
+  }
+
+  /** Whether this user may have one connection more; it is counted until its socket is closed. */
+  #countUser(socket: Socket, uid: number | undefined): boolean {
+    if (uid === undefined || uid === this.#access?.own) return true
+    const count = this.#countByUid.get(uid) ?? 0
+    if (count >= CLIENTS_PER_USER_MAX) return false
+    this.#countByUid.set(uid, count + 1)
+    socket.once('close', () => {
+      const left = this.#countByUid.get(uid)! - 1
+      if (left > 0) this.#countByUid.set(uid, left)
+      else this.#countByUid.delete(uid)
+    })
+    return true
   }
 
   #sharedOf(uid: number | undefined): SessionShared<IpcSession> {

@@ -65,6 +65,40 @@ describe('the socket', () => {
     }
   })
 
+  it('takes 32 connections of another user, root too, and any number of its own', async () => {
+    let uid = 1001
+    bench = await startBench({ access: { uidOf: () => uid, own: OWN, others: [1001] } })
+    const { server } = bench
+    const connect = async (): Promise<RawClient> => {
+      const before = server.clients
+      const client = new RawClient(server.path)
+      await until(() => server.clients > before)
+      return client
+    }
+    const theirs: RawClient[] = []
+    for (let i = 0; i < 32; i++) theirs.push(await connect())
+    const over = new RawClient(server.path)
+    over.call('hello', { protocol: 1 })
+    expect(await over.event('event.bye')).toMatchObject({ code: 'limit', retryMs: 1000 })
+    await over.gone()
+    expect([server.clients, server.counters().ipc_clients_over_user, server.counters().ipc_clients_refused]).toEqual([32, 1, 0])
+    // Nobody else is worse off for it.
+    uid = 0
+    const roots = await connect()
+    uid = OWN
+    for (let i = 0; i < 40; i++) await connect()
+    expect(await (await connect()).hello()).toHaveProperty('result')
+    // One that goes makes room for one.
+    uid = 1001
+    theirs[0]!.destroy()
+    await until(() => server.clients === 32 + 1 + 41 - 1)
+    expect(await (await connect()).hello()).toHaveProperty('result')
+    const again = new RawClient(server.path)
+    await again.gone()
+    expect(server.counters().ipc_clients_over_user).toBe(2)
+    roots.destroy()
+  })
+
   it('who guesses keys slows down only other connections of the same user', async () => {
     let uid = 1001
     bench = await startBench({ access: { uidOf: () => uid, own: OWN, others: [1001] } })
