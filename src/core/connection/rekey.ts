@@ -146,7 +146,8 @@ export function onHandshakeFrame(state: SessionState, now: Now, keys: Keys, fram
 
 /** Writes what fits of the messages that are to go. */
 export function writeRekey(state: SessionState): void {
-  for (const outgoing of state.rekeying?.outgoing ?? []) {
+  if (state.rekeying === undefined) return
+  for (const outgoing of state.rekeying.outgoing) {
     if (outgoing.next === outgoing.bytes.length) continue
     const length = handshakePieceSize(packetRoom(), outgoing.bytes.length, outgoing.next)
     if (length === 0) return
