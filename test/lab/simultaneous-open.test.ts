@@ -33,7 +33,7 @@ describe.skipIf(why !== undefined)(`TCP between two listeners that dial each oth
     const [a, b] = wire.machines
     // Long enough that each dial is on its way before the other arrives, on a busy machine too.
     await wire.impair({ delayMs: 400 })
-    const at = `${Date.now() + 2_000}`
+    const at = `${Date.now() + 5_000}`
     const start = (prefix: readonly string[], other: string): Program => new Program([process.execPath, '--input-type=module', '-e', PEER, other, at], { prefix })
     await using first = start(a.prefix, b.address)
     await using second = start(b.prefix, a.address)

@@ -156,6 +156,8 @@ describe.skipIf(why !== undefined)(`on a machine${why === undefined ? '' : ` (sk
       await program.says(new RegExp(`change ${i + 1}\\n`))
       await sleep(300)
     }
+    // An interface may get its carrier a moment after it was switched on.
+    await sleep(1_500)
     const said = program.out
     machine!.run('ip', 'link', 'set', 'eth0', 'txqueuelen', '77')
     machine!.run('ip', 'neigh', 'add', '10.77.0.9', 'lladdr', '02:00:00:00:00:09', 'dev', 'eth0')
