@@ -4,6 +4,7 @@ import { PosternError } from '../core/base/errors.ts'
 import type { Globals, Output } from './output.ts'
 import { posterndError, runPosternd } from './posternd.ts'
 import type { UpResult } from './results.ts'
+import { portMappingText } from './port-mapping-text.ts'
 import { withClient } from './session.ts'
 import { ago, bytesText, table } from './text.ts'
 
@@ -88,7 +89,7 @@ export async function status(globals: Globals, output: Output): Promise<void> {
       ['sessions', `${state.sessions}${carried.length > 0 ? ` (${carried.join(', ')})` : ''}`],
       ['reachable at', state.addresses.length === 0 ? 'nowhere yet' : state.addresses.join(', ')],
       ['seen at', seenText(state.stun)],
-      ['port mapping', mappingText(state.portMapping)],
+      ['port mapping', portMappingText(state.portMapping)],
       ['messages', `${counters['messages_received'] ?? 0} received, ${counters['messages_sent'] ?? 0} sent`],
       ...laneRows(state.lanes),
       ['datagrams', `${counters['datagrams_received'] ?? 0} in (${bytesText(counters['bytes_received'] ?? 0)}), ${counters['datagrams_sent'] ?? 0} out (${bytesText(counters['bytes_sent'] ?? 0)})`],
@@ -105,25 +106,6 @@ function seenText(stun: StatusResult['stun']): string {
   if (stun?.enabled !== true) return 'not asked: STUN is switched off'
   if (stun.reflexive.length > 0) return stun.reflexive.map(({ address, server }) => `${address} (by ${server})`).join(', ')
   return stun.asking ? 'asking …' : 'nobody answers; look at: postern netcheck'
-}
-
-/** What the router lets in, or why nothing. */
-function mappingText(mapping: StatusResult['portMapping']): string {
-  switch (mapping?.state) {
-    case undefined:
-    case 'disabled':
-      return 'not asked for: it is switched off'
-    case 'off':
-      return 'not asked for: no router between here and the Internet'
-    case 'searching':
-      return `asking ${mapping.router ?? 'the router'} …`
-    case 'mapped':
-      return `${mapping.mapped.map(({ transport, external }) => `${transport} ${external}`).join(', ')} (by ${mapping.protocol ?? '?'})`
-    case 'none':
-      return `none: ${mapping.reason === 'silent' ? `${mapping.router ?? 'the router'} does not answer` : mapping.reason ?? 'refused'}`
-    case 'stopped':
-      return 'taken back'
-  }
 }
 
 function nativeText(native: StatusResult['native']): string {

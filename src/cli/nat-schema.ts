@@ -13,6 +13,13 @@ export const stunSchema: z.ZodType<IpcStunStatus> = object<IpcStunStatus>({
   reflexive: z.array(object<IpcReflexive>({ address: z.string(), server: z.string().describe('Who said so'), ageMs: milliseconds })).describe('One of each family at most'),
 })
 
+export const portMappingSchema: z.ZodType<IpcPortMapping> = object<IpcPortMapping>({
+  state: z.enum(portMappingStates).describe('disabled: [portmap] in the configuration, or POSTERN_PORTMAP=0; off: no router to ask, or no need; none: nobody answers, or the answer is no; stopped: the daemon ends'),
+  protocol: z.enum(portMappingProtocols).optional().describe('What the router speaks'), router: z.string().optional().describe('The default gateway'),
+  mapped: z.array(object<IpcPortMapping['mapped'][number]>({ transport: z.enum(['udp', 'tcp']), external: z.string().describe('Where the router lets in'), leftMs: milliseconds.describe('Until it ends unless it is renewed') })),
+  reason: z.string().optional().describe('Why there is none'),
+})
+
 const family = object<NetcheckFamily>({
   state: z.enum(netcheckStates).describe('off: nobody was asked; no_server: none is known that has an address of this family'),
   mapped: z.string().optional().describe('Where a fresh socket of this machine is seen'), portKept: z.boolean().optional().describe('The port outside is the port here'),
@@ -31,11 +38,5 @@ export const netcheckSchema: z.ZodType<NetcheckResult> = object<NetcheckResult>(
   interfaces: z.array(object<NetcheckInterface>({ name: z.string(), address: z.string(), kind: z.string().describe('global, private, shared (behind the NAT of a provider), link-local, loopback') })),
   udp4: family.describe('UDP over IPv4'), udp6: family.describe('UDP over IPv6'), unresolved: z.array(z.string()).describe('Configured servers whose names have no address'),
   portal: z.enum(['none', 'likely', 'unknown']).describe('Whether the network makes people log in first: a guess'),
-})
-
-export const portMappingSchema: z.ZodType<IpcPortMapping> = object<IpcPortMapping>({
-  state: z.enum(portMappingStates).describe('disabled: [portmap] in the configuration, or POSTERN_PORTMAP=0; off: no router to ask, or no need; none: nobody answers, or the answer is no; stopped: the daemon ends'),
-  protocol: z.enum(portMappingProtocols).optional().describe('What the router speaks'), router: z.string().optional().describe('The default gateway'),
-  mapped: z.array(object<IpcPortMapping['mapped'][number]>({ transport: z.enum(['udp', 'tcp']), external: z.string().describe('Where the router lets in'), leftMs: milliseconds.describe('Until it ends unless it is renewed') })),
-  reason: z.string().optional().describe('Why there is none'),
+  portMapping: portMappingSchema.describe('Ports of this node that its router lets in'),
 })

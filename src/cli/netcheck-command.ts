@@ -1,5 +1,6 @@
 import type { NetcheckFamily, NetcheckResult } from '../client/client.ts'
 import type { Globals, Output } from './output.ts'
+import { portMappingText } from './port-mapping-text.ts'
 import { withClient } from './session.ts'
 import { millisecondsText, safeLine, table } from './text.ts'
 
@@ -12,11 +13,12 @@ export async function netcheck(globals: Globals, output: Output): Promise<void> 
   output.result('netcheck', found, () => netcheckText(found))
 }
 
-export function netcheckText({ interfaces, udp4, udp6, unresolved, portal, tookMs }: NetcheckResult): string {
+export function netcheckText({ interfaces, udp4, udp6, unresolved, portal, portMapping, tookMs }: NetcheckResult): string {
   return [
     ...familyLines('UDP over IPv4', udp4), '', ...familyLines('UDP over IPv6', udp6), '',
     'Servers', ...serverLines(udp4, udp6, unresolved), '',
     'Interfaces', indented(table(interfaces.map(({ name, address, kind }) => [name, address, kind]))), '',
+    `Port mapping: ${portMappingText(portMapping)}`,
     `Login page: ${{ none: 'none', likely: 'likely; open a browser and log in', unknown: 'not known' }[portal]}. It took ${(tookMs / 1000).toFixed(1)} s.`,
   ].join('\n')
 }

@@ -113,7 +113,7 @@ export class NatService {
     const { endpoint, clock } = this.#runtime
     return netcheck({
       provider: this.#provider, clock, enabled: this.#enabled, servers: endpoint.stun.servers(this.#runtime.now()), unresolved: this.#names.unresolved.map(nameOf), bind: this.#config.udp.bind,
-      portal: this.#config.stun.portal, count: (counter) => endpoint.node.counters.add(counter), signal: this.#ending.signal,
+      portal: this.#config.stun.portal, count: (counter) => endpoint.node.counters.add(counter), signal: this.#ending.signal, portMapping: () => this.mapping.status(),
     })
   }
 

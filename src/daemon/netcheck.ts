@@ -6,7 +6,7 @@ import type { CryptoProvider } from '../core/crypto/provider.ts'
 import type { NatCheckResult } from '../core/stun/nat-check.ts'
 import type { IpFamily, StunServer } from '../core/stun/reflexive.ts'
 import type { StunCounter } from '../core/stun/transactions.ts'
-import type { NetcheckFamily, NetcheckInterface, NetcheckResult, NetcheckState } from '../core/wire/ipc-nat.ts'
+import type { IpcPortMapping, NetcheckFamily, NetcheckInterface, NetcheckResult, NetcheckState } from '../core/wire/ipc-nat.ts'
 import { guessPortal } from '../net/portal.ts'
 import type { Clock } from '../platform/clock.ts'
 import { runNatCheck } from './nat-check-run.ts'
@@ -23,6 +23,7 @@ export interface NetcheckOptions {
   /** Whom to ask whether people must log in first; `undefined`: nobody. */
   readonly portal: string | undefined
   readonly count: (counter: StunCounter) => void
+  readonly portMapping: () => IpcPortMapping
   readonly signal: AbortSignal
 }
 
@@ -32,7 +33,7 @@ export async function netcheck(options: NetcheckOptions): Promise<NetcheckResult
   const began = clock.now()
   const interfaces = interfaceList()
   const [udp4, udp6, guess] = await Promise.all([familyOf(4, interfaces, options), familyOf(6, interfaces, options), enabled && portal !== undefined ? guessPortal(portal) : 'unknown' as const])
-  return { at: began.wall, tookMs: Math.round((clock.now().mono - began.mono) / millisecond), interfaces, udp4, udp6, unresolved: options.unresolved, portal: guess }
+  return { at: began.wall, tookMs: Math.round((clock.now().mono - began.mono) / millisecond), interfaces, udp4, udp6, unresolved: options.unresolved, portal: guess, portMapping: options.portMapping() }
 }
 
 function interfaceList(): readonly NetcheckInterface[] {

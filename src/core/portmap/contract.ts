@@ -21,7 +21,7 @@ export function isHomeGateway({ router, local }: Gateway): boolean {
 
 /** What only a driver can do. `http`: GET, or POST where there is a body; answered once by `handleHttp` with the same token. */
 export type PortMapAction =
-  | { readonly kind: 'datagram'; readonly by: DatagramWay; readonly to: Uint8Array; readonly bytes: Uint8Array }
+  | { readonly kind: 'datagram'; readonly by: Exclude<DatagramWay, 'announcement'>; readonly to: Uint8Array; readonly bytes: Uint8Array }
   | { readonly kind: 'http'; readonly token: number; readonly url: HttpUrl; readonly soap: SoapRequest | undefined }
 
 /** Why there is no mapping. `silent`: nobody answered. */
@@ -99,7 +99,7 @@ export class MapperHost {
     this.provider = provider
   }
 
-  send(by: DatagramWay, to: Uint8Array, bytes: Uint8Array): void {
+  send(by: Exclude<DatagramWay, 'announcement'>, to: Uint8Array, bytes: Uint8Array): void {
     this.counters.add('portmap_datagrams_sent')
     this.actions.push({ kind: 'datagram', by, to, bytes })
   }

@@ -79,6 +79,8 @@ export interface NetcheckResult {
   readonly unresolved: readonly string[]
   /** Whether a network makes people log in first: a guess. */
   readonly portal: 'none' | 'likely' | 'unknown'
+  /** As `status` has it, once the servers have answered. */
+  readonly portMapping: IpcPortMapping
 }
 
 /** disabled: by configuration · off: no router to ask, or no need · searching · mapped · none: nobody answers, or the answer is no · stopped: the daemon ends */

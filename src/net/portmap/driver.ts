@@ -66,7 +66,7 @@ export class PortMapDriver {
   }
 
   /** Opens the sockets when there is something to send: a network whose router is none of ours has none. */
-  send(way: DatagramWay, to: Uint8Array, bytes: Uint8Array): void {
+  send(way: Exclude<DatagramWay, 'announcement'>, to: Uint8Array, bytes: Uint8Array): void {
     if (this.#gateway === undefined || this.#closing.signal.aborted) return
     this.#sockets ??= new PortMapSockets(this.#gateway.local, (from, source, datagram) => {
       if (!this.#closing.signal.aborted) this.#host.received(from, source, datagram)

@@ -50,8 +50,10 @@ export class PortMapSockets {
   }
 
   /** What cannot be sent is lost, as datagrams may be: the schedule behind it repeats it. */
-  send(way: DatagramWay, to: Uint8Array, bytes: Uint8Array): void {
+  send(way: Exclude<DatagramWay, 'announcement'>, to: Uint8Array, bytes: Uint8Array): void {
     const { host, port } = decodeAddress(to)
+    // One that failed is opened again by the next wish to use it.
+    if (!this.#sockets.has(way)) this.#open(way, 0, this.#host)
     this.#sockets.get(way)?.send(bytes, port, host, () => undefined)
   }
 
