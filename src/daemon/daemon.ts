@@ -29,7 +29,7 @@ import type { LogTap } from './log-tap.ts'
 import { methodTable } from './methods.ts'
 import { NatService } from './nat-service.ts'
 import { accessOf, type NativeChoice, type NativeStatus } from './native.ts'
-import { nodeAddresses } from './node-addresses.ts'
+import { nodeAddresses, nodeCandidates, type Reachable } from './node-addresses.ts'
 import { NodeRuntime, type RuntimeSink } from './node-runtime.ts'
 import { loadNodeState, storeUdpPort, type NodeState } from './node-state.ts'
 import type { Paths } from './paths.ts'
@@ -114,7 +114,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       ...(engine === undefined ? {} : { engine }),
     })
     this.#runtime.add(this.#udp)
-    this.#nat = new NatService(this.#runtime, provider, config, { secret: node.resetKey, log })
+    this.#nat = new NatService(this.#runtime, provider, config, { secret: node.resetKey, log, changed: () => this.#tellCandidates() })
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
     this.#peers = new PeerService(this.#runtime, {
       provider, introduces: config.introduce.serve, addresses: () => this.#addresses(), freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
@@ -163,6 +163,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       this.#log.info('this machine has other addresses or routes than before')
       this.#nat.networkChanged()
     })
+    this.#tellCandidates()
     // Also who never came, or came so lately that a crash was quicker than the disk: the session is repaired by our dial alone.
     const wanted = node.peers.filter((peer) => peer.hadSession || (peer.connectedAt === undefined && peer.addresses.length > 0))
     this.#dial(wanted.map((peer) => peer.id))
@@ -186,7 +187,17 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   }
 
   #addresses(): Uint8Array[] {
-    return nodeAddresses(this.#config, { udpPort: this.#udp.port, tcp: this.#tcp !== undefined, mapped: this.#nat.mapping.external, reflexive: this.#nat.reflexive })
+    return nodeAddresses(this.#config, this.#reachable)
+  }
+
+  get #reachable(): Reachable {
+    return { udpPort: this.#udp.port, tcp: this.#tcp !== undefined, mapped: this.#nat.mapping.external, reflexive: this.#nat.reflexive }
+  }
+
+  /** Peers with a session hear where this node may be reached from now on. */
+  #tellCandidates(): void {
+    if (this.#stopping === undefined) this.#runtime.endpoint.setLocalCandidates(this.#runtime.now(), nodeCandidates(this.#config, this.#reachable))
+    this.#runtime.schedule()
   }
 
   // ── stopping ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -305,6 +316,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
         return
       case 'reflexive-address':
         this.#log.info('reflexive address', { family: event.family, address: event.address === undefined ? 'none' : formatAddress(event.address), server: event.server })
+        this.#tellCandidates()
         return
       case 'pong':
         this.#peers.onEvent(event)

@@ -28,6 +28,7 @@ export function stunEnabled({ enabled, servers }: Config['stun'], env: NodeJS.Pr
 export class NatService {
   readonly #runtime: NodeRuntime
   readonly mapping: PortMapping
+  readonly #changed: (() => void) | undefined
   readonly #config: Pick<Config, 'stun' | 'udp'>
   readonly #provider: CryptoProvider
   readonly #enabled: boolean
@@ -37,10 +38,11 @@ export class NatService {
   /** The check that is under way: whoever asks meanwhile gets the same. */
   #check: Promise<NetcheckResult> | undefined
 
-  constructor(runtime: NodeRuntime, provider: CryptoProvider, config: Pick<Config, 'portmap' | 'stun' | 'udp'>, mapping: Pick<PortMappingOptions, 'log' | 'secret'>) {
+  constructor(runtime: NodeRuntime, provider: CryptoProvider, config: Pick<Config, 'portmap' | 'stun' | 'udp'>, mapping: Pick<PortMappingOptions, 'changed' | 'log' | 'secret'>) {
     const { stun, udp } = config
     this.#runtime = runtime
     this.#config = config
+    this.#changed = mapping.changed
     this.#provider = provider
     this.mapping = new PortMapping({ ...mapping, provider, config, clock: runtime.clock })
     this.#enabled = stunEnabled(stun)
@@ -63,6 +65,7 @@ export class NatService {
 
   /** The machine's addresses or routes are others than before. */
   networkChanged(): void {
+    this.#changed?.()
     this.mapping.networkChanged()
     if (!this.#enabled) return
     this.#names.networkChanged()

@@ -1,3 +1,6 @@
+import { addressClass } from '../core/base/address-class.ts'
+import { ownCandidate } from '../core/path/candidates.ts'
+import { CANDIDATES_MAX, type Candidate } from '../core/wire/candidates-frame.ts'
 import type { Transport } from '../core/wire/pcp.ts'
 import type { Config } from './config-schema.ts'
 import { localAddresses } from './local-addresses.ts'
@@ -27,4 +30,24 @@ export function nodeAddresses({ udp, tcp }: Config, reachable: Reachable): Uint8
   const outside = [...reachable.mapped.values(), ...reachable.reflexive].filter((address) => !seen.has(String(address)) && seen.add(String(address)))
   const room = ADDRESSES_MAX - outside.length
   return [...local.slice(0, separate ? Math.min(room, ADDRESSES_MAX / 2) : room), ...byTcp].slice(0, room).concat(outside)
+}
+
+/** The same for peers with a session, with what each address is; loopback serves nobody else. At most 32, and each once. */
+export function nodeCandidates({ udp, tcp }: Config, { udpPort, tcp: listens, mapped, reflexive }: Reachable): Candidate[] {
+  const interfaces = localAddresses(udpPort, [], udp.bind)
+  const advertised = udp.advertise.length === 0 ? [] : localAddresses(udpPort, udp.advertise, []).slice(0, udp.advertise.length)
+  const [byUdp, byTcp] = [mapped.get('udp'), mapped.get('tcp')]
+  const tcpPort = listens && tcp.listen ? (tcp.port === 0 ? udpPort : tcp.port) : undefined
+  const found = [
+    ...interfaces.map((address) => ownCandidate('host', address)),
+    ...[...advertised, ...(byUdp === undefined ? [] : [byUdp])].map((address) => ownCandidate('mapped', address)),
+    ...reflexive.map((address) => ownCandidate('reflexive', address)),
+    ...(tcpPort === undefined ? [] : localAddresses(tcpPort, [], udp.bind).map((address) => ownCandidate('tcp-host', address))),
+    ...(byTcp === undefined ? [] : [ownCandidate('tcp-mapped', byTcp)]),
+  ]
+  const seen = new Set<string>()
+  return found.filter(({ kind, address }) => {
+    const name = `${kind.startsWith('tcp') ? 'tcp' : 'udp'} ${String(address)}`
+    return addressClass(address) !== 'loopback' && !seen.has(name) && seen.add(name)
+  }).slice(0, CANDIDATES_MAX)
 }

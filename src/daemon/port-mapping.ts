@@ -23,6 +23,8 @@ export interface PortMappingOptions {
   /** 32 bytes that outlive the process. */
   readonly secret: Uint8Array
   readonly log: Pick<Log, 'info'>
+  /** What the router lets in is another address than before, or none. */
+  readonly changed?: () => void
   /** Only tests have any. */
   readonly driver?: PortMapDriverOptions
 }
@@ -140,5 +142,6 @@ export class PortMapping implements PortMapDriverHost {
       this.#external.delete(event.transport)
       log.info('port not mapped any more', { transport: event.transport, reason: event.reason })
     }
+    this.#options.changed?.()
   }
 }

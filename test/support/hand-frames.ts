@@ -125,6 +125,7 @@ export function readHandFrames(plain: Uint8Array): HandFrame[] {
       case 0x07: case 0x09: case 0x21: push(type, numbers(2)); break
       case 0x0a: case 0x0b: push(type, [], take(8)); break
       case 0x0c: push(type, numbers(1), take(u8() === 4 ? 6 : 18)); break
+      case 0x0d: { const head = numbers(2); for (let i = 0; i < head[1]!; i++) { take(4); take(u8() === 4 ? 6 : 18) } push(type, head); break }
       case 0x10: case 0x11: case 0x12: case 0x13: {
         const fields = numbers(type & 2 ? 4 : 2)
         push(type, fields, take(type & 1 ? number() : plain.length - at))

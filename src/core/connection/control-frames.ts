@@ -2,13 +2,14 @@ import { writeU32 } from '../base/bytes.ts'
 import type { Instant, Now } from '../base/time.ts'
 import { varintSize, writeVarint } from '../base/varint.ts'
 import {
-  RECORD_ACCEPT, RECORD_BLOCKED, RECORD_CHANNEL_BLOCKED, RECORD_CLOSE, RECORD_MAX_CHANNEL_DATA, RECORD_MAX_DATA, RECORD_OBSERVED, RECORD_OPEN,
+  RECORD_ACCEPT, RECORD_BLOCKED, RECORD_CANDIDATES, RECORD_CHANNEL_BLOCKED, RECORD_CLOSE, RECORD_MAX_CHANNEL_DATA, RECORD_MAX_DATA, RECORD_OBSERVED, RECORD_OPEN,
 } from '../flow/sent-packets.ts'
 import {
   channelCloseSize, channelOpenSize, FRAME_ACK, FRAME_ACK_OTHER, FRAME_BLOCKED, FRAME_CHANNEL_ACCEPT, FRAME_CHANNEL_BLOCKED,
   FRAME_MAX_CHANNEL_DATA, FRAME_MAX_DATA, FRAME_OBSERVED_ADDRESS, FRAME_PATH_CHALLENGE, FRAME_PATH_RESPONSE, FRAME_PING,
   writeChannelClose, writeChannelOpen, writeWireAddress, type ChannelCloseFrame, type ChannelOpenFrame,
 } from '../wire/frame.ts'
+import { candidatesSize, writeCandidates } from '../wire/candidates-frame.ts'
 import { ACK_DELAY_UNIT } from './acks.ts'
 import type { Channel } from './channel.ts'
 import { counter } from './host.ts'
@@ -118,6 +119,7 @@ export function writeControl(state: SessionState, keys: Keys): void {
     state.blockedWanted = false
     writeSessionNumber(state, FRAME_BLOCKED, state.blockedAt, RECORD_BLOCKED)
   }
+  if (state.candidatesWanted) writeOwnCandidates(state)
   for (;;) {
     const channel = state.control.peek()
     if (channel === undefined) return
@@ -125,6 +127,17 @@ export function writeControl(state: SessionState, keys: Keys): void {
     state.control.shift()
     channel.controlListed = false
   }
+}
+
+/** The whole list; where it does not fit beside what else is due, it goes with the next datagram. */
+function writeOwnCandidates(state: SessionState): void {
+  const own = state.host.candidates
+  if (packetRoom() < candidatesSize(own)) return
+  packet.position = writeCandidates(state.host.arena.bytes, packet.position, own)
+  state.sent.addFrame(RECORD_CANDIDATES, own.generation, 0, 0, 0)
+  state.candidatesWanted = false
+  packet.eliciting = true
+  packet.app = true
 }
 
 function writeSessionNumber(state: SessionState, type: number, value: number, record: number): void {

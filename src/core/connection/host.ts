@@ -5,6 +5,7 @@ import type { Now } from '../base/time.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import type { Initiation } from '../session/initiation.ts'
 import type { Attempts } from '../path/attempts.ts'
+import type { OwnCandidates } from '../path/candidates.ts'
 import type { PathDecision } from '../path/path-log.ts'
 import type { RekeyInitiation, RekeyResult } from '../session/rekey.ts'
 import type { LaneTally } from '../flow/lane-tally.ts'
@@ -32,7 +33,7 @@ export const counterNames = [
   'messages_dropped_no_credit', 'messages_dropped_reassembly', 'messages_dropped_deadline', 'messages_dropped_oldest', 'messages_dropped_newest',
   'messages_dropped_lane', 'messages_dropped_superseded', 'messages_dropped_peer_gone', 'messages_dropped_channel_closed', 'messages_lost',
   'notices_lost', 'sends_blocked', 'channels_refused', 'channels_timed_out', 'consumers_gone',
-  'raw_queue_full', 'challenges_ignored', 'observations_ignored', 'grease_skipped', 'extensions_skipped',
+  'raw_queue_full', 'challenges_ignored', 'observations_ignored', 'candidates_received', 'candidates_refused', 'probes_withheld', 'grease_skipped', 'extensions_skipped',
   'close_protocol', 'close_frame_encoding', 'close_flow_control', 'close_limit',
 ] as const
 export type CounterName = (typeof counterNames)[number]
@@ -77,6 +78,8 @@ export interface ConnectionHost {
   readonly deliveries: DeliveryQueue
   readonly rekeys: RekeyService
   readonly notices: NoticeSink
+  /** Where this node may be reached; generation 0: nobody said. */
+  readonly candidates: OwnCandidates
   /** A message was dropped by its sender's side; `reason` is an index of `dropReasons`. */
   countDropped(reason: number): void
   /** Messages of all sessions by lane. */
@@ -91,6 +94,8 @@ export interface ConnectionHost {
   /** Links over which datagrams to this address may be sent, best first. */
   linksTo(address: Uint8Array): readonly LinkId[]
   linkBlocked(link: LinkId): boolean
+  /** Whether one more probe may go to an address that has never been the peer's: the network there is asked by few. */
+  mayProbe(now: Now, address: Uint8Array): boolean
   /** Asks for a connection to this address; its answer comes with the token that is returned. */
   dialLink(slot: number, peer: PeerHandle, address: Uint8Array): number
   cancelDial(token: number): void

@@ -4,7 +4,7 @@ import { PACKET_THRESHOLD } from '../flow/path-recovery.ts'
 import {
   PACKET_ACKED, PACKET_LOST, PACKET_PROBED, PACKET_SENT,
   RECORD_ACCEPT, RECORD_BLOCKED, RECORD_CHANNEL_BLOCKED, RECORD_CLOSE, RECORD_FRAGMENT, RECORD_HANDSHAKE, RECORD_KIND_MASK, RECORD_MAX_CHANNEL_DATA,
-  RECORD_MAX_DATA, RECORD_OBSERVED, RECORD_OPEN, RECORD_RUN, RECORD_SKIP,
+  RECORD_CANDIDATES, RECORD_MAX_DATA, RECORD_OBSERVED, RECORD_OPEN, RECORD_RUN, RECORD_SKIP,
 } from '../flow/sent-packets.ts'
 import { MODE_UNRELIABLE } from './channel.ts'
 import { tryFinish } from './channels.ts'
@@ -171,6 +171,7 @@ function framesLost(state: SessionState, order: number, loss: Loss): void {
     if (kind === RECORD_RUN || kind === RECORD_FRAGMENT || kind === RECORD_SKIP) messageLost(state, frames[at]!, at, loss)
     else if (loss === LOST_AFTER_PROBE) continue
     else if (kind === RECORD_MAX_DATA) state.maxDataWanted = true
+    else if (kind === RECORD_CANDIDATES) state.candidatesWanted ||= frames[at + 1] === state.host.candidates.generation
     else if (kind === RECORD_BLOCKED) state.blockedWanted = state.blockedAt === state.sendLimit
     else if (kind === RECORD_OBSERVED) {
       const path = state.paths[frames[at + 1]!]

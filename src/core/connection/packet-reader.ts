@@ -12,8 +12,10 @@ import {
   FRAME_OBSERVED_ADDRESS, FRAME_PADDING, FRAME_PATH_CHALLENGE, FRAME_PATH_RESPONSE, FRAME_PING, FRAME_SKIP, MESSAGE_FRAGMENT,
   MESSAGE_LENGTH, isGrease, readChannelClose, readChannelOpen, readWireAddress,
 } from '../wire/frame.ts'
+import { FRAME_CANDIDATES, readCandidates } from '../wire/candidates-frame.ts'
 import { readHandshakeFrame } from '../wire/handshake-frame.ts'
 import { readAck } from './acks.ts'
+import { onCandidates } from './peer-candidates.ts'
 import { onAcceptFrame, onAnswered, onCloseFrame, onOpenFrame, tryFinish } from './channels.ts'
 import type { Channel } from './channel.ts'
 import { wantAllData, wantData } from './control.ts'
@@ -158,6 +160,11 @@ function readControl(state: SessionState, now: Now, keys: Keys, path: SessionPat
       return READ_ELICITING
     case FRAME_OBSERVED_ADDRESS:
       return readObserved(state, now)
+    case FRAME_CANDIDATES: {
+      const frame = readCandidates(reader)
+      if (frame !== undefined) onCandidates(state, now, frame)
+      return READ_ELICITING | READ_APP | READ_USES_PATH
+    }
     case FRAME_HANDSHAKE: {
       const frame = readHandshakeFrame(reader)
       if (frame !== undefined) onHandshakeFrame(state, now, keys, frame)

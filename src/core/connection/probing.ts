@@ -47,9 +47,10 @@ export function onPeerProbes(state: SessionState, path: SessionPath): void {
 /** The `probe` timer: UDP is asked wherever the peer was or may be. One small challenge each, not repeated: the next one comes soon enough. */
 export function onProbeTimer(state: SessionState, now: Now): void {
   if (!mayProbe(state)) return
-  for (const { address } of remotesOf(state).due(now.mono, isBusy(state, now))) {
+  for (const { address, proven } of remotesOf(state).due(now.mono, isBusy(state, now))) {
     const link = state.host.linksTo(address)[0]
     if (link === undefined) continue
+    if (!proven && !state.host.mayProbe(now, address)) continue
     const known = findPath(state, link, address, 0)
     // What is asked with more than a probe, as the path in use when it is in doubt, is not asked besides.
     if (known?.validation.pending === true && !known.probing) continue

@@ -9,6 +9,7 @@ import { doubt } from './liveness.ts'
 import { dropForbidden, forgetPath, reconsider, remotesOf, switchTo } from './path-switch.ts'
 import { addCandidate, addPath, findPath, proved } from './paths.ts'
 import { unpark } from './resting.ts'
+import { candidatesOf } from './peer-candidates.ts'
 import { viewOf, viewsOf } from './selection.ts'
 import type { SessionState } from './state.ts'
 
@@ -61,6 +62,7 @@ export function lostPaths(state: SessionState, now: Now, rule: 'black_hole' | 'p
     forgetPath(state, path)
   }
   for (const { address, proven } of state.remotes?.all ?? []) if (proven) addresses.push(address)
+  addresses.push(...candidatesOf(state, now))
   state.active = undefined
   state.probes = 0
   if (state.unreachableSince === never) {

@@ -6,6 +6,7 @@ import { LaneTally } from '../flow/lane-tally.ts'
 import { LaneScheduler } from '../flow/lanes.ts'
 import { RangeSet } from '../flow/range-set.ts'
 import { SentPackets } from '../flow/sent-packets.ts'
+import type { PeerCandidates } from '../path/candidates.ts'
 import type { PathPolicy } from '../path/path-policy.ts'
 import type { Remotes } from '../path/remotes.ts'
 import { ConsumerShare, type Channel, type SendStream } from './channel.ts'
@@ -91,6 +92,10 @@ export class SessionState {
   shareCount = 0
   /** What each of {@link shareCount} consumers may leave unread before it counts as excess; 0 before the first count. */
   shareMax = 0
+  /** The peer is to be told where this node may be reached. */
+  candidatesWanted: boolean
+  /** Where the peer says that it may be reached; made when it says so. */
+  candidates: PeerCandidates | undefined
   maxDataWanted = false
   blockedWanted = false
   blockedAt = -1
@@ -174,6 +179,7 @@ export class SessionState {
     const config = host.config
     this.receiveLimit = config.maxData
     this.policy = config.pathPolicy
+    this.candidatesWanted = host.candidates.generation > 0
     this.limits = { maxData: config.maxData, maxChannelData: config.maxChannelData, maxMessage: config.maxMessage, maxChannels: config.maxChannels, maxAckDelay: config.maxAckDelay, maxDatagram: 65507 }
     this.sendLimit = 0
   }

@@ -22,6 +22,7 @@ import type { Attempt, RefusalReason } from '../path/attempts.ts'
 import type { PathDecision, PathView } from '../path/path-log.ts'
 import type { PathPolicy } from '../path/path-policy.ts'
 import type { InviteReply } from '../wire/invite-reply.ts'
+import type { Candidate } from '../wire/candidates-frame.ts'
 import type { IpFamily, StunContract } from '../stun/reflexive.ts'
 
 export type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathId, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
@@ -408,7 +409,8 @@ export interface EndpointContract {
   closeChannel(now: Now, channel: ChannelHandle, options: { readonly abort: boolean; readonly code: number; readonly reason: string }): void
   /** Stops or resumes delivery of a channel regardless of credit, for a consumer whose socket is full. */
   holdChannel(now: Now, channel: ChannelHandle, held: boolean): void
-  setLocalCandidates(now: Now, addresses: readonly Uint8Array[]): void
+  /** Where this node may be reached, the best first, at most 32: told to every peer with a session, now and with each change. */
+  setLocalCandidates(now: Now, candidates: readonly Candidate[]): void
 
   addPeer(now: Now, id: Uint8Array, options: { readonly name: string | undefined; readonly addresses: readonly Uint8Array[]; readonly invite: PeerRecord['invite'] }): PeerHandle | undefined
   removePeer(now: Now, id: Uint8Array): boolean

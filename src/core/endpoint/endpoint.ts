@@ -10,6 +10,7 @@ import { counter } from '../connection/host.ts'
 import { sendRun } from '../connection/send.ts'
 import type { RefusalReason } from '../path/attempts.ts'
 import { allows, type PathPolicy } from '../path/path-policy.ts'
+import { CANDIDATES_MAX, type Candidate } from '../wire/candidates-frame.ts'
 import { META_MAX, channelCodes, isAppName } from '../wire/frame.ts'
 import type { InviteReply } from '../wire/invite-reply.ts'
 import { BatchReader } from './batch-reader.ts'
@@ -157,8 +158,8 @@ export class Endpoint implements EndpointContract {
     return token
   }
 
-  setLocalCandidates(_now: Now, _addresses: readonly Uint8Array[]): void {
-    // Candidates travel from the issue on that brings hole punching; until then invites carry them.
+  setLocalCandidates(_now: Now, candidates: readonly Candidate[]): void {
+    this.#node.setCandidates(candidates.slice(0, CANDIDATES_MAX))
   }
 
   addPeer(now: Now, id: Uint8Array, options: { readonly name: string | undefined; readonly addresses: readonly Uint8Array[]; readonly invite: PeerRecord['invite'] }): PeerHandle | undefined {

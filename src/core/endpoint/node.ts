@@ -21,6 +21,9 @@ import type { Initiation } from '../session/initiation.ts'
 import { channelCodes } from '../wire/frame.ts'
 import { ChannelTable } from './channel-table.ts'
 import type { Attempts } from '../path/attempts.ts'
+import { sameCandidates, type OwnCandidates } from '../path/candidates.ts'
+import { ProbeBudget } from '../path/probe-budget.ts'
+import type { Candidate } from '../wire/candidates-frame.ts'
 import { PathLog, type PathDecision } from '../path/path-log.ts'
 import type { EndpointEvent, InviteRecord, PeerRecord } from './contract.ts'
 import { Deliveries } from './deliveries.ts'
@@ -101,6 +104,8 @@ export class Node implements ConnectionHost {
   rekeyService: RekeyService | undefined
   stun: StunInputs | undefined
   shuttingDown = false
+  candidates: OwnCandidates = { generation: 0, candidates: [] }
+  readonly #probes = new ProbeBudget()
   readonly #freeSlots: number[] = []
   readonly #pool = new Uint8Array(RANDOM_POOL)
   #poolAt = RANDOM_POOL
@@ -154,6 +159,23 @@ export class Node implements ConnectionHost {
 
   linkBlocked(id: LinkId): boolean {
     return this.links.get(id)?.blocked === true
+  }
+
+  mayProbe(now: Now, address: Uint8Array): boolean {
+    if (this.#probes.take(now.mono, address)) return true
+    this.counters.add('probes_withheld')
+    return false
+  }
+
+  /** Peers with a session are told at once, others when they have one. */
+  setCandidates(candidates: readonly Candidate[]): void {
+    if (sameCandidates(this.candidates.candidates, candidates)) return
+    this.candidates = { generation: this.candidates.generation + 1, candidates }
+    for (const connection of this.sessions) {
+      if (connection === undefined) continue
+      connection.state.candidatesWanted = true
+      this.markReady(connection)
+    }
   }
 
   linksTo(address: Uint8Array): readonly LinkId[] {

@@ -61,6 +61,12 @@ export class Remotes {
     return remote
   }
 
+  /** An address that somebody names: it takes a free place, or that of another that never answered, but of none that did. */
+  offer(address: Uint8Array): void {
+    if (this.find(address) !== undefined) return
+    if (this.#remotes.length < REMOTES_MAX || this.#remotes.some((other) => !other.proven)) this.add(address, false)
+  }
+
   /** All of a host that has proved to be the peer's: whoever is asked there is the peer's own machine, or its NAT. */
   trustHost(address: Uint8Array): void {
     for (const remote of this.#remotes) if (sameHost(remote.address, address)) remote.proven = true

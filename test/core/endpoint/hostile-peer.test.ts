@@ -112,7 +112,7 @@ describe('frames that are not well-formed', () => {
   const { theirs } = new Scene()
   const whole: readonly (readonly number[])[] = [
     ack(2), ack(5, 1, [[0, 0]]), [0x03, ...ack(2).slice(1), 0, 0, 0], [0x04, ...u32(5), ...ack(2).slice(1)], [0x06, ...vi(70_000)], [0x07, ...vi(theirs), ...vi(9)], [0x08, ...vi(9)], [0x09, ...vi(theirs), ...vi(9)],
-    challenge(), [0x0b, ...challenge().slice(1)], observed(1), [0x0c, 1, 6, ...new Array<number>(16).fill(7), 1, 2], message(theirs, 0, [1, 2, 3]), fragment(theirs, 0, 2, 9, [1, 2, 3]), skip(theirs, 0, 100),
+    challenge(), [0x0b, ...challenge().slice(1)], [0x0d, 1, 1, 1, 200, 1, 0, 4, 8, 8, 8, 8, 1, 9], observed(1), [0x0c, 1, 6, ...new Array<number>(16).fill(7), 1, 2], message(theirs, 0, [1, 2, 3]), fragment(theirs, 0, 2, 9, [1, 2, 3]), skip(theirs, 0, 100),
     handshake(repeated(7, 9), { message: 0, sender: 5 }), handshake(repeated(7, 9), { message: 1, sender: 5, receiver: 6, offset: 3, total: 2048 }),
     open(theirs, { meta: [1, 2, 3] }), accept(theirs), channelClose(theirs, { reason: 'why' }), close(0, 'why'), [...vi(0x5f), ...vi(5), 1, 2, 3, 4, 5], [...vi(0x4000), ...vi(2), 1, 2],
   ]
@@ -127,7 +127,7 @@ describe('frames that are not well-formed', () => {
         cases++
       }
     }
-    expect(cases).toBe(185)
+    expect(cases).toBe(198)
   })
 
   it.each([
@@ -157,6 +157,8 @@ describe('frames that are not well-formed', () => {
     ['HANDSHAKE A with a receiver', handshake([1], { message: 0, sender: 5, receiver: 6 })],
     ['HANDSHAKE B without one', handshake([1], { message: 1, sender: 5 })],
     ['an address of no family', [0x0c, 1, 5, 1, 2, 3, 4, 5, 6]],
+    ['33 candidates', [0x0d, 1, 33]],
+    ['a candidate of no family', [0x0d, 1, 1, 1, 200, 1, 0, 5, 1, 2, 3, 4, 5, 6]],
   ])('%s: FRAME_ENCODING', (_what, frame) => { expectCode(FRAME_ENCODING, frame) })
 
   it.each([
@@ -170,7 +172,7 @@ describe('frames that are not well-formed', () => {
   })
 
   it('every unknown type below 0x40: PROTOCOL', () => {
-    const known = new Set([0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0f, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x21, 0x22, 0x3f])
+    const known = new Set([0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0f, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x21, 0x22, 0x3f])
     for (let type = 0; type < 0x40; type++) if (!known.has(type)) expectCode(PROTOCOL, [type, 1, 1, 1])
   })
 

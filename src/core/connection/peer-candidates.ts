@@ -1,0 +1,29 @@
+import type { Now } from '../base/time.ts'
+import { PeerCandidates } from '../path/candidates.ts'
+import type { CandidatesFrame } from '../wire/candidates-frame.ts'
+import { remotesOf } from './path-switch.ts'
+import { scheduleProbing } from './probing.ts'
+import { isFallback } from './selection.ts'
+import type { SessionState } from './state.ts'
+
+/**
+ * The peer told where it may be reached. While a connection carries the traffic each UDP address of it is asked whether it answers (five times,
+ * then rarely: `core/path/remotes`); and when every path is lost it is dialed there too.
+ */
+export function onCandidates(state: SessionState, now: Now, { generation, candidates }: CandidatesFrame): void {
+  const known = (state.candidates ??= new PeerCandidates())
+  if (!known.take(now.mono, generation, candidates)) return
+  const { counters } = state.host
+  counters.add('candidates_received', candidates.length)
+  const asked = candidatesOf(state, now)
+  counters.add('candidates_refused', candidates.length - asked.length)
+  if (!isFallback(state)) return
+  const remotes = remotesOf(state)
+  for (const address of asked) remotes.offer(address)
+  scheduleProbing(state, now)
+}
+
+/** Where the peer says that it is, as far as it may be asked there; the best first. */
+export function candidatesOf(state: SessionState, now: Now): readonly Uint8Array[] {
+  return state.candidates?.asked(now.mono, state.host.candidates.candidates) ?? []
+}
