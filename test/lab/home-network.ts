@@ -62,14 +62,24 @@ export class HomeNetwork implements AsyncDisposable {
     this.host = host
     this.router = router
     this.peer = peer
+    try {
+      this.#build()
+    } catch (error) {
+      this.#lab[Symbol.dispose]()
+      throw error
+    }
+  }
+
+  #build(): void {
+    const { host, peer, router } = this
     this.#cable(host, 'lan', HOME.host, HOME.router)
     this.#cable(peer, 'wan', HOME.peer, HOME.external)
     host.run('ip', 'route', 'add', 'default', 'via', HOME.router)
-    for (const machine of this.#lab.machines) machine.run('ip', 'link', 'set', 'lo', 'up')
+    for (const machine of [host, router, peer]) machine.run('ip', 'link', 'set', 'lo', 'up')
     router.run('sysctl', '-qw', 'net.ipv4.ip_forward=1')
     this.#nft(RULES)
     // A server of NAT-PMP alone is one that PCP does not reach.
-    if (options.protocol === 'nat-pmp') this.#nft('table inet lab { chain input { type filter hook input priority 0; udp dport 5351 @th,64,8 2 drop; }; }')
+    if (this.#options.protocol === 'nat-pmp') this.#nft('table inet lab { chain input { type filter hook input priority 0; udp dport 5351 @th,64,8 2 drop; }; }')
   }
 
   #cable(machine: Namespace, device: string, address: string, routerAddress: string): void {
