@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import type { Channel } from '../../src/client/client.ts'
+import type { Channel, Listener } from '../../src/client/client.ts'
+import { PosternError } from '../../src/core/base/errors.ts'
 import { RawClient, frame } from '../ipc/support.ts'
 import { TestDaemon, pair, until } from './support/daemon.ts'
 import { TemporaryDirectory } from './support/temporary.ts'
@@ -48,8 +49,16 @@ describe('programs that ask for what they may not have', () => {
     await expect(second.listen('dice')).rejects.toMatchObject({ code: 'app_taken', hint: expect.any(String) as string })
     await unharmed()
     await first.close()
-    const listener = await second.listen('dice')
-    await listener.close()
+    // What the first one wrote last is on its way to the daemon; the second one's wish may be read before it.
+    let listener: Listener | undefined
+    await until(async () => {
+      listener = await second.listen('dice').catch((error: unknown) => {
+        if (error instanceof PosternError && error.code === 'app_taken') return undefined
+        throw error
+      })
+      return listener !== undefined
+    })
+    await listener?.close()
   })
 
   it('an API key of another scope: refused for every call, and nothing is done', async () => {
