@@ -197,6 +197,17 @@ export function readWireAddress(reader: ByteReader): Uint8Array | undefined {
   return address
 }
 
+/** So many of them behind one another; `undefined` when one is not. */
+export function readWireAddresses(reader: ByteReader, count: number): Uint8Array[] | undefined {
+  const addresses: Uint8Array[] = []
+  for (let i = 0; i < count; i++) {
+    const address = readWireAddress(reader)
+    if (address === undefined) return undefined
+    addresses.push(address)
+  }
+  return addresses
+}
+
 function writeReason(bytes: Uint8Array, at: number, reason: string): number {
   const text = reasonBytes(reason)
   bytes[at] = text.length

@@ -7,7 +7,7 @@
  */
 import { concat } from '../base/bytes.ts'
 import { ByteReader } from '../base/varint.ts'
-import { readWireAddress, wireAddressSize, writeWireAddress } from './frame.ts'
+import { readWireAddresses, wireAddressSize, writeWireAddress } from './frame.ts'
 
 /** To a peer that knows both: tell them where I am. */
 export const INTRODUCE_APP = 'postern/introduce'
@@ -43,11 +43,7 @@ export function decodeIntroduction(bytes: Uint8Array): Introduction | undefined 
   const count = bytes[HEAD_SIZE - 1]!
   if (count > INTRODUCTION_ADDRESSES_MAX) return undefined
   const reader = new ByteReader(bytes, HEAD_SIZE)
-  const addresses: Uint8Array[] = []
-  for (let i = 0; i < count; i++) {
-    const address = readWireAddress(reader)
-    if (address === undefined) return undefined
-    addresses.push(address)
-  }
+  const addresses = readWireAddresses(reader, count)
+  if (addresses === undefined) return undefined
   return reader.remaining > 0 ? undefined : { answer: (bytes[1]! & ANSWER) !== 0, id: bytes.slice(2, 34), addresses }
 }

@@ -10,7 +10,7 @@ import { readU16, readU32, writeU16, writeU32 } from '../base/bytes.ts'
 import { fromBase64url, toBase64url } from '../base/base64url.ts'
 import { ByteReader } from '../base/varint.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
-import { readWireAddress, wireAddressSize, writeWireAddress } from './frame.ts'
+import { readWireAddresses, wireAddressSize, writeWireAddress } from './frame.ts'
 
 export const INVITE_TOKEN_SIZE = 16
 export const INVITE_ADDRESSES_MAX = 16
@@ -63,12 +63,8 @@ export function decodeInviteLink(text: string, provider: Pick<CryptoProvider, 'v
   const count = bytes[56]!
   if (count > INVITE_ADDRESSES_MAX) return { kind: 'malformed', where: 'address-count' }
   const reader = new ByteReader(bytes, HEAD_SIZE)
-  const addresses: Uint8Array[] = []
-  for (let i = 0; i < count; i++) {
-    const address = readWireAddress(reader)
-    if (address === undefined) return { kind: 'malformed', where: 'address' }
-    addresses.push(address)
-  }
+  const addresses = readWireAddresses(reader, count)
+  if (addresses === undefined) return { kind: 'malformed', where: 'address' }
   if (reader.remaining > 0) return { kind: 'malformed', where: 'end' }
   const id = bytes.slice(0, 32)
   if (!provider.validateId(id)) return { kind: 'malformed', where: 'id' }

@@ -12,7 +12,7 @@ import { fromBase64url, toBase64url } from '../base/base64url.ts'
 import { concat } from '../base/bytes.ts'
 import { ByteReader } from '../base/varint.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
-import { readWireAddress, wireAddressSize, writeWireAddress } from './frame.ts'
+import { readWireAddresses, wireAddressSize, writeWireAddress } from './frame.ts'
 import { INVITE_ADDRESSES_MAX } from './invite-link.ts'
 
 const PREFIX = 'postern:r1/'
@@ -67,12 +67,8 @@ export function decodeInviteReply(text: string, provider: Pick<CryptoProvider, '
   const count = bytes[HEAD_SIZE - 1]!
   if (count > INVITE_ADDRESSES_MAX) return { kind: 'malformed', where: 'address-count' }
   const reader = new ByteReader(bytes, HEAD_SIZE)
-  const addresses: Uint8Array[] = []
-  for (let i = 0; i < count; i++) {
-    const address = readWireAddress(reader)
-    if (address === undefined) return { kind: 'malformed', where: 'address' }
-    addresses.push(address)
-  }
+  const addresses = readWireAddresses(reader, count)
+  if (addresses === undefined) return { kind: 'malformed', where: 'address' }
   if (reader.remaining > 0) return { kind: 'malformed', where: 'end' }
   const id = bytes.slice(0, 32)
   if (!provider.validateId(id)) return { kind: 'malformed', where: 'id' }
