@@ -117,7 +117,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#nat = new NatService(this.#runtime, provider, config, { secret: node.resetKey, log, changed: () => this.#tellCandidates() })
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
     this.#peers = new PeerService(this.#runtime, {
-      provider, introduces: config.introduce.serve, addresses: () => this.#addresses(), freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
+      provider, introduces: config.introduce.serve, addresses: () => this.#addresses(), hard: () => this.#nat.hard, freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
     })
     this.#router = new Router(this.#runtime, {
       apps: config.access.apps, messageMax: config.limits.message, sessionWith: (peer, signal) => this.#peers.session(peer, undefined, signal),
@@ -317,6 +317,9 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       case 'reflexive-address':
         this.#log.info('reflexive address', { family: event.family, address: event.address === undefined ? 'none' : formatAddress(event.address), server: event.server })
         this.#tellCandidates()
+        return
+      case 'nat-mapping':
+        this.#log.info('how the NAT gives out ports', { mapping: event.mapping })
         return
       case 'pong':
         this.#peers.onEvent(event)

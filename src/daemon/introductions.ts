@@ -28,7 +28,7 @@ export const introductionCounterNames = ['introductions_asked', 'introductions_f
 
 /** What this needs of the daemon. */
 export interface IntroductionsHost {
-  readonly endpoint: Pick<EndpointContract, 'peers' | 'peerStats' | 'findPeer' | 'connect' | 'openChannel' | 'rejectChannel'>
+  readonly endpoint: Pick<EndpointContract, 'peers' | 'peerStats' | 'findPeer' | 'connect' | 'noteWhereabouts' | 'openChannel' | 'rejectChannel'>
   now(): Now
   /** Drains the endpoint soon. */
   schedule(): void
@@ -39,6 +39,8 @@ export interface IntroductionsOptions {
   readonly serve: boolean
   /** Where this node may be reached, 18 bytes each, best first. */
   readonly addresses: () => readonly Uint8Array[]
+  /** Each destination sees another port of this node. */
+  readonly hard: () => boolean
   /** Dials again and again for a while, however quiet the dial had become. */
   readonly seek: (peer: PeerHandle) => void
 }
@@ -142,7 +144,7 @@ export class Introductions {
     sought.askedAt = performance.now()
     clearTimeout(sought.timer)
     sought.timer = setTimeout(() => this.#ask(peer), AGAIN_MS).unref()
-    const meta = encodeIntroduction({ answer: false, id: stats.id, addresses: this.#options.addresses() })
+    const meta = encodeIntroduction({ answer: false, hard: this.#options.hard(), id: stats.id, addresses: this.#options.addresses() })
     let asked = 0
     for (const helper of this.#host.endpoint.peers()) {
       if (asked === ASKED_MAX) break
@@ -171,10 +173,11 @@ export class Introductions {
     if (told === undefined || peer === undefined || stats?.inRoster !== true) return false
     if (stats.state === 'connected') return true
     const addresses = told.addresses.filter(mayBeTried)
+    endpoint.noteWhereabouts(peer, { hard: told.hard, addresses })
     if (addresses.length > 0) endpoint.connect(this.#host.now(), told.id, { addresses, now: true })
     this.#options.seek(peer)
     this.#counters.add('introductions_followed')
-    if (!told.answer) this.#open(from, INTRODUCE_APP, encodeIntroduction({ answer: true, id: told.id, addresses: this.#options.addresses() }))
+    if (!told.answer) this.#open(from, INTRODUCE_APP, encodeIntroduction({ answer: true, hard: this.#options.hard(), id: told.id, addresses: this.#options.addresses() }))
     return true
   }
 

@@ -26,6 +26,8 @@ export interface InviteServiceOptions {
   readonly provider: CryptoProvider
   /** Where peers can reach this node, 18 bytes each, best first. */
   readonly addresses: () => readonly Uint8Array[]
+  /** Each destination sees another port of this node. */
+  readonly hard: () => boolean
   /** Waits a moment for addresses that are being found out. */
   readonly freshen: () => Promise<void>
   /** A peer came into the roster, left it, or has another name. */
@@ -56,7 +58,7 @@ export class InviteService {
       throw new PosternError('limit', 'There are as many open invites as there may be.', { hint: 'Revoke some: postern invite --list', details: { limit: 'invites' } })
     }
     await Promise.all([this.#durable(), this.#options.freshen()])
-    const link = encodeInviteLink({ id: this.#runtime.endpoint.id, token, expires, versions: 1 << WIRE_VERSION, suites: builtSuiteMask, addresses: this.#ownAddresses() })
+    const link = encodeInviteLink({ id: this.#runtime.endpoint.id, token, expires, versions: 1 << WIRE_VERSION, suites: builtSuiteMask, addresses: this.#ownAddresses(), hard: this.#options.hard() })
     return { link, id: this.#inviteId(token) }
   }
 
@@ -67,12 +69,13 @@ export class InviteService {
       if (looksLikeReply(text.trim())) throw new PosternError('params', 'This is not an invite but the reply to one.', { hint: 'Use it where the invite was made: postern accept <reply>', details: { where: 'scheme' } })
       throw new PosternError('params', `This is not an invite link of this version (${read.where}).`, { hint: 'Copy the whole link, from postern: to its end.', details: { where: read.where } })
     }
-    const { id, token, expires, addresses } = read.link
+    const { id, token, expires, addresses, hard } = read.link
     if (expires * 1000 <= Date.now()) throw new PosternError('params', 'This invite has expired.', { hint: 'Ask for a new one: postern invite', details: { where: 'expired' } })
     const { endpoint } = this.#runtime
     const now = this.#runtime.now()
     const peer = endpoint.addPeer(now, id, { name: undefined, addresses, invite: { token, expires: toWallTime(expires * 1000) } })
     if (peer === undefined) throw new PosternError('params', 'This invite was made by this very node.', { hint: 'Use it on the other machine: postern join <link>' })
+    endpoint.noteWhereabouts(peer, { hard, addresses })
     this.#options.onRoster(encodePeerId(id))
     await this.#durable()
     endpoint.connect(this.#runtime.now(), id, { addresses, now: true })
@@ -91,7 +94,7 @@ export class InviteService {
     }
     await this.#options.freshen()
     const { provider } = this.#options
-    const content = { id: endpoint.id, tokenId: inviteTokenId(provider, invite.token), addresses: this.#ownAddresses() }
+    const content = { id: endpoint.id, tokenId: inviteTokenId(provider, invite.token), addresses: this.#ownAddresses(), hard: this.#options.hard() }
     this.#meetings.begin(peer, PATIENCE_MS)
     return { reply: encodeInviteReply(content, (signed) => inviteReplyProof(provider, invite.token, idBytes(id), signed)) }
   }
@@ -107,6 +110,7 @@ export class InviteService {
     }
     const peer = this.#runtime.endpoint.acceptReply(this.#runtime.now(), read.reply)
     if (typeof peer === 'string') throw replyError(peer)
+    this.#runtime.endpoint.noteWhereabouts(peer, read.reply)
     const id = encodePeerId(read.reply.id)
     this.#options.onRoster(id)
     await this.#durable()

@@ -3,6 +3,7 @@ import { encodeAddress, formatAddress } from '../core/base/address.ts'
 import { addressClass } from '../core/base/address-class.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { millisecond } from '../core/base/time.ts'
+import { isHardMapping } from '../core/stun/nat-classes.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
 import type { IpcStunStatus, NetcheckResult } from '../core/wire/ipc-nat.ts'
 import type { Transport } from '../core/wire/pcp.ts'
@@ -76,6 +77,11 @@ export class NatService {
   /** Where servers see this node, 18 bytes each. */
   get reflexive(): readonly Uint8Array[] {
     return this.#runtime.endpoint.stun.addresses.map(({ address }) => address)
+  }
+
+  /** Each destination sees another port of this node: nobody can be told where it is. */
+  get hard(): boolean {
+    return isHardMapping(this.#runtime.endpoint.stun.mapping)
   }
 
   /** Waits a moment for addresses that others are about to be told. */

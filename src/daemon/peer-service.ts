@@ -28,6 +28,8 @@ export interface PeerServiceOptions {
   readonly addresses: () => readonly Uint8Array[]
   /** Waits a moment for addresses that are being found out. */
   readonly freshen: () => Promise<void>
+  /** Each destination sees another port of this node. */
+  readonly hard: () => boolean
   /** Whether this node introduces its peers to each other. */
   readonly introduces: boolean
   /** Everything noted so far is on disk. */
@@ -56,7 +58,7 @@ export class PeerService {
     this.paths = new PeerPaths(runtime, () => this.#durable())
     this.#meetings = new Meetings((peer) => this.#redial(peer))
     this.invites = new InviteService(runtime, options, this.#meetings, () => this.#durable())
-    this.introductions = new Introductions(runtime, { serve: options.introduces, addresses: options.addresses, seek: (peer) => this.#meetings.begin(peer, INTRODUCED_MS) })
+    this.introductions = new Introductions(runtime, { serve: options.introduces, addresses: options.addresses, hard: options.hard, seek: (peer) => this.#meetings.begin(peer, INTRODUCED_MS) })
   }
 
   onEvent(event: Extract<EndpointEvent, { readonly kind: 'peer' | 'pong' }>): void {

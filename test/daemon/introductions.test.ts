@@ -20,12 +20,14 @@ class Stage implements IntroductionsHost {
   readonly rejected: number[] = []
   readonly connected: { readonly id: Uint8Array; readonly addresses: readonly Uint8Array[] }[] = []
   readonly sought: number[] = []
+  /** What peers were said to be. */
+  readonly hard = new Map<number, boolean>()
   readonly introductions: Introductions
   #channel = 100
 
   constructor(states: readonly State[], serve = true) {
     states.forEach((state, i) => this.states.set(i + 1, state))
-    this.introductions = new Introductions(this, { serve, addresses: () => [OWN], seek: (peer) => this.sought.push(peer) })
+    this.introductions = new Introductions(this, { serve, addresses: () => [OWN], hard: () => false, seek: (peer) => this.sought.push(peer) })
   }
 
   readonly endpoint: IntroductionsHost['endpoint'] = {
@@ -35,6 +37,7 @@ class Stage implements IntroductionsHost {
       return state === undefined ? undefined : { id: repeated(peer, 32), state, inRoster: !this.strangers.has(peer) } as PeerStats
     },
     findPeer: (id) => (this.states.has(id[0]!) ? id[0]! as PeerHandle : undefined),
+    noteWhereabouts: (peer, { hard }) => void this.hard.set(peer, hard),
     connect: (_now, id, { addresses }) => {
       this.connected.push({ id, addresses })
       return id[0]! as PeerHandle
@@ -64,8 +67,8 @@ class Stage implements IntroductionsHost {
   }
 }
 
-function wish(id: number, answer = false, addresses = [THEIRS]): Uint8Array {
-  return encodeIntroduction({ answer, id: repeated(id, 32), addresses })
+function wish(id: number, answer = false, addresses = [THEIRS], hard = false): Uint8Array {
+  return encodeIntroduction({ answer, hard, id: repeated(id, 32), addresses })
 }
 
 describe('introductions', () => {
@@ -79,7 +82,7 @@ describe('introductions', () => {
     expect(stage.opened).toEqual([])
     vi.advanceTimersByTime(200)
     expect(stage.opened.map(({ to, app }) => [to, app])).toEqual([[2, INTRODUCE_APP], [3, INTRODUCE_APP], [5, INTRODUCE_APP]])
-    expect(decodeIntroduction(stage.opened[0]!.meta)).toEqual({ answer: false, id: repeated(1, 32), addresses: [OWN] })
+    expect(decodeIntroduction(stage.opened[0]!.meta)).toEqual({ answer: false, hard: false, id: repeated(1, 32), addresses: [OWN] })
     vi.advanceTimersByTime(3_600_000)
     expect(stage.opened).toHaveLength(18)
     expect(vi.getTimerCount()).toBe(0)
@@ -147,6 +150,16 @@ describe('introductions', () => {
     stage.hears(1, INTRODUCED_APP, wish(2, true))
     expect(stage.sought).toEqual([2, 2])
     expect(stage.opened).toHaveLength(1)
+  })
+
+  it('carry whether the one named is hard to find, also when they are passed on', () => {
+    const stage = new Stage(['connected', 'connected', 'offline'])
+    stage.hears(1, INTRODUCED_APP, wish(3, true, [THEIRS], true))
+    expect(stage.hard).toEqual(new Map([[3, true]]))
+    stage.hears(1, INTRODUCED_APP, wish(3, true))
+    expect(stage.hard).toEqual(new Map([[3, false]]))
+    stage.hears(1, INTRODUCE_APP, wish(2, false, [THEIRS], true))
+    expect(decodeIntroduction(stage.opened[0]!.meta)).toMatchObject({ hard: true })
   })
 
   it('send nobody anywhere for a stranger, or to what is no peer', () => {

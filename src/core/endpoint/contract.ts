@@ -23,6 +23,7 @@ import type { PathDecision, PathView } from '../path/path-log.ts'
 import type { PathPolicy } from '../path/path-policy.ts'
 import type { InviteReply } from '../wire/invite-reply.ts'
 import type { Candidate } from '../wire/candidates-frame.ts'
+import type { MappingClass } from '../stun/nat-classes.ts'
 import type { IpFamily, StunContract } from '../stun/reflexive.ts'
 
 export type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathId, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
@@ -245,6 +246,8 @@ export type EndpointEvent =
   | { readonly kind: 'persist'; readonly key: string; readonly sequence: number; readonly value: PersistValue | undefined; readonly barrier: boolean }
   /** Where a STUN server sees our socket; none: nobody tells any more. A candidate, and no more than that: the server may lie. */
   | { readonly kind: 'reflexive-address'; readonly family: IpFamily; readonly address: Uint8Array | undefined; readonly server: string }
+  /** How the NAT before our IPv4 socket gives out ports, as servers' answers show it: each destination sees another one (`dependent`), or all the same. */
+  | { readonly kind: 'nat-mapping'; readonly mapping: MappingClass }
   | { readonly kind: 'drained' }
 
 /** What only a driver can do. A host that cannot dial says `handleDialFailed` at once. */
@@ -262,6 +265,14 @@ export interface ConnectOptions {
   readonly addresses: readonly Uint8Array[]
   /** Dial even if a quiet backoff is running. */
   readonly now: boolean
+}
+
+/** What a peer said of itself by other ways than a session: in an invite, a reply, or an introduction. */
+export interface Whereabouts {
+  /** Each destination sees another port of it. */
+  readonly hard: boolean
+  /** 18 bytes each. */
+  readonly addresses: readonly Uint8Array[]
 }
 
 export interface PathStats {
@@ -351,6 +362,10 @@ export interface PeerWhy {
   /** Whether this node has a UDP socket, and dials TCP at all. */
   readonly udp: boolean
   readonly tcp: boolean
+  /** How the NAT before this node gives out ports, as far as servers showed it. */
+  readonly mapping: MappingClass
+  /** What the peer said of its own. */
+  readonly whereabouts: Whereabouts | undefined
   /** Where it was reachable, or is said to be, most recent first. */
   readonly addresses: readonly Uint8Array[]
   readonly paths: readonly WhyPath[]
@@ -424,6 +439,8 @@ export interface EndpointContract {
   invites(): readonly InviteRecord[]
   /** A reply to an invite of ours was carried back: its writer is in the roster now, and has spent a use. */
   acceptReply(now: Now, reply: InviteReply): PeerHandle | ReplyRefusal
+  /** What the peer said of itself, by others or by hand; the last word counts. Forgotten with the process. */
+  noteWhereabouts(peer: PeerHandle, whereabouts: Whereabouts): void
   /** The token by which this peer may be answered with a reply: we joined it by an invite that still holds. */
   joinedBy(peer: PeerHandle): PeerRecord['invite']
   peers(): readonly PeerHandle[]

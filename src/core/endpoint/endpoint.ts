@@ -17,7 +17,7 @@ import { BatchReader } from './batch-reader.ts'
 import { connectPeer } from './connect.ts'
 import type {
   ChannelOptions, ChannelStats, ConnectOptions, EndpointAction, EndpointContract, EndpointEvent, InviteRecord, LaneStats, LinkInfo, MessageBatch, NoticeBatch,
-  OutgoingMessage, PeerRecord, PeerStats, PeerWhy, ReceiveBatch, ReleaseBatch, ReplyRefusal, TransmitBatch,
+  OutgoingMessage, PeerRecord, PeerStats, PeerWhy, ReceiveBatch, ReleaseBatch, ReplyRefusal, TransmitBatch, Whereabouts,
 } from './contract.ts'
 import { Handshakes } from './handshakes.ts'
 import { onDialFailed, onLink, onNetwork, onRefused } from './link-inputs.ts'
@@ -214,6 +214,11 @@ export class Endpoint implements EndpointContract {
   acceptReply(now: Now, reply: InviteReply): PeerHandle | ReplyRefusal {
     const peer = this.#node.roster.acceptReply(now, reply)
     return typeof peer === 'string' ? peer : peer.handle
+  }
+
+  noteWhereabouts(peer: PeerHandle, whereabouts: Whereabouts): void {
+    const entry = this.#node.roster.get(peer)
+    if (entry !== undefined) entry.whereabouts = whereabouts
   }
 
   joinedBy(peer: PeerHandle): PeerRecord['invite'] {

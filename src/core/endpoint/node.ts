@@ -31,7 +31,8 @@ import { LaneTally } from '../flow/lane-tally.ts'
 import { Links } from './links.ts'
 import { MemoryWatch } from './memory-watch.ts'
 import { Notices } from './notices.ts'
-import type { StunInputs } from '../stun/reflexive.ts'
+import type { MappingClass } from '../stun/nat-classes.ts'
+import type { StunContract, StunInputs } from '../stun/reflexive.ts'
 import { ReceiverIndex } from './receiver-index.ts'
 import { Roster, type PeerEntry } from './roster.ts'
 
@@ -102,7 +103,7 @@ export class Node implements ConnectionHost {
   readonly #kept = new Set<Channel>()
   handshakes: HandshakeService | undefined
   rekeyService: RekeyService | undefined
-  stun: StunInputs | undefined
+  stun: (StunInputs & Pick<StunContract, 'mapping'>) | undefined
   shuttingDown = false
   candidates: OwnCandidates = { generation: 0, candidates: [] }
   readonly #probes = new ProbeBudget()
@@ -127,6 +128,11 @@ export class Node implements ConnectionHost {
   get rekeys(): RekeyService {
     assert(this.rekeyService !== undefined, 'the endpoint is whole')
     return this.rekeyService
+  }
+
+  /** How the NAT before us gives out ports. */
+  get mapping(): MappingClass {
+    return this.stun?.mapping ?? 'unknown'
   }
 
   // ── randomness ──────────────────────────────────────────────────────────────────────────────────────────────────────────

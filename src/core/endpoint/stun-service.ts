@@ -1,7 +1,10 @@
+import { isIPv4 } from '../base/address.ts'
 import { addressClass } from '../base/address-class.ts'
 import type { LinkId } from '../base/domain.ts'
-import type { Now } from '../base/time.ts'
-import type { StunCounter } from '../stun/transactions.ts'
+import { toInstant, type Now } from '../base/time.ts'
+import type { MappingClass } from '../stun/nat-classes.ts'
+import { OwnMapping } from '../stun/own-mapping.ts'
+import type { StunCounter, StunOptionsOfTable } from '../stun/transactions.ts'
 import { ReflexiveAddresses, type Reflexive, type StunContract, type StunInputs, type StunServer, type StunServerView } from '../stun/reflexive.ts'
 import type { Node } from './node.ts'
 
@@ -12,13 +15,22 @@ export const STUN_SLOT = 1
 export class StunService implements StunContract, StunInputs {
   readonly #node: Node
   readonly #reflexive: ReflexiveAddresses
+  readonly #mapping: OwnMapping
 
   constructor(node: Node) {
     this.#node = node
-    this.#reflexive = new ReflexiveAddresses({
+    const table: StunOptionsOfTable = {
       provider: node.provider, unit: () => node.randomUnit(), send: (link, to, datagram) => node.sendRaw(link, to, datagram), count: (name: StunCounter) => node.counters.add(name),
+    }
+    this.#mapping = new OwnMapping({ ...table, changed: (mapping) => node.push({ kind: 'nat-mapping', mapping }) })
+    this.#reflexive = new ReflexiveAddresses({
+      ...table,
       linkTo: (server) => linkTo(node, server), refresh: node.config.stunRefresh, wanted: (now) => node.roster.invites().some(({ uses, spentBy, expires }) => spentBy.length < uses && expires > now.wall),
-      changed: (family, address, server) => node.push({ kind: 'reflexive-address', family, address, server }),
+      changed: (family, address, server) => {
+        if (family === 4 && address === undefined) this.#mapping.forget()
+        node.push({ kind: 'reflexive-address', family, address, server })
+      },
+      answered: (now, server, mapped, other) => this.#onAnswered(now, server, mapped, other),
     })
   }
 
@@ -26,8 +38,12 @@ export class StunService implements StunContract, StunInputs {
     return this.#reflexive.addresses
   }
 
+  get mapping(): MappingClass {
+    return this.#mapping.mapping
+  }
+
   get asking(): boolean {
-    return this.#reflexive.asking
+    return this.#reflexive.asking || this.#mapping.asking
   }
 
   servers(now: Now): readonly StunServerView[] {
@@ -40,6 +56,7 @@ export class StunService implements StunContract, StunInputs {
   }
 
   networkChanged(now: Now): void {
+    this.#mapping.doubt()
     this.#reflexive.networkChanged(now)
     this.#schedule()
   }
@@ -55,27 +72,39 @@ export class StunService implements StunContract, StunInputs {
   }
 
   handleClosed(now: Now): void {
+    this.#mapping.doubt()
     this.#reflexive.handleClosed(now)
     this.#schedule()
   }
 
   handleDatagram(now: Now, link: LinkId, from: Uint8Array, bytes: Uint8Array, offset: number, length: number): void {
-    this.#reflexive.handleDatagram(now, link, from, bytes, offset, length)
+    const table = this.#mapping.waitsFor(bytes, offset) ? this.#mapping : this.#reflexive
+    table.handleDatagram(now, link, from, bytes, offset, length)
     this.#schedule()
   }
 
   handleRefused(now: Now, link: LinkId, addresses: readonly Uint8Array[]): void {
     this.#reflexive.handleRefused(now, link, addresses)
+    this.#mapping.handleRefused(link, addresses)
     this.#schedule()
   }
 
   handleTimeout(now: Now): void {
     this.#reflexive.handleTimeout(now)
+    this.#mapping.handleTimeout(now)
     this.#schedule()
   }
 
+  /** IPv6 has no NATs worth the question. */
+  #onAnswered(now: Now, server: Uint8Array, mapped: Uint8Array, other: Uint8Array | undefined): void {
+    const link = isIPv4(server) ? linkTo(this.#node, server) : undefined
+    if (link === undefined) return
+    const others = this.#reflexive.servers(now).filter(({ address, state }) => isIPv4(address) && state !== 'resting').map(({ address }) => address)
+    this.#mapping.handleAnswer(now, { link, server, mapped, other: other !== undefined && isIPv4(other) ? other : undefined, others })
+  }
+
   #schedule(): void {
-    this.#node.deadlines.set(STUN_SLOT, this.#reflexive.nextTimeout())
+    this.#node.deadlines.set(STUN_SLOT, toInstant(Math.min(this.#reflexive.nextTimeout(), this.#mapping.nextTimeout())))
   }
 }
 

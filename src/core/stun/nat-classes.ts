@@ -43,6 +43,11 @@ export function mappingBySeveral(seen: readonly Uint8Array[]): MappingClass {
   return others.every((other) => equalAddress(first, 0, other, 0)) ? 'endpoint-independent' : 'dependent'
 }
 
+/** Whether each destination sees another outside port, so that nobody else can be told where we are. */
+export function isHardMapping(mapping: MappingClass): boolean {
+  return mapping === 'address-dependent' || mapping === 'address-and-port-dependent' || mapping === 'dependent'
+}
+
 export function natWord({ mapping, filtering }: NatBehaviour): NatWord {
   switch (mapping) {
     case 'unknown':

@@ -2,6 +2,7 @@ import { equalAddress, isIPv4 } from '../base/address.ts'
 import { addressClass, isRoutable } from '../base/address-class.ts'
 import type { LinkId } from '../base/domain.ts'
 import { after, millisecond, minute, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
+import type { MappingClass } from './nat-classes.ts'
 import { failed, forgiven, mayAsk, newBreaker, type Breaker } from './breaker.ts'
 import { jitter, scheduleFor, STUN_SCHEDULE_SHORT } from './schedule.ts'
 import { StunTransactions, type StunOptionsOfTable, type StunOutcome } from './transactions.ts'
@@ -37,6 +38,8 @@ export interface ReflexiveOptions extends StunOptionsOfTable {
   /** Whether somebody relies on it now: the mapping is kept open. */
   readonly wanted: (now: Now) => boolean
   readonly changed: (family: IpFamily, address: Uint8Array | undefined, server: string) => void
+  /** A server's answer that is believed, each time. */
+  readonly answered: (now: Now, server: Uint8Array, mapped: Uint8Array, other: Uint8Array | undefined) => void
 }
 
 /** Where a server sees our socket. */
@@ -64,6 +67,8 @@ export interface StunContract {
   renew(now: Now): void
   /** One of each family at most, IPv4 first. */
   readonly addresses: readonly Reflexive[]
+  /** How the NAT before the IPv4 socket gives out ports, as far as two servers' answers show it. */
+  readonly mapping: MappingClass
   /** An answer is waited for. */
   readonly asking: boolean
   servers(now: Now): readonly StunServerView[]
@@ -274,6 +279,7 @@ export class ReflexiveAddresses {
       this.#table.cancel((tag) => tag.family === number)
       family.state = { kind: 'known', refreshAt: this.#options.refresh === 0 ? never : after(now.mono, this.#options.refresh * jitter(this.#options.unit())) }
       this.#learn(now, family, outcome.mapped, server.name)
+      this.#options.answered(now, server.address, outcome.mapped, outcome.other)
       return
     }
     // That the system does not send says nothing of the server.

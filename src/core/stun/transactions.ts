@@ -6,6 +6,8 @@ import { addressOf, decodeErrorCode, mappedAddressOf, type StunError } from '../
 import { BINDING, checkFingerprint, checkIntegrity, decodeStun, encodeStun, findAttribute, stunAttribute, TRANSACTION_ID_SIZE, unknownRequired, type StunMessage, type StunOptions } from '../wire/stun.ts'
 import { giveUpOffset, jitter, sendOffset, STUN_SCHEDULE, type StunSchedule } from './schedule.ts'
 
+/** RFC 8489 §5: behind type, length and magic cookie. */
+const TRANSACTION_ID_OFFSET = 8
 /** Requests without an answer. When full, `ask` refuses. */
 export const TRANSACTIONS_MAX = 64
 
@@ -121,6 +123,11 @@ export class StunTransactions<Tag> {
     if (message.class === 'request' && question.loop === true) this.#end(transaction, { kind: 'returned', tag: question.tag })
     else if (message.class === 'request' || question.link !== link) this.#options.count('drop_stun')
     else this.#answer(now, transaction, message, from)
+  }
+
+  /** Whether this STUN message names a question that is open here. */
+  waitsFor(bytes: Uint8Array, offset: number): boolean {
+    return this.#open.has(keyOf(bytes.subarray(offset + TRANSACTION_ID_OFFSET, offset + TRANSACTION_ID_OFFSET + TRANSACTION_ID_SIZE)))
   }
 
   /** The system refused to send to this address. */

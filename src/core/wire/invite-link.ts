@@ -3,6 +3,9 @@
  *
  *   id 32 | token 16 | expires u32 (Unix seconds) | versions u16 | suites u16 | n u8 ≤ 16 | n × (af u8 (4|6) | ip 4|16 | port u16)
  *
+ * Bit 15 of `suites` says that the inviter is hard to find: each destination sees another port of it. No suite has that number, so readers of
+ * earlier versions pass it over.
+ *
  * A link is a secret: whoever holds it can join in the place of the one it was meant for.
  */
 import { assert } from '../base/assert.ts'
@@ -15,6 +18,7 @@ import { readWireAddresses, wireAddressSize, writeWireAddress } from './frame.ts
 export const INVITE_TOKEN_SIZE = 16
 export const INVITE_ADDRESSES_MAX = 16
 const PREFIX = 'postern:1/'
+const HARD = 0x8000
 const HEAD_SIZE = 57
 const ADDRESS_WIRE_SIZE_MAX = 19
 const SIZE_MAX = HEAD_SIZE + INVITE_ADDRESSES_MAX * ADDRESS_WIRE_SIZE_MAX
@@ -32,6 +36,8 @@ export interface InviteLink {
   readonly suites: number
   /** At most 16, 18 bytes each. */
   readonly addresses: readonly Uint8Array[]
+  /** Each destination sees another port of the one who invites. */
+  readonly hard: boolean
 }
 
 /** `scheme`: not a Postern link; `version`: a link of another version; `text`: not base64url; `end`: bytes behind the last address. */
@@ -45,7 +51,7 @@ export function encodeInviteLink(link: InviteLink): string {
   bytes.set(link.token, 32)
   writeU32(bytes, 48, link.expires)
   writeU16(bytes, 52, link.versions)
-  writeU16(bytes, 54, link.suites)
+  writeU16(bytes, 54, (link.suites & ~HARD) | (link.hard ? HARD : 0))
   bytes[56] = link.addresses.length
   let at = HEAD_SIZE
   for (const address of link.addresses) at = writeWireAddress(bytes, at, address)
@@ -70,6 +76,6 @@ export function decodeInviteLink(text: string, provider: Pick<CryptoProvider, 'v
   if (!provider.validateId(id)) return { kind: 'malformed', where: 'id' }
   return {
     kind: 'invite',
-    link: { id, token: bytes.slice(32, 48), expires: readU32(bytes, 48), versions: readU16(bytes, 52), suites: readU16(bytes, 54), addresses },
+    link: { id, token: bytes.slice(32, 48), expires: readU32(bytes, 48), versions: readU16(bytes, 52), suites: readU16(bytes, 54) & ~HARD, addresses, hard: (readU16(bytes, 54) & HARD) !== 0 },
   }
 }

@@ -21,7 +21,7 @@ function inviter(change: Partial<InviteRecord> = {}): LoneEndpoint {
 /** What a joiner's daemon writes, to whom it means to. */
 function replyOf(seed: number, to: LoneEndpoint, { token = TOKEN, port = 7000 } = {}): InviteReply {
   const joiner = new LoneEndpoint({ provider, seed: repeated(seed, 32) })
-  const content = { id: joiner.endpoint.id, tokenId: inviteTokenId(provider, token), addresses: [address('198.51.100.9', port)] }
+  const content = { id: joiner.endpoint.id, tokenId: inviteTokenId(provider, token), addresses: [address('198.51.100.9', port)], hard: false }
   const read = decodeInviteReply(encodeInviteReply(content, (signed) => inviteReplyProof(provider, token, to.endpoint.id, signed)), provider)
   if (read.kind !== 'reply') throw new Error(read.where)
   return read.reply

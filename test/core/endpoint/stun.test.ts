@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { formatAddress } from '../../../src/core/base/address.ts'
 import { minute, second, toWallTime } from '../../../src/core/base/time.ts'
 import type { EndpointEvent } from '../../../src/core/endpoint/contract.ts'
-import { encodeErrorCode, encodeXorAddress } from '../../../src/core/wire/stun-attributes.ts'
+import { encodeErrorCode, encodeStunAddress, encodeXorAddress } from '../../../src/core/wire/stun-attributes.ts'
 import { decodeStun, encodeStun, stunAttribute, type StunOptions } from '../../../src/core/wire/stun.ts'
 import { repeated } from '../../support/bytes.ts'
 import { address, LoneEndpoint, UDP, type Sent } from '../../support/lone-endpoint.ts'
@@ -49,7 +49,8 @@ describe('reflexive addresses of an endpoint', () => {
     expect(lone.endpoint.stun.addresses.map(({ family, server }) => [family, server])).toEqual([[4, 'one'], [6, 'six']])
     expect(states()).toEqual(['one answers', 'two unasked', 'six answers'])
     expect(lone.endpoint.stun.servers(lone.now)[0]!.rtt).toBe(20_000)
-    // Asked once: nobody relies on it.
+    // Asked once, but for how the NAT gives out ports: nobody relies on it.
+    expect(new Set(targets(lone.advance(10 * minute)))).toEqual(new Set(['192.0.2.2:3478']))
     expect(lone.advance(10 * minute)).toEqual([])
   })
 
@@ -160,5 +161,58 @@ describe('reflexive addresses of an endpoint', () => {
   it('requests of strangers are not answered', () => {
     const request = encodeStun(node, { class: 'request', transactionId: repeated(3, 12), fingerprint: true })
     expect([lone.receive({ from: one, bytes: request }), lone.counters['drop_stun']]).toEqual([[], 1])
+  })
+
+  describe('how the NAT gives out ports', () => {
+    const elsewhere = address('192.0.2.77', 3479)
+    const mapping = (): readonly string[] => lone.events.flatMap((event) => (event.kind === 'nat-mapping' ? [event.mapping] : []))
+    const withOther = (request: Sent, other: Uint8Array): ReturnType<typeof answerTo> => {
+      const { transactionId } = decodeStun(request.bytes) as Extract<ReturnType<typeof decodeStun>, { kind: 'stun' }>
+      return answerTo(request, us, { attributes: [[stunAttribute.xorMappedAddress, encodeXorAddress(us, transactionId)], [stunAttribute.otherAddress, encodeStunAddress(other)]] })
+    }
+
+    it('is what a second server sees beside the first: the same port, or another', () => {
+      const [first] = name(['one', one], ['two', two])
+      const [next] = lone.receive(answerTo(first!, us))
+      expect([formatAddress(next!.to), lone.endpoint.stun.asking, lone.endpoint.stun.mapping]).toEqual(['192.0.2.2:3478', true, 'unknown'])
+      lone.receive(answerTo(next!, us))
+      expect([mapping(), lone.endpoint.stun.asking, lone.endpoint.stun.mapping]).toEqual([['endpoint-independent'], false, 'endpoint-independent'])
+      // Another network: asked anew, and what was known stands until then.
+      lone.endpoint.stun.networkChanged(lone.now)
+      const [third] = lone.advance(0.25 * second)
+      const [fourth] = lone.receive(answerTo(third!, us))
+      expect(lone.endpoint.stun.mapping).toBe('endpoint-independent')
+      lone.receive(answerTo(fourth!, address('203.0.113.9', 40_001)))
+      expect(mapping()).toEqual(['endpoint-independent', 'dependent'])
+      // Nobody sees us any more.
+      name()
+      expect(mapping().at(-1)).toBe('unknown')
+    })
+
+    it('one server that speaks RFC 5780 is two voices', () => {
+      const [first] = name(['one', one])
+      const [next] = lone.receive(withOther(first!, elsewhere))
+      expect(formatAddress(next!.to)).toBe('192.0.2.77:3479')
+      lone.receive(answerTo(next!, address('203.0.113.9', 40_001)))
+      expect(lone.endpoint.stun.mapping).toBe('dependent')
+    })
+
+    it('a server cannot send us to ask itself, our own network or nobody', () => {
+      for (const other of [address('192.0.2.1', 9), address('10.0.0.1', 3478), address('127.0.0.1', 3478), address('224.0.0.1', 3478), address('192.0.2.77', 0)]) {
+        const alone = lone = new LoneEndpoint({ provider: node, seed: repeated(1) })
+        const [first] = name(['one', one])
+        expect(targets(alone.receive(withOther(first!, other)))).toEqual([])
+        expect([alone.endpoint.stun.mapping, alone.endpoint.stun.asking]).toEqual(['unknown', false])
+      }
+    })
+
+    it('is unknown where the second voice is silent, and a forged answer says nothing', () => {
+      const [first] = name(['one', one], ['two', two])
+      const [next] = lone.receive(answerTo(first!, us))
+      lone.receive({ from: one, bytes: answerTo(next!, address('203.0.113.9', 1)).bytes })
+      expect([lone.counters['drop_stun_forged'], lone.endpoint.stun.mapping]).toEqual([1, 'unknown'])
+      lone.advance(minute)
+      expect([lone.endpoint.stun.asking, lone.endpoint.stun.mapping]).toEqual([false, 'unknown'])
+    })
   })
 })

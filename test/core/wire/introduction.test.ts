@@ -12,14 +12,14 @@ const addresses = [encodeAddress('192.0.2.1', 7000)!, encodeAddress('2001:db8::1
 describe('introductions (protocol.md §6)', () => {
   it('have their layout', () => {
     const encoded = concat(hex('01 00'), id, hex('02 04 c0000201 581b 06 20010db8000000000000000000000001 bb01'))
-    expect(encodeIntroduction({ answer: false, id, addresses })).toEqual(encoded)
-    expect(decodeIntroduction(encoded)).toEqual({ answer: false, id, addresses })
-    expect(encodeIntroduction({ answer: true, id, addresses: [] })).toEqual(concat(hex('01 01'), id, hex('00')))
+    expect(encodeIntroduction({ answer: false, hard: false, id, addresses })).toEqual(encoded)
+    expect(decodeIntroduction(encoded)).toEqual({ answer: false, hard: false, id, addresses })
+    expect(encodeIntroduction({ answer: true, hard: true, id, addresses: [] })).toEqual(concat(hex('01 03'), id, hex('00')))
   })
 
   it('fit into the meta of a channel, whatever addresses there are', () => {
     const many = Array.from({ length: 16 }, (_, i) => encodeAddress(`2001:db8::${i + 1}`, 7000)!)
-    const encoded = encodeIntroduction({ answer: false, id, addresses: many })
+    const encoded = encodeIntroduction({ answer: false, hard: false, id, addresses: many })
     expect(encoded.length).toBeLessThanOrEqual(META_MAX)
     expect(decodeIntroduction(encoded)!.addresses).toEqual(many.slice(0, 11))
   })

@@ -10,7 +10,7 @@ const ID = hex('8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c
 const anyId = { validateId: (): boolean => true }
 const link: InviteLink = {
   id: ID, token: repeated(7, 16), expires: 0x6543_2100, versions: 2, suites: 0x000a,
-  addresses: [encodeAddress('192.0.2.1', 7000)!, encodeAddress('2001:db8::1', 443)!],
+  addresses: [encodeAddress('192.0.2.1', 7000)!, encodeAddress('2001:db8::1', 443)!], hard: false,
 }
 
 function textOf(content: Uint8Array): string {
@@ -24,11 +24,17 @@ describe('invite links (WIRE.md §3.3)', () => {
     expect(decodeInviteLink(encodeInviteLink(link), node)).toEqual({ kind: 'invite', link })
   })
 
+  it('say in a bit that is no suite whether the inviter is hard to find', () => {
+    const text = encodeInviteLink({ ...link, hard: true, addresses: [] })
+    expect(text).toBe(textOf(concat(ID, repeated(7, 16), hex('00214365 0200 0a80 00'))))
+    expect(decodeInviteLink(text, node)).toMatchObject({ link: { hard: true, suites: 0x000a } })
+  })
+
   it('go there and back', () => {
     const address = fc.tuple(fc.constantFrom('4', '6'), bytes(16), fc.nat({ max: 65_535 })).map(([family, ip, port]) =>
       concat(family === '4' || isAllZero(ip.subarray(0, 10)) ? concat(new Uint8Array(10), hex('ffff'), ip.subarray(12)) : ip, Uint8Array.of(port & 0xff, port >> 8)))
     const links = fc.record({
-      id: bytes(32), token: bytes(16), expires: fc.nat({ max: 0xffff_ffff }), versions: fc.nat({ max: 0xffff }), suites: fc.nat({ max: 0xffff }), addresses: fc.array(address, { maxLength: 16 }),
+      id: bytes(32), token: bytes(16), expires: fc.nat({ max: 0xffff_ffff }), versions: fc.nat({ max: 0xffff }), suites: fc.nat({ max: 0x7fff }), hard: fc.boolean(), addresses: fc.array(address, { maxLength: 16 }),
     })
     fc.assert(fc.property(links, (input) => {
       expect(decodeInviteLink(encodeInviteLink(input), anyId)).toEqual({ kind: 'invite', link: input })
