@@ -114,8 +114,10 @@ export class PathWatch {
     // Only time in which another way was there counts.
     const others = this.#ways(machine).filter(({ road, carrier }) => (road !== stand.road || carrier !== stand.carrier) && allows(machine.policy, carrier) && allows(peer.policy, carrier))
     const up = Math.min(...others.map(({ road, carrier }) => this.#upSince(machine, road, carrier) ?? Infinity))
-    const waited = now - Math.max(down, up, machine.policySince, peer.policySince)
-    hold(waited <= this.bound(kind), () => `machine ${machine.index} stays on a dead way (IPv${stand.road === 0 ? 4 : 6} ${stand.carrier}, ${kind}) for ${(waited / SECOND).toFixed(3)} s`)
+    // A change of address meanwhile severs the connection that was about to take over, which then has to be found out itself.
+    const moved = Math.max(machine.movedAt, peer.movedAt)
+    const waited = now - Math.max(down, up, machine.policySince, peer.policySince, moved)
+    hold(waited <= this.bound(moved > down ? 'connection' : kind), () => `machine ${machine.index} stays on a dead way (IPv${stand.road === 0 ? 4 : 6} ${stand.carrier}, ${kind}) for ${(waited / SECOND).toFixed(3)} s`)
   }
 
   #hasReturned(machine: Machine, stand: Stand, state: SessionState): void {

@@ -44,9 +44,10 @@ function isLive(state: SessionState): boolean {
 /** Dials TCP for a live session that has a reason to. Called after every change; does nothing most of the time. */
 export function updateCarriers(state: SessionState, now: Now): void {
   const { active, carriers } = state
-  if (active === undefined || !isLive(state) || (carriers !== undefined && carriers.pending.length > 0)) return
+  if (active === undefined || !isLive(state) || (carriers !== undefined && carriers.pending.length > 0 && !carriers.severed)) return
   const cause = reasonToDial(state)
   if (cause === undefined) return
+  if (carriers !== undefined) carriers.severed = false
   const standby = state.paths.find((path) => path?.validation.validated === true && mayServe(path, active, now.mono))
   if (standby !== undefined) {
     state.timers.setEarlier(timer.carrier, overdueAt(standby))
@@ -83,8 +84,9 @@ export function onCarrierTimer(state: SessionState, now: Now): void {
   const waited = carriers !== undefined && carriers.pending.length > 0
   cancelDials(state, now, 'late')
   if (dial?.rekey === false && dial.initiation !== undefined && !dial.suspended) {
-    dialTcp(state, now, 'unanswered', dial.addresses)
-    if (dial.addresses.length > CARRIER_DIALS_MAX) state.timers.setEarlier(timer.carrier, after(now.mono, ROUND_TIME))
+    if (dial.carrierTurns < dial.addresses.length) dialTcp(state, now, 'unanswered', dial.addresses)
+    dial.carrierTurns += CARRIER_DIALS_MAX
+    if (dial.carrierTurns < dial.addresses.length) state.timers.setEarlier(timer.carrier, after(now.mono, ROUND_TIME))
   } else if (waited && carriers.pending.length === 0) {
     restDials(state, now.mono)
   }

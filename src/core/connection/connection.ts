@@ -13,7 +13,7 @@ import { onDeadlineTimer } from './deadlines.ts'
 import { countDrops } from './drops.ts'
 import { consumedBy } from './flow-control.ts'
 import type { ReadyMember } from './host.ts'
-import { onKeepAlive, scheduleKeepAlive } from './keep-alive.ts'
+import { onKeepAlive, scheduleKeepAlive, showPath } from './keep-alive.ts'
 import { FAILED_OPENS_MAX, REKEY_MESSAGES, type Keys } from './keys.ts'
 import { installKeys, onWipeTimer, scheduleKeys, wipeAllKeys, wipeKeys } from './key-slots.ts'
 import { checkLiveness, nextLivenessCheck } from './liveness.ts'
@@ -336,7 +336,7 @@ export class Connection implements ReadyMember {
     const state = this.state
     if (state.phase !== 'open' || state.pings.length >= PINGS_MAX) return false
     state.pings.push({ token, order: -1, sentAt: now.mono })
-    state.pingWanted = true
+    showPath(state)
     this.update(now)
     return true
   }

@@ -32,6 +32,8 @@ export class Dial {
   startedAt: Instant
   attemptAt: Instant = never
   step = 0
+  /** Addresses that TCP was dialed at in this attempt: each has one turn, however long the pause after it. */
+  carrierTurns = 0
   /** Pause between attempts when quiet; 0 while loud. */
   quiet: Duration = 0
   suspended = false

@@ -45,6 +45,8 @@ export function beginDial(state: SessionState, now: Now, addresses: readonly Uin
   if (dial.quiet > 0) {
     dial.quiet = 0
     dial.startedAt = now.mono
+    // Something has changed: what was asked in vain before says little of now.
+    for (const target of dial.targets) target.copies = 0
     dropAttempt(state, dial)
   }
   if (dial.initiation === undefined && !dial.suspended) state.timers.set(timer.dial, now.mono)
@@ -77,6 +79,7 @@ export function applyToDial(state: SessionState, now: Now, policy: PathPolicy): 
   }
   if (!allows(policy, 'tcp')) cancelDials(state, now, 'all')
   beginDial(state, now, dial.addresses, false)
+  dial.carrierTurns = 0
   if (tcpDelay(state) === 0) hurryTcp(state, now)
 }
 
@@ -150,6 +153,7 @@ function beginAttempt(state: SessionState, now: Now, dial: Dial): void {
   }
   dial.attemptAt = now.mono
   dial.step = 0
+  dial.carrierTurns = 0
   if (!dial.rekey) state.host.tried(state.peer)?.unanswered(toWallTime(now.wall), 'udp')
   for (const target of dial.targets) target.copiesNow = 0
   sendCopies(state, now, dial, dial.initiation)

@@ -32,8 +32,17 @@ export function onKeepAlive(state: SessionState, now: Now): void {
   const active = state.active
   if (active === undefined) return
   const quiet = now.mono - active.lastSentAt
-  if (quiet >= keepAlive * (1 - JITTER)) state.pingWanted = true
+  if (quiet >= keepAlive * (1 - JITTER)) showPath(state)
   else state.timers.set(timer.keepAlive, stepAfter(now.mono, keepAlive - quiet))
+}
+
+/**
+ * Asks for a PING that says that this path is used, wherever it leaves from now: a NAT that forgot an idle session gives the next datagram
+ * another port, and to a PING alone, which may be a mere question, the peer would answer at the old one.
+ */
+export function showPath(state: SessionState): void {
+  state.pingWanted = true
+  if (state.active?.reliable === false) state.pathShows = Math.max(state.pathShows, 1)
 }
 
 /** The last step within `duration` from now, at least one. */

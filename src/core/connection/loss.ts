@@ -112,6 +112,8 @@ export function onProbeTimeout(state: SessionState, now: Instant, path: SessionP
   }
   state.host.counters.add('probes_sent', PROBES)
   state.probes = PROBES
+  // What is acknowledged nowhere may come from another address than the peer knows: a bare PING alone would not make it follow.
+  state.pathShows = Math.max(state.pathShows, PROBES)
   const sent = state.sent
   let left = PROBES
   for (let order = sent.firstSent; order < sent.next && left > 0; order++) {

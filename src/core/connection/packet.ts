@@ -145,10 +145,12 @@ function nextCounter(state: SessionState, keys: Keys): number {
 }
 
 function maybeGrease(state: SessionState, bytes: Uint8Array): void {
-  if (packetRoom() < GREASE_SIZE_MAX || (state.pathShows === 0 && state.host.randomUnit() * GREASE_EVERY >= 1)) return
-  if (state.pathShows > 0) state.pathShows--
+  const shows = state.pathShows > 0
+  if (packetRoom() < GREASE_SIZE_MAX || (!shows && state.host.randomUnit() * GREASE_EVERY >= 1)) return
+  if (shows) state.pathShows--
   const type = FRAME_EXTENSION + 31 * (1 + Math.floor(state.host.randomUnit() * 64))
-  const body = state.host.randomBytes(Math.floor(state.host.randomUnit() * 17))
+  // At full length where the peer may not know the address yet: it answers with no more bytes than it got, and has a response and a challenge to send.
+  const body = state.host.randomBytes(shows ? 16 : Math.floor(state.host.randomUnit() * 17))
   let p = writeVarint(bytes, packet.position, type)
   p = writeVarint(bytes, p, body.length)
   bytes.set(body, p)

@@ -38,8 +38,11 @@ export function reconsider(state: SessionState, now: Now): boolean {
   return true
 }
 
-/** Moves the traffic to a path. What is in flight on the old one is sent again at once if that is dead, else when its own probe time is over. */
-export function switchTo(state: SessionState, now: Now, path: SessionPath, rule: PathRule): void {
+/**
+ * Moves the traffic to a path. What is in flight on the old one is sent again at once if that is dead, or the peer `left` it, else when its own
+ * probe time is over.
+ */
+export function switchTo(state: SessionState, now: Now, path: SessionPath, rule: PathRule, left = false): void {
   const from = state.active
   if (from === path) return
   const candidates = viewsOf(state, now.mono)
@@ -55,6 +58,7 @@ export function switchTo(state: SessionState, now: Now, path: SessionPath, rule:
   path.probing = false
   state.lastCarrier = path.reliable
   if (from !== undefined) leave(state, now, from, path, dead, useless)
+  if (from !== undefined && left) abandonFlight(state, from)
   if (from !== undefined && !allows(state.policy, from.kind)) dropForbidden(state, now, from)
   if (path.reliable) {
     rememberRemotes(state)
@@ -134,6 +138,7 @@ export function forgetPath(state: SessionState, path: SessionPath): void {
 /** Closes a connection that carries nothing any more, and says why. */
 export function closeCarrier(state: SessionState, now: Now, path: SessionPath, cause: CloseCause): void {
   forgetPath(state, path)
+  if (cause === 'silent' && state.carriers !== undefined) state.carriers.severed = true
   state.host.counters.add('links_closed_unused')
   state.host.noteDecision(state.peer, { kind: 'close', at: toWallTime(now.wall), transport: path.kind, address: path.address, cause })
 }

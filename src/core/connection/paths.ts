@@ -13,8 +13,14 @@ import { inDoubt } from './silence.ts'
 import { PATHS_MAX, type SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
-/** An old path that leaves its challenge unanswered for max(3 PTO, this) loses the traffic to a new one that answered. */
-const MIGRATION_TIME: Duration = 300 * millisecond
+/**
+ * An old path that leaves two challenges unanswered for so many round trips, at least for this long, loses the traffic to a new one that
+ * answered (decision 103): a machine that changed its network is heard again after a round trip and 300 ms.
+ */
+const MIGRATION_TIME: Duration = 250 * millisecond
+const MIGRATION_ROUND_TRIPS = 1.25
+/** When the second of them goes: its answer comes in time too. */
+const COPY_ROUND_TRIPS = 0.2
 /** A peer that keeps using another path than ours while ours is good is not looked into more often than this. */
 const MIGRATION_PAUSE: Duration = second
 /** Challenges that may be open in one session (WIRE.md §5). */
@@ -195,7 +201,7 @@ export function onPathUsed(state: SessionState, now: Now, path: SessionPath, new
   state.migrateTo = path
   state.migrationAt = now.mono
   path.validation.begin()
-  if (!active.validation.pending) active.validation.begin()
+  if (!active.validation.pending) active.validation.begin(false, COPY_ROUND_TRIPS * active.recovery.rtt.smoothed)
 }
 
 function considerMigration(state: SessionState, now: Now): void {
@@ -204,14 +210,14 @@ function considerMigration(state: SessionState, now: Now): void {
   if (to === undefined || from === undefined) return
   if (!to.validation.sound) return
   if (!allows(state.policy, to.kind)) return
-  const patience = Math.max(3 * from.recovery.rtt.pto(state.limits.maxAckDelay), MIGRATION_TIME)
+  const patience = Math.max(MIGRATION_ROUND_TRIPS * from.recovery.rtt.smoothed, MIGRATION_TIME)
   const decideAt = from.validation.pending ? after(from.validation.challengedAt, patience) : never
   const silent = from.validation.unanswered || now.mono >= decideAt
   const ours = qualityOf(state, now.mono, from)
   const theirs = qualityOf(state, now.mono, to)
   if (silent || betterPath(theirs, ours, state.policy)) {
     // One that has yet to answer is left because the peer left it: it may be of a better kind.
-    switchTo(state, now, to, silent || ours.standing === 'asked' ? 'migrated' : ruleOf(ours, theirs, state.policy))
+    switchTo(state, now, to, silent || ours.standing === 'asked' ? 'migrated' : ruleOf(ours, theirs, state.policy), true)
   } else if (from.validation.pending) {
     state.timers.setEarlier(timer.path, decideAt)
   } else if (!from.validation.wanted) {

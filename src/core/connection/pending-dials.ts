@@ -20,4 +20,6 @@ export class CarrierDials {
   pause: Duration = PAUSE_FIRST
   /** Of the list of addresses, where the next round begins. */
   turn = 0
+  /** A connection that was there fell silent: its address is dialed again, also while dials of others wait for their answer. */
+  severed = false
 }

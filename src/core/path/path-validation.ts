@@ -23,6 +23,7 @@ export class PathValidation {
   bytesSent = 0
   #granted = 0
   #once = false
+  #copyAfter: Duration | undefined
   #open: { readonly data: Uint8Array; readonly at: Instant }[] = []
   #retryAt: Instant = never
   #failAt: Instant = never
@@ -57,10 +58,14 @@ export class PathValidation {
     this.#granted = Infinity
   }
 
-  /** Begins a round of validation; a validated path stays so until the round fails. `once`: the challenge is not repeated within it. */
-  begin(once = false): void {
+  /**
+   * Begins a round of validation; a validated path stays so until the round fails. `once`: the challenge is not repeated within it.
+   * `copyAfter`: the first repetition does not wait for a probe timeout, so that one lost datagram is not taken for silence.
+   */
+  begin(once = false, copyAfter?: Duration): void {
     this.wanted = true
     this.#once = once
+    this.#copyAfter = copyAfter
   }
 
   /** The challenge to send now. `data` is 8 fresh random bytes, which this object keeps. */
@@ -75,7 +80,8 @@ export class PathValidation {
       this.challengedAt = now
       this.#failAt = after(now, Math.max(VALIDATION_TIME, 3 * pto))
     }
-    this.#retryAt = this.#once ? never : after(now, Math.min(pto, VALIDATION_TIME / 3))
+    this.#retryAt = this.#once ? never : after(now, Math.min(this.#copyAfter ?? pto, pto, VALIDATION_TIME / 3))
+    this.#copyAfter = undefined
     if (this.state !== 'validated') this.state = 'challenged'
   }
 
