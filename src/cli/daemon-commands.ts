@@ -104,7 +104,8 @@ export async function status(globals: Globals, output: Output): Promise<void> {
 /** What servers outside see, or why none says. */
 function seenText(stun: StatusResult['stun']): string {
   if (stun?.enabled !== true) return 'not asked: STUN is switched off'
-  if (stun.reflexive.length > 0) return stun.reflexive.map(({ address, server }) => `${address} (by ${server})`).join(', ')
+  const seen = [...stun.reflexive.map(({ address, server }) => `${address} (by ${server})`), ...stun.tcp.reflexive.map(({ address, server }) => `${address} (TCP, by ${server})`)]
+  if (seen.length > 0) return seen.join(', ')
   return stun.asking ? 'asking …' : 'nobody answers; look at: postern netcheck'
 }
 

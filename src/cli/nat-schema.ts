@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { netcheckStates, portMappingProtocols, portMappingStates, stunServerStates, type IpcPortMapping, type IpcReflexive, type IpcStunServer, type IpcStunStatus, type NetcheckFamily, type NetcheckInterface, type NetcheckResult, type NetcheckServer } from '../core/wire/ipc-nat.ts'
+import { netcheckStates, netcheckTcpStates, portMappingProtocols, portMappingStates, stunServerStates, type IpcPortMapping, type IpcReflexive, type IpcStunServer, type IpcStunStatus, type IpcStunTcp, type NetcheckFamily, type NetcheckInterface, type NetcheckResult, type NetcheckServer, type NetcheckTcp } from '../core/wire/ipc-nat.ts'
 import { count, milliseconds, object, unixMs } from './schema-parts.ts'
 
 const server = object<IpcStunServer>({
@@ -7,10 +7,15 @@ const server = object<IpcStunServer>({
   rttMs: milliseconds.optional(),
 })
 
+const reflexive = object<IpcReflexive>({ address: z.string(), server: z.string().describe('Who said so'), ageMs: milliseconds })
+
 export const stunSchema: z.ZodType<IpcStunStatus> = object<IpcStunStatus>({
   enabled: z.boolean().describe('false: nobody is asked ([stun] in the configuration, or POSTERN_STUN=0)'), asking: z.boolean().describe('An answer is waited for'),
   servers: z.array(server).describe('In the order in which they are asked'),
-  reflexive: z.array(object<IpcReflexive>({ address: z.string(), server: z.string().describe('Who said so'), ageMs: milliseconds })).describe('One of each family at most'),
+  reflexive: z.array(reflexive).describe('One of each family at most'),
+  tcp: object<IpcStunTcp>({
+    able: z.boolean().describe('false: dials cannot leave from the port that is listened on (no native addon), or nothing listens by TCP'), asking: z.boolean(), reflexive: z.array(reflexive),
+  }).describe('The same by TCP, asked only where UDP does not tell: no answer by UDP, or another port outside than inside'),
 })
 
 export const portMappingSchema: z.ZodType<IpcPortMapping> = object<IpcPortMapping>({
@@ -36,7 +41,13 @@ const family = object<NetcheckFamily>({
 export const netcheckSchema: z.ZodType<NetcheckResult> = object<NetcheckResult>({
   at: unixMs, tookMs: count,
   interfaces: z.array(object<NetcheckInterface>({ name: z.string(), address: z.string(), kind: z.string().describe('global, private, shared (behind the NAT of a provider), link-local, loopback') })),
-  udp4: family.describe('UDP over IPv4'), udp6: family.describe('UDP over IPv6'), unresolved: z.array(z.string()).describe('Configured servers whose names have no address'),
+  udp4: family.describe('UDP over IPv4'), udp6: family.describe('UDP over IPv6'), 
+  tcp: object<NetcheckTcp>({
+    state: z.enum(netcheckTcpStates).describe('off: nobody was asked; no_server: none is known'), mapped: z.string().optional().describe('Where a fresh port of this machine is seen'),
+    portKept: z.boolean().optional().describe('The port outside is the port here'), server: z.string().optional().describe('Who said so'), connectMs: milliseconds.optional().describe('To connect, and to be answered'),
+    punching: z.boolean().describe('Dials leave from the port that is listened on, so that two routers can be passed by TCP: only with the native addon'),
+  }).describe('STUN over TCP'),
+  unresolved: z.array(z.string()).describe('Configured servers whose names have no address'),
   portal: z.enum(['none', 'likely', 'unknown']).describe('Whether the network makes people log in first: a guess'),
   portMapping: portMappingSchema.describe('Ports of this node that its router lets in'),
 })

@@ -1,4 +1,4 @@
-import type { NetcheckFamily, NetcheckResult } from '../client/client.ts'
+import type { NetcheckFamily, NetcheckResult, NetcheckTcp } from '../client/client.ts'
 import type { Globals, Output } from './output.ts'
 import { portMappingText } from './port-mapping-text.ts'
 import { withClient } from './session.ts'
@@ -13,9 +13,10 @@ export async function netcheck(globals: Globals, output: Output): Promise<void> 
   output.result('netcheck', found, () => netcheckText(found))
 }
 
-export function netcheckText({ interfaces, udp4, udp6, unresolved, portal, portMapping, tookMs }: NetcheckResult): string {
+export function netcheckText({ interfaces, udp4, udp6, tcp, unresolved, portal, portMapping, tookMs }: NetcheckResult): string {
   return [
     ...familyLines('UDP over IPv4', udp4), '', ...familyLines('UDP over IPv6', udp6), '',
+    ...tcpLines(tcp), '',
     'Servers', ...serverLines(udp4, udp6, unresolved), '',
     'Interfaces', indented(table(interfaces.map(({ name, address, kind }) => [name, address, kind]))), '',
     `Port mapping: ${portMappingText(portMapping)}`,
@@ -32,6 +33,15 @@ function familyLines(title: string, { state, mapped, portKept, mapping, filterin
     ...(hairpin === undefined ? [] : [['hairpin', hairpin ? 'yes' : 'no']]),
   ]
   return [`${title}: ${word === 'unknown' ? 'works' : word}`, `  ${meaning}`, indented(table(rows))]
+}
+
+function tcpLines({ state, mapped, portKept, server, connectMs, punching }: NetcheckTcp): string[] {
+  const head = `TCP: ${{ works: 'works', silent: 'no answer', no_server: 'no server', off: 'not asked' }[state]}`
+  const meaning = punching ? 'Dials leave from the port that is listened on: two that dial each other at the same time can pass their routers.'
+    : 'Dials cannot leave from the port that is listened on (no native addon, or nothing listens): TCP passes no router that lets nobody in.'
+  if (mapped === undefined) return [head, `  ${meaning}`]
+  const took = connectMs === undefined ? '' : `, ${millisecondsText(connectMs)} ms to connect and be answered`
+  return [head, `  ${meaning}`, `  seen at    ${mapped}${portKept === true ? ' (same port)' : ''}, by ${safeLine(server ?? '')}${took}`]
 }
 
 function classText(name: string): string {

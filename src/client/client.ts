@@ -26,7 +26,7 @@ import { systemTimers, type ClientTimers } from './timers.ts'
 
 export { PosternError, type ErrorCode } from '../core/base/errors.ts'
 export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcLaneStats, IpcLogLevel, IpcMode, IpcOverflow, IpcPeerState, IpcTopic, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
-export type { IpcReflexive, IpcStunServer, IpcStunStatus, NetcheckFamily, NetcheckInterface, NetcheckResult, NetcheckServer } from '../core/wire/ipc-nat.ts'
+export type { IpcReflexive, IpcStunServer, IpcStunStatus, IpcStunTcp, NetcheckFamily, NetcheckInterface, NetcheckResult, NetcheckServer, NetcheckTcp } from '../core/wire/ipc-nat.ts'
 export type { IpcPathKind, IpcPathPolicy, PeerPolicyResult } from '../core/wire/ipc-policy.ts'
 export type { PeerWhyResult, WhyAdvice, WhyAttempt, WhyEvent, WhyPathInfo, WhyPlace } from '../core/wire/ipc-why.ts'
 export type { ApiKeys } from './api-keys.ts'

@@ -114,7 +114,9 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       ...(engine === undefined ? {} : { engine }),
     })
     this.#runtime.add(this.#udp)
-    this.#nat = new NatService(this.#runtime, provider, config, { secret: node.resetKey, log, changed: () => this.#tellCandidates() })
+    this.#nat = new NatService(this.#runtime, provider, config, {
+      secret: node.resetKey, log, changed: () => this.#tellCandidates(), wanted: () => this.#peers.meeting || endpoint.invites().some(({ uses, spentBy, expires }) => spentBy.length < uses && expires > clock.now().wall),
+    })
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
     this.#peers = new PeerService(this.#runtime, {
       provider, introduces: config.introduce.serve, addresses: () => this.#addresses(), hard: () => this.#nat.hard, freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
@@ -158,7 +160,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       handler: this, paths: this.#options.paths.sockets, messageMax: this.#config.limits.message, linger: this.#config.ipc.linger,
       ...(this.#access === undefined ? {} : { access: this.#access }),
     })
-    this.#nat.start(this.#udp.port, this.#tcp)
+    this.#nat.start(this.#udp.port, this.#tcp, this.#options.native.tcp)
     this.#runtime.watchNetwork(this.#options.native.netlink, () => {
       this.#log.info('this machine has other addresses or routes than before')
       this.#nat.networkChanged()
@@ -191,7 +193,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   }
 
   get #reachable(): Reachable {
-    return { udpPort: this.#udp.port, tcp: this.#tcp !== undefined, mapped: this.#nat.mapping.external, reflexive: this.#nat.reflexive }
+    return { udpPort: this.#udp.port, tcp: this.#tcp !== undefined, mapped: this.#nat.mapping.external, reflexive: this.#nat.reflexive, reflexiveTcp: this.#nat.reflexiveTcp }
   }
 
   /** Peers with a session hear where this node may be reached from now on. */
@@ -316,6 +318,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
         return
       case 'reflexive-address':
         this.#log.info('reflexive address', { family: event.family, address: event.address === undefined ? 'none' : formatAddress(event.address), server: event.server })
+        this.#nat.reflexiveChanged()
         this.#tellCandidates()
         return
       case 'nat-mapping':
@@ -465,7 +468,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       peerId: this.peerId, version, uptimeMs: Math.round(performance.now() - this.#startedAt), sessions, paths,
       addresses: this.#addresses().map((address) => formatAddress(address)), stun: this.#nat.status(), portMapping: this.#nat.mapping.status(), lanes: endpoint.laneStats(),
       counters: {
-        ...endpoint.counters(), ...this.#nat.mapping.counters(), ...this.#peers.introductions.stats(), ...drivers, ...(this.#ipc?.counters() ?? {}),
+        ...endpoint.counters(), ...this.#nat.counters(), ...this.#peers.introductions.stats(), ...drivers, ...(this.#ipc?.counters() ?? {}),
         memory_used: endpoint.arena.used, memory_capacity: endpoint.arena.capacity, udp_receive_buffer: buffers?.receiveBuffer ?? 0,
       },
       native: { ...this.#native, features: buffers?.features ?? [] },

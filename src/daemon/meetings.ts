@@ -27,6 +27,10 @@ export class Meetings {
     this.#timer ??= setInterval(() => this.#round(), PAUSE_MS).unref()
   }
 
+  get count(): number {
+    return this.#until.size
+  }
+
   end(peer: PeerHandle): void {
     if (this.#until.delete(peer)) this.#rest()
   }

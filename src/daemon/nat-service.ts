@@ -1,35 +1,47 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { encodeAddress, formatAddress } from '../core/base/address.ts'
+import { encodeAddress, formatAddress, isIPv4, portOf } from '../core/base/address.ts'
 import { addressClass } from '../core/base/address-class.ts'
 import { PosternError } from '../core/base/errors.ts'
-import { millisecond } from '../core/base/time.ts'
 import { isHardMapping } from '../core/stun/nat-classes.ts'
+import { millisecond, type Now } from '../core/base/time.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
-import type { IpcStunStatus, NetcheckResult } from '../core/wire/ipc-nat.ts'
+import type { IpFamily, Reflexive } from '../core/stun/reflexive.ts'
+import type { IpcReflexive, IpcStunStatus, NetcheckResult } from '../core/wire/ipc-nat.ts'
 import type { Transport } from '../core/wire/pcp.ts'
 import { NameResolver } from '../net/resolver.ts'
 import { hasNetwork } from '../net/network-state.ts'
 import type { TcpDriver } from '../net/tcp.ts'
+import type { TcpSystem } from '../net/tcp-system.ts'
 import type { Config } from './config-schema.ts'
 import { netcheck } from './netcheck.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 import { PortMapping, type PortMappingOptions } from './port-mapping.ts'
 import { nameOf, StunNames } from './stun-names.ts'
+import { TcpReflexive } from './tcp-reflexive.ts'
 
 /** [P] What a person who asked for an invite hardly notices. */
 const FRESHEN_MS = 1000
 const FRESHEN_STEP_MS = 20
+/** [P] UDP that has not answered by then may be blocked: servers are asked by TCP too. */
+const UDP_PATIENCE_MS = 1000
 
 /** Whether servers outside may be asked at all. */
 export function stunEnabled({ enabled, servers }: Config['stun'], env: NodeJS.ProcessEnv = process.env): boolean {
   return enabled && servers.length > 0 && env['POSTERN_STUN'] !== '0'
 }
 
+export interface NatServiceOptions extends Pick<PortMappingOptions, 'log' | 'secret'> {
+  /** Peers must hear of other addresses than before. */
+  readonly changed: () => void
+  /** Whether somebody relies on the addresses that servers told. */
+  readonly wanted: () => boolean
+}
+
 /** What this node learns of the NATs before it, and asks of them: servers by their names, the core's questions, mapped ports, the network that changes under them. */
 export class NatService {
   readonly #runtime: NodeRuntime
   readonly mapping: PortMapping
-  readonly #changed: (() => void) | undefined
+  readonly #options: NatServiceOptions
   readonly #config: Pick<Config, 'stun' | 'udp'>
   readonly #provider: CryptoProvider
   readonly #enabled: boolean
@@ -38,43 +50,76 @@ export class NatService {
   readonly #ending = new AbortController()
   /** The check that is under way: whoever asks meanwhile gets the same. */
   #check: Promise<NetcheckResult> | undefined
+  readonly #tcp: TcpReflexive
+  /** Sockets bound to loopback reach this machine only. */
+  readonly #reaches: (server: Uint8Array) => boolean
+  #udpPort = 0
+  #tcpPort: number | undefined
+  /** Waits for UDP to answer; `undefined`: it had its time. */
+  #patience: NodeJS.Timeout | undefined
 
-  constructor(runtime: NodeRuntime, provider: CryptoProvider, config: Pick<Config, 'portmap' | 'stun' | 'udp'>, mapping: Pick<PortMappingOptions, 'changed' | 'log' | 'secret'>) {
+  constructor(runtime: NodeRuntime, provider: CryptoProvider, config: Pick<Config, 'portmap' | 'stun' | 'udp'>, options: NatServiceOptions) {
     const { stun, udp } = config
     this.#runtime = runtime
     this.#config = config
-    this.#changed = mapping.changed
+    this.#options = options
     this.#provider = provider
-    this.mapping = new PortMapping({ ...mapping, provider, config, clock: runtime.clock })
+    this.mapping = new PortMapping({ changed: options.changed, log: options.log, secret: options.secret, provider, config, clock: runtime.clock })
+    this.#tcp = new TcpReflexive({
+      provider, clock: runtime.clock, refresh: stun.refresh, wanted: options.wanted, needed: (server) => this.#reaches(server) && this.#needsTcp(isIPv4(server) ? 4 : 6),
+      changed: (family, address, server) => {
+        options.log.info('reflexive address of TCP', { family, address: address === undefined ? 'none' : formatAddress(address), server })
+        this.#judgeUdp()
+        options.changed()
+      },
+    })
     this.#enabled = stunEnabled(stun)
     const outside = udp.bind.some((host) => addressClass(encodeAddress(host, 0)!) !== 'loopback')
+    this.#reaches = (server) => outside || addressClass(server) === 'loopback'
     this.#names = new StunNames({
       servers: this.#enabled ? stun.servers : [], hasNetwork: () => outside && hasNetwork(), resolve: (host) => this.#resolver.resolve(host),
       apply: (servers) => {
         runtime.endpoint.stun.setServers(runtime.now(), servers)
         runtime.schedule()
+        this.#beginPatience()
+        this.#tcp.setServers(servers)
       },
     })
   }
 
   /** Begins to ask, once the sockets are open. */
-  start(udpPort: number, tcp: TcpDriver | undefined): void {
+  start(udpPort: number, tcp: TcpDriver | undefined, system: TcpSystem | undefined): void {
     this.mapping.start(new Map<Transport, number>([['udp', udpPort], ...(tcp?.listening === true ? [['tcp', tcp.port] as const] : [])]))
-    if (!this.#enabled) return
-    this.#names.start()
+    this.#udpPort = udpPort
+    this.#tcpPort = tcp?.listening === true ? tcp.port : undefined
+    if (this.#tcpPort !== undefined && system?.sharesPort === true) this.#tcp.start(system, this.#tcpPort)
+    if (this.#enabled) this.#names.start()
   }
 
   /** The machine's addresses or routes are others than before. */
   networkChanged(): void {
-    this.#changed?.()
+    this.#options.changed()
     this.mapping.networkChanged()
     if (!this.#enabled) return
     this.#names.networkChanged()
     this.#runtime.endpoint.stun.networkChanged(this.#runtime.now())
     this.#runtime.schedule()
+    this.#beginPatience()
+    this.#tcp.networkChanged()
   }
 
-  /** Where servers see this node, 18 bytes each. */
+  /** What servers say of UDP is another address than before, or none. */
+  reflexiveChanged(): void {
+    this.#tcp.review()
+    this.#judgeUdp()
+  }
+
+  #judgeUdp(): void {
+    const { stun } = this.#runtime.endpoint
+    stun.blocked = stun.addresses.length === 0 && this.#tcp.addresses.length > 0
+  }
+
+  /** Where servers see this node's socket, 18 bytes each. */
   get reflexive(): readonly Uint8Array[] {
     return this.#runtime.endpoint.stun.addresses.map(({ address }) => address)
   }
@@ -84,12 +129,33 @@ export class NatService {
     return isHardMapping(this.#runtime.endpoint.stun.mapping)
   }
 
+  /** Where they see the port that it listens on by TCP, where UDP does not tell. */
+  get reflexiveTcp(): readonly Uint8Array[] {
+    return this.#tcp.addresses.map(({ address }) => address)
+  }
+
+  /** The address of UDP holds for TCP too while the router keeps the port, and both have the same. */
+  #needsTcp(family: IpFamily): boolean {
+    const known = this.#runtime.endpoint.stun.addresses.find((own) => own.family === family)
+    if (known === undefined) return this.#patience === undefined || this.#tcp.addresses.some((own) => own.family === family)
+    return portOf(known.address) !== this.#udpPort || this.#tcpPort !== this.#udpPort
+  }
+
+  #beginPatience(): void {
+    clearTimeout(this.#patience)
+    this.#patience = setTimeout(() => {
+      this.#patience = undefined
+      this.#tcp.review()
+    }, UDP_PATIENCE_MS).unref()
+  }
+
   /** Waits a moment for addresses that others are about to be told. */
   async freshen(): Promise<void> {
     const { stun } = this.#runtime.endpoint
     stun.renew(this.#runtime.now())
     this.#runtime.schedule()
-    await this.#while(() => this.#names.looking || stun.asking || this.mapping.searching)
+    this.#tcp.renew()
+    await this.#while(() => this.#names.looking || stun.asking || this.#tcp.asking || this.mapping.searching)
   }
 
   async #while(waits: () => boolean): Promise<void> {
@@ -105,8 +171,13 @@ export class NatService {
         ...stun.servers(now).map(({ name, address, state, rtt }) => ({ name, address: formatAddress(address), state, ...(rtt === undefined ? {} : { rttMs: rtt / millisecond }) })),
         ...this.#names.unresolved.map((server) => ({ name: nameOf(server), state: 'unresolved' as const })),
       ],
-      reflexive: stun.addresses.map(({ address, server, at }) => ({ address: formatAddress(address), server, ageMs: Math.round((now.mono - at) / millisecond) })),
+      reflexive: stun.addresses.map((known) => seen(known, now)),
+      tcp: { able: this.#tcp.able, asking: this.#tcp.asking, reflexive: this.#tcp.addresses.map((known) => seen(known, now)) },
     }
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    return { ...this.mapping.counters(), ...this.#tcp.counters() }
   }
 
   /** Looks at the network as it is now; one look at a time. */
@@ -120,16 +191,24 @@ export class NatService {
   async #look(): Promise<NetcheckResult> {
     await this.#while(() => this.#names.looking)
     const { endpoint, clock } = this.#runtime
+    const servers = endpoint.stun.servers(this.#runtime.now())
     return netcheck({
-      provider: this.#provider, clock, enabled: this.#enabled, servers: endpoint.stun.servers(this.#runtime.now()), unresolved: this.#names.unresolved.map(nameOf), bind: this.#config.udp.bind,
+      provider: this.#provider, clock, enabled: this.#enabled, servers, unresolved: this.#names.unresolved.map(nameOf), bind: this.#config.udp.bind,
       portal: this.#config.stun.portal, count: (counter) => endpoint.node.counters.add(counter), signal: this.#ending.signal, portMapping: () => this.mapping.status(),
+      tcp: { servers: servers.filter(({ address }) => this.#reaches(address)), punching: this.#tcp.able },
     })
   }
 
   async close(): Promise<void> {
     this.#ending.abort()
+    clearTimeout(this.#patience)
+    this.#tcp.close()
     this.#names.close()
     this.#resolver.close()
     await this.mapping.close()
   }
+}
+
+function seen({ address, server, at }: Reflexive, now: Now): IpcReflexive {
+  return { address: formatAddress(address), server, ageMs: Math.round((now.mono - at) / millisecond) }
 }

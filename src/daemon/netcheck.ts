@@ -11,6 +11,7 @@ import { guessPortal } from '../net/portal.ts'
 import type { Clock } from '../platform/clock.ts'
 import { runNatCheck } from './nat-check-run.ts'
 import { meaningOf } from './nat-words.ts'
+import { tcpCheck, type TcpCheckOptions } from './tcp-check.ts'
 
 export interface NetcheckOptions {
   readonly provider: CryptoProvider
@@ -23,6 +24,7 @@ export interface NetcheckOptions {
   /** Whom to ask whether people must log in first; `undefined`: nobody. */
   readonly portal: string | undefined
   readonly count: (counter: StunCounter) => void
+  readonly tcp: Pick<TcpCheckOptions, 'servers' | 'punching'>
   readonly portMapping: () => IpcPortMapping
   readonly signal: AbortSignal
 }
@@ -30,10 +32,11 @@ export interface NetcheckOptions {
 /** Looks at the network as it is now: interfaces, UDP by both families, the NATs on the way, a gate for logging in. Takes up to some seconds. */
 export async function netcheck(options: NetcheckOptions): Promise<NetcheckResult> {
   const { clock, enabled, portal } = options
+  const checkTcp = { ...options, ...options.tcp }
   const began = clock.now()
   const interfaces = interfaceList()
-  const [udp4, udp6, guess] = await Promise.all([familyOf(4, interfaces, options), familyOf(6, interfaces, options), enabled && portal !== undefined ? guessPortal(portal) : 'unknown' as const])
-  return { at: began.wall, tookMs: Math.round((clock.now().mono - began.mono) / millisecond), interfaces, udp4, udp6, unresolved: options.unresolved, portal: guess, portMapping: options.portMapping() }
+  const [udp4, udp6, tcp, guess] = await Promise.all([familyOf(4, interfaces, options), familyOf(6, interfaces, options), enabled ? tcpCheck(checkTcp) : { state: 'off' as const, punching: checkTcp.punching }, enabled && portal !== undefined ? guessPortal(portal) : 'unknown' as const])
+  return { at: began.wall, tookMs: Math.round((clock.now().mono - began.mono) / millisecond), interfaces, udp4, udp6, tcp, unresolved: options.unresolved, portal: guess, portMapping: options.portMapping() }
 }
 
 function interfaceList(): readonly NetcheckInterface[] {

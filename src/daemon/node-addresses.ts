@@ -16,6 +16,8 @@ export interface Reachable {
   readonly mapped: ReadonlyMap<Transport, Uint8Array>
   /** Where servers see the UDP socket. */
   readonly reflexive: readonly Uint8Array[]
+  /** Where they see the port of TCP, as far as that is asked for. */
+  readonly reflexiveTcp: readonly Uint8Array[]
 }
 
 /** Where peers can reach this node, 18 bytes each: what the configuration says, the interfaces, what the router lets in, then what servers see; at most 16. */
@@ -27,13 +29,13 @@ export function nodeAddresses({ udp, tcp }: Config, reachable: Reachable): Uint8
   const byTcp = separate ? localAddresses(tcp.port, advertise.filter((own) => own.port === 0), bind) : []
   const seen = new Set(local.map(String))
   // Also one that is there twice: the router maps UDP and TCP alike, and a server sees the mapped address.
-  const outside = [...reachable.mapped.values(), ...reachable.reflexive].filter((address) => !seen.has(String(address)) && seen.add(String(address)))
+  const outside = [...reachable.mapped.values(), ...reachable.reflexive, ...reachable.reflexiveTcp].filter((address) => !seen.has(String(address)) && seen.add(String(address)))
   const room = ADDRESSES_MAX - outside.length
   return [...local.slice(0, separate ? Math.min(room, ADDRESSES_MAX / 2) : room), ...byTcp].slice(0, room).concat(outside)
 }
 
 /** The same for peers with a session, with what each address is; loopback serves nobody else. At most 32, and each once. */
-export function nodeCandidates({ udp, tcp }: Config, { udpPort, tcp: listens, mapped, reflexive }: Reachable): Candidate[] {
+export function nodeCandidates({ udp, tcp }: Config, { udpPort, tcp: listens, mapped, reflexive, reflexiveTcp }: Reachable): Candidate[] {
   const interfaces = localAddresses(udpPort, [], udp.bind)
   const advertised = udp.advertise.length === 0 ? [] : localAddresses(udpPort, udp.advertise, []).slice(0, udp.advertise.length)
   const [byUdp, byTcp] = [mapped.get('udp'), mapped.get('tcp')]
@@ -43,7 +45,7 @@ export function nodeCandidates({ udp, tcp }: Config, { udpPort, tcp: listens, ma
     ...[...advertised, ...(byUdp === undefined ? [] : [byUdp])].map((address) => ownCandidate('mapped', address)),
     ...reflexive.map((address) => ownCandidate('reflexive', address)),
     ...(tcpPort === undefined ? [] : localAddresses(tcpPort, [], udp.bind).map((address) => ownCandidate('tcp-host', address))),
-    ...(byTcp === undefined ? [] : [ownCandidate('tcp-mapped', byTcp)]),
+    ...[...(byTcp === undefined ? [] : [byTcp]), ...reflexiveTcp].map((address) => ownCandidate('tcp-mapped', address)),
   ]
   const seen = new Set<string>()
   return found.filter(({ kind, address }) => {

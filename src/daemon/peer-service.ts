@@ -61,6 +61,11 @@ export class PeerService {
     this.introductions = new Introductions(runtime, { serve: options.introduces, addresses: options.addresses, hard: options.hard, seek: (peer) => this.#meetings.begin(peer, INTRODUCED_MS) })
   }
 
+  /** Somebody who was told by other ways where we are may come at any moment. */
+  get meeting(): boolean {
+    return this.#meetings.count > 0
+  }
+
   onEvent(event: Extract<EndpointEvent, { readonly kind: 'peer' | 'pong' }>): void {
     if (event.kind === 'pong') this.#pongs.settle(event.token, event.rtt)
     else {
@@ -75,7 +80,7 @@ export class PeerService {
     const { endpoint } = this.#runtime
     const stats = endpoint.peerStats(peer)
     if (stats === undefined || stats.state === 'connected') return false
-    const dialed = endpoint.connect(this.#runtime.now(), stats.id, { addresses: [], now: true })
+    const dialed = endpoint.connect(this.#runtime.now(), stats.id, { addresses: [], now: true, meeting: true })
     this.#runtime.schedule()
     return dialed !== undefined
   }

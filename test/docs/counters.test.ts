@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { counterNames } from '../../src/core/connection/host.ts'
 import { DaemonLog } from '../../src/daemon/log.ts'
 import { introductionCounterNames } from '../../src/daemon/introductions.ts'
+import { stunTcpCounterNames } from '../../src/daemon/tcp-reflexive.ts'
 import { ipcCounterNames } from '../../src/ipc/counters.ts'
 import { newTcpCounters } from '../../src/net/tcp-counters.ts'
 import { newUdpCounters } from '../../src/net/udp-counters.ts'
@@ -34,7 +35,7 @@ describe('docs/counters.md', () => {
 
   it('has every counter of the code, once', async () => {
     const log = new DaemonLog({ level: 'error', format: 'text', sink: { write: () => undefined, reopen: () => undefined, flush: () => undefined, close: () => Promise.resolve(), lost: 0 } })
-    const inCode = [...counterNames, ...introductionCounterNames, ...ipcCounterNames, ...Object.keys(newUdpCounters().snapshot()), ...Object.keys(newTcpCounters().snapshot()), ...Object.keys(log.stats())]
+    const inCode = [...counterNames, ...introductionCounterNames, ...stunTcpCounterNames, ...ipcCounterNames, ...Object.keys(newUdpCounters().snapshot()), ...Object.keys(newTcpCounters().snapshot()), ...Object.keys(log.stats())]
     await log.close()
     expect(inCode.filter((name) => !documented.includes(name))).toEqual([])
     expect(documented.filter((name, i) => documented.indexOf(name) !== i)).toEqual([])

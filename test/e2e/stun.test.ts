@@ -1,6 +1,8 @@
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
+import { addon } from '../support/addon.ts'
 import { StunServer } from '../support/stun-server.ts'
 import { TestDaemon, until } from './support/daemon.ts'
 import { postern } from './support/program.ts'
@@ -60,8 +62,8 @@ describe('where STUN servers see a daemon', () => {
     for (const [name, toml, env] of [['file', `${servers(server.port)}enabled = false\n`, asked], ['none', servers(), asked], ['environment', servers(server.port), { POSTERN_STUN: '0' }]] as const) {
       await using daemon = await TestDaemon.start(temporary.join(name), { toml, env })
       const client = await daemon.client()
-      expect((await client.status()).stun, name).toEqual({ enabled: false, asking: false, servers: [], reflexive: [] })
-      expect((await daemon.counters())['stun_requests']).toBe(0)
+      expect((await client.status()).stun, name).toMatchObject({ enabled: false, asking: false, servers: [], reflexive: [], tcp: { asking: false, reflexive: [] } })
+      expect(await daemon.counters()).toMatchObject({ stun_requests: 0, stun_tcp_requests: 0 })
       expect(await postern(daemon.dir, 'status')).toMatch(/^seen at +not asked: STUN is switched off$/m)
     }
   })
@@ -74,5 +76,51 @@ describe('where STUN servers see a daemon', () => {
     await until(async () => (await client.status()).stun?.asking === false)
     expect(await postern(daemon.dir, 'status')).toMatch(/^seen at +nobody answers/m)
     expect((await client.invites.create()).link).toMatch(/^postern:/)
+  })
+})
+
+describe.skipIf(addon?.tcp === undefined)('where they see its TCP port', () => {
+  it.each(['on', 'torn', 'closing'])('is asked where UDP gets no answer; a server by TCP: %s', async (tcp) => {
+    using temporary = new TemporaryDirectory()
+    await using server = await StunServer.start(['--host', '127.0.0.1', '--udp', 'off', '--tcp', tcp])
+    await using daemon = await TestDaemon.start(temporary.join('a'), { toml: servers(server.port), env: asked })
+    const client = await daemon.client()
+    await until(async () => ((await client.status()).stun?.tcp.reflexive.length ?? 0) > 0, 'an answer by TCP')
+    const status = readResult('status', await postern(daemon.dir, '--json', 'status'))
+    expect(status.stun).toMatchObject({ reflexive: [], tcp: { able: true, asking: false, reflexive: [{ address: `127.0.0.1:${daemon.udpPort}`, server: `127.0.0.1:${server.port}` }] } })
+    expect(await daemon.counters()).toMatchObject({ stun_answers: 0, stun_tcp_requests: 1, stun_tcp_answers: 1 })
+    expect(await postern(daemon.dir, 'status')).toContain(`127.0.0.1:${daemon.udpPort} (TCP, by 127.0.0.1:${server.port})`)
+  })
+
+  it('is asked where UDP has another port outside, and stands in invites', async () => {
+    using temporary = new TemporaryDirectory()
+    await using liar = await StunServer.start(['--host', '127.0.0.1', '--mapped', '203.0.113.7:4242'])
+    await using daemon = await TestDaemon.start(temporary.join('a'), { toml: servers(liar.port), env: asked })
+    const client = await daemon.client()
+    await until(async () => ((await client.status()).stun?.tcp.reflexive.length ?? 0) > 0, 'an answer by TCP')
+    expect((await client.status()).stun).toMatchObject({ reflexive: [{ address: '203.0.113.7:4242' }], tcp: { reflexive: [{ address: '203.0.113.7:4242' }] } })
+    expect((await client.status()).addresses.filter((address) => address === '203.0.113.7:4242')).toHaveLength(1)
+  })
+
+  it('is not asked where UDP tells it', async () => {
+    using temporary = new TemporaryDirectory()
+    await using server = await StunServer.start(['--host', '127.0.0.1'])
+    await using daemon = await TestDaemon.start(temporary.join('a'), { toml: servers(server.port), env: asked })
+    const client = await daemon.client()
+    await until(async () => ((await client.status()).stun?.reflexive.length ?? 0) > 0, 'an answer')
+    await sleep(1500)
+    expect(await daemon.counters()).toMatchObject({ stun_tcp_requests: 0, stun_tcp_lost: 0 })
+  })
+
+  it('cannot be asked without the addon, and status says so', async () => {
+    using temporary = new TemporaryDirectory()
+    await using server = await StunServer.start(['--host', '127.0.0.1', '--udp', 'off'])
+    await using daemon = await TestDaemon.start(temporary.join('a'), { toml: servers(server.port), env: { ...asked, POSTERN_NATIVE: '0' } })
+    const client = await daemon.client()
+    await until(async () => (await client.status()).stun?.asking === false, 'the end of asking')
+    expect((await client.status()).stun?.tcp).toEqual({ able: false, asking: false, reflexive: [] })
+    expect((await daemon.counters())['stun_tcp_requests']).toBe(0)
+    expect((await client.netcheck()).tcp).toMatchObject({ state: 'works', punching: false, portKept: true })
+    expect(await postern(daemon.dir, 'netcheck')).toMatch(/^TCP: works\n {2}Dials cannot leave from the port/m)
   })
 })

@@ -119,7 +119,7 @@ export class EchoHandler implements IpcHandler {
   #nextContext = 1
 
   readonly methods: IpcMethodTable = {
-    'netcheck': () => ({ at: 0, tookMs: 0, interfaces: [], udp4: family, udp6: family, unresolved: [], portal: 'unknown', portMapping: { state: 'disabled', mapped: [] } }),
+    'netcheck': () => ({ at: 0, tookMs: 0, interfaces: [], udp4: family, udp6: family, tcp: { state: 'off', punching: false }, unresolved: [], portal: 'unknown', portMapping: { state: 'disabled', mapped: [] } }),
     'status': () => ({
       peerId: PEER, version: '0.1.0', uptimeMs: 1, sessions: 0, paths: { direct: 0, tcp: 0, relay: 0, turn: 0, ble: 0 }, addresses: [], counters: {}, lanes: idleLanes,
     }),

@@ -15,11 +15,10 @@ const changing: readonly NatKind[] = ['sym', 'cgnatsym']
 
 /**
  * What must come of a pair. A router that takes another port for each destination is met only by one that looks at no ports: else
- * both would have to guess. Where no UDP passes, TCP reaches who stands on the public net; such a home learns no outside address of
- * its own, so nobody dials it.
+ * both would have to guess. Where no UDP passes, TCP does the same: there every router of the lab looks at ports.
  */
 export function expectedPath(near: NatKind, far: NatKind): Meeting['path'] {
-  if (near === 'udpblock' || far === 'udpblock') return near === 'none' || far === 'none' ? 'tcp' : 'none'
+  if (near === 'udpblock' || far === 'udpblock') return changing.includes(near) || changing.includes(far) ? 'none' : 'tcp'
   const hard = (one: NatKind, other: NatKind): boolean => changing.includes(one) && strict.includes(other)
   return hard(near, far) || hard(far, near) ? 'none' : 'udp'
 }

@@ -32,7 +32,7 @@ export function dialTcp(state: SessionState, now: Now, cause: DialCause, address
     state.host.noteDecision(state.peer, decision)
     state.host.trying(state.peer)?.tried(decision.at, 'tcp', decision.address, cause)
   }
-  dials.turn += CARRIER_DIALS_MAX
+  if (addresses.length > CARRIER_DIALS_MAX) dials.turn += CARRIER_DIALS_MAX
   state.timers.setEarlier(timer.carrier, after(now.mono, DIAL_TIME))
 }
 

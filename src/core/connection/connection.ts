@@ -74,9 +74,9 @@ export class Connection implements ReadyMember {
 
   // ── handshakes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Tries to reach the peer at these addresses. False when there is no usable one. */
-  dial(now: Now, addresses: readonly Uint8Array[]): boolean {
-    return beginDial(this.state, now, addresses, false)
+  /** Tries to reach the peer at these addresses. False when there is no usable one. `meeting`: the peer dials us at the same time. */
+  dial(now: Now, addresses: readonly Uint8Array[], meeting = false): boolean {
+    return beginDial(this.state, now, addresses, false, meeting)
   }
 
   /** A handshake was confirmed: its keys are used from now on. `reason` says why a new session took an old one's place. */

@@ -34,12 +34,21 @@ export class Dial {
   step = 0
   /** Addresses that TCP was dialed at in this attempt: each has one turn, however long the pause after it. */
   carrierTurns = 0
+  /** The next turn comes no sooner. */
+  carrierAt: Instant
   /** Pause between attempts when quiet; 0 while loud. */
   quiet: Duration = 0
   suspended = false
+  /** The peer is known to dial us at the same time: who is refused tries again soon. */
+  meeting = false
+  /** Where connections were refused that are dialed again soon: as many as run at a time. */
+  again: Uint8Array[] = []
+  /** How often that was put off, in this attempt. */
+  tcpAgain = 0
 
   constructor(now: Instant, rekey: boolean) {
     this.startedAt = now
+    this.carrierAt = now
     this.rekey = rekey
   }
 }

@@ -28,13 +28,14 @@ const OTHERS_MAX = 4
 const SUSPEND_TIME: Duration = 10 * second
 
 /** Starts or refreshes the campaign: new targets and demand make it loud again. Returns whether there is anywhere to go. */
-export function beginDial(state: SessionState, now: Now, addresses: readonly Uint8Array[], rekey: boolean): boolean {
+export function beginDial(state: SessionState, now: Now, addresses: readonly Uint8Array[], rekey: boolean, meeting = false): boolean {
   let dial = state.dial
   if (dial === undefined || (dial.rekey && !rekey)) {
     if (dial !== undefined) endDial(state, now)
     dial = new Dial(now.mono, rekey)
     state.dial = dial
   }
+  dial.meeting ||= meeting
   const wanted = addresses.slice(0, TARGETS_MAX)
   noteAddresses(dial, wanted)
   addTargets(state, now, dial, wanted)
@@ -80,6 +81,7 @@ export function applyToDial(state: SessionState, now: Now, policy: PathPolicy): 
   if (!allows(policy, 'tcp')) cancelDials(state, now, 'all')
   beginDial(state, now, dial.addresses, false)
   dial.carrierTurns = 0
+  dial.carrierAt = now.mono
   if (tcpDelay(state) === 0) hurryTcp(state, now)
 }
 
@@ -154,16 +156,19 @@ function beginAttempt(state: SessionState, now: Now, dial: Dial): void {
   dial.attemptAt = now.mono
   dial.step = 0
   dial.carrierTurns = 0
+  dial.carrierAt = now.mono
+  dial.tcpAgain = 0
+  dial.again = []
   if (!dial.rekey) state.host.tried(state.peer)?.unanswered(toWallTime(now.wall), 'udp')
   for (const target of dial.targets) target.copiesNow = 0
   sendCopies(state, now, dial, dial.initiation)
   if (!dial.rekey && mayDialTcp(state)) state.timers.setEarlier(timer.carrier, after(now.mono, tcpDelay(state)))
 }
 
-/** How long UDP may take to answer. Where it may not be used, or is known not to work, TCP need not wait for it. */
+/** How long UDP may take to answer. Where it may not be used, or seems not to work, TCP need not wait for it. */
 function tcpDelay(state: SessionState): Duration {
   const { policy, lastCarrier, host } = state
-  return lastCarrier || tierOf(policy, 'tcp') < tierOf(policy, 'udp') || !allows(policy, 'udp') ? 0 : host.config.tcpAfter
+  return lastCarrier || host.udpBlocked || tierOf(policy, 'tcp') < tierOf(policy, 'udp') || !allows(policy, 'udp') ? 0 : host.config.tcpAfter
 }
 
 /** UDP to one of the addresses is refused by the system: TCP is tried at once. */

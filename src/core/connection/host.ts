@@ -78,6 +78,8 @@ export interface ConnectionHost {
   readonly deliveries: DeliveryQueue
   readonly rekeys: RekeyService
   readonly notices: NoticeSink
+  /** Servers outside answer by TCP and not by UDP. */
+  readonly udpBlocked: boolean
   /** Where this node may be reached; generation 0: nobody said. */
   readonly candidates: OwnCandidates
   /** A message was dropped by its sender's side; `reason` is an index of `dropReasons`. */

@@ -16,7 +16,7 @@ export function onCandidates(state: SessionState, now: Now, { generation, candid
   const { counters } = state.host
   counters.add('candidates_received', candidates.length)
   const asked = candidatesOf(state, now)
-  counters.add('candidates_refused', candidates.length - asked.length)
+  counters.add('candidates_refused', candidates.length - asked.length - candidatesOf(state, now, 'tcp').length)
   if (!isFallback(state)) return
   const remotes = remotesOf(state)
   for (const address of asked) remotes.offer(address)
@@ -24,6 +24,6 @@ export function onCandidates(state: SessionState, now: Now, { generation, candid
 }
 
 /** Where the peer says that it is, as far as it may be asked there; the best first. */
-export function candidatesOf(state: SessionState, now: Now): readonly Uint8Array[] {
-  return state.candidates?.asked(now.mono, state.host.candidates.candidates) ?? []
+export function candidatesOf(state: SessionState, now: Now, by: 'udp' | 'tcp' = 'udp'): readonly Uint8Array[] {
+  return state.candidates?.asked(now.mono, state.host.candidates.candidates, by) ?? []
 }

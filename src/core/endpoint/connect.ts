@@ -10,7 +10,7 @@ export function connectPeer(node: Node, now: Now, id: Uint8Array, options: Conne
   if (peer === undefined) return undefined
   if (peer.connection?.reachable === true) return peer.handle
   const connection = peer.connection ?? node.createSession(now, peer)
-  const dialing = connection.dial(now, [...options.addresses, ...peer.record.addresses])
+  const dialing = connection.dial(now, [...options.addresses, ...peer.record.addresses], options.meeting)
   if (!dialing) {
     const reason = policyForbids(connection.state, [...options.addresses, ...peer.record.addresses]) ? 'policy' : 'no_address'
     if (connection.state.phase === 'dialing') {

@@ -265,6 +265,8 @@ export interface ConnectOptions {
   readonly addresses: readonly Uint8Array[]
   /** Dial even if a quiet backoff is running. */
   readonly now: boolean
+  /** The peer dials this node at the same time: a connection that is refused is dialed again soon. */
+  readonly meeting?: boolean
 }
 
 /** What a peer said of itself by other ways than a session: in an invite, a reply, or an introduction. */

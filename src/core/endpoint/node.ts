@@ -105,6 +105,7 @@ export class Node implements ConnectionHost {
   rekeyService: RekeyService | undefined
   stun: (StunInputs & Pick<StunContract, 'mapping'>) | undefined
   shuttingDown = false
+  udpBlocked = false
   candidates: OwnCandidates = { generation: 0, candidates: [] }
   readonly #probes = new ProbeBudget()
   readonly #freeSlots: number[] = []

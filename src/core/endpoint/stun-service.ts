@@ -50,6 +50,10 @@ export class StunService implements StunContract, StunInputs {
     return this.#reflexive.servers(now)
   }
 
+  set blocked(blocked: boolean) {
+    this.#node.udpBlocked = blocked
+  }
+
   setServers(now: Now, servers: readonly StunServer[]): void {
     this.#reflexive.setServers(now, this.#node.shuttingDown ? [] : servers)
     this.#schedule()

@@ -12,7 +12,7 @@ const TTL_S = 3600
 const PORT_MIN = 1024
 const LOW_PORTS: readonly number[] = [443, 3478]
 /** WIRE.md §5. */
-const priorities: Readonly<Partial<Record<CandidateKind, number>>> = { host: 200, mapped: 180, reflexive: 160, observed: 140 }
+const priorities: Readonly<Partial<Record<CandidateKind, number>>> = { host: 200, mapped: 180, reflexive: 160, observed: 140, 'tcp-host': 120, 'tcp-mapped': 120 }
 const IPV6_BONUS = 10
 /** Bytes of a network that two addresses share who are on the same link: /24 and /64, by the 18-byte form. */
 const PREFIX_IPV4 = 15
@@ -47,11 +47,16 @@ export function mayAskAt(address: Uint8Array, theirs: readonly Candidate[], ours
     case 'private':
     case 'shared': {
       const near = ours.some((own) => own.kind === 'host' && sameNetwork(own.address, address))
-      return near || theirs.some((their) => their.kind === 'reflexive' && ours.some((own) => own.kind === 'reflexive' && sameHost(own.address, their.address)))
+      return near || theirs.some((their) => isSeen(their) && ours.some((own) => isSeen(own) && sameHost(own.address, their.address)))
     }
     default:
       return false
   }
+}
+
+/** Where others see a node: by UDP, or by TCP where UDP gets no answer. */
+function isSeen({ kind }: Candidate): boolean {
+  return kind === 'reflexive' || kind === 'tcp-mapped'
 }
 
 function sameNetwork(a: Uint8Array, b: Uint8Array): boolean {
@@ -76,12 +81,12 @@ export class PeerCandidates {
     return true
   }
 
-  /** UDP addresses that hold and may be asked, the peer's wish of an order first, at most {@link ASKED_MAX}. */
-  asked(now: Instant, ours: readonly Candidate[]): readonly Uint8Array[] {
+  /** Addresses of UDP, or of TCP, that hold and may be asked, the peer's wish of an order first, at most {@link ASKED_MAX}. */
+  asked(now: Instant, ours: readonly Candidate[], by: 'udp' | 'tcp' = 'udp'): readonly Uint8Array[] {
     const at = this.#at
     if (at === undefined) return []
     const live = this.#candidates.filter(({ ttlS }) => now < after(at, ttlS * second))
-    return live.filter(({ kind, address }) => kind !== 'tcp-host' && kind !== 'tcp-mapped' && mayAskAt(address, live, ours))
+    return live.filter(({ kind, address }) => (kind === 'tcp-host' || kind === 'tcp-mapped') === (by === 'tcp') && mayAskAt(address, live, ours))
       .sort((a, b) => b.priority - a.priority).slice(0, ASKED_MAX).map(({ address }) => address)
   }
 

@@ -4,7 +4,7 @@ import type { LinkId } from '../base/domain.ts'
 import { after, millisecond, minute, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
 import type { MappingClass } from './nat-classes.ts'
 import { failed, forgiven, mayAsk, newBreaker, type Breaker } from './breaker.ts'
-import { jitter, scheduleFor, STUN_SCHEDULE_SHORT } from './schedule.ts'
+import { jitter, scheduleFor, STUN_SCHEDULE_SHORT, type StunSchedule } from './schedule.ts'
 import { StunTransactions, type StunOptionsOfTable, type StunOutcome } from './transactions.ts'
 
 /** Servers that are kept; what more are named is not asked. */
@@ -31,15 +31,17 @@ export interface StunServer {
 }
 
 export interface ReflexiveOptions extends StunOptionsOfTable {
-  /** A socket from which this server can be reached. */
+  /** A socket from which this server can be reached; `undefined`: it is not asked. */
   readonly linkTo: (server: Uint8Array) => LinkId | undefined
+  /** Of every question; by default the short one of UDP, by what is known of the server. */
+  readonly schedule?: StunSchedule
   /** How often the address is looked at again while somebody relies on it; 0 = never. */
   readonly refresh: Duration
   /** Whether somebody relies on it now: the mapping is kept open. */
   readonly wanted: (now: Now) => boolean
   readonly changed: (family: IpFamily, address: Uint8Array | undefined, server: string) => void
   /** A server's answer that is believed, each time. */
-  readonly answered: (now: Now, server: Uint8Array, mapped: Uint8Array, other: Uint8Array | undefined) => void
+  readonly answered?: (now: Now, server: Uint8Array, mapped: Uint8Array, other: Uint8Array | undefined) => void
 }
 
 /** Where a server sees our socket. */
@@ -47,6 +49,8 @@ export interface Reflexive {
   readonly family: IpFamily
   readonly address: Uint8Array
   readonly server: string
+  /** 18 bytes, of the server. */
+  readonly serverAddress: Uint8Array
   readonly at: Instant
 }
 
@@ -65,6 +69,8 @@ export interface StunContract {
   networkChanged(now: Now): void
   /** Somebody relies on the addresses from now on: those older than the refresh time are asked for anew. */
   renew(now: Now): void
+  /** Servers answer by TCP and not by UDP: dials need not wait for UDP before they try TCP. */
+  set blocked(blocked: boolean)
   /** One of each family at most, IPv4 first. */
   readonly addresses: readonly Reflexive[]
   /** How the NAT before the IPv4 socket gives out ports, as far as two servers' answers show it. */
@@ -192,6 +198,27 @@ export class ReflexiveAddresses {
     this.#settle(now)
   }
 
+  /** The connection to this server ended: who was asked on it does not answer. */
+  handleLost(now: Now, link: LinkId, address: Uint8Array): void {
+    this.#table.handleRefused(link, address, 'silent')
+    this.#settle(now)
+  }
+
+  /** What `linkTo` says may be something else than before. */
+  review(now: Now): void {
+    for (const family of this.#families) {
+      const idle = family.state.kind === 'idle'
+      if (idle !== this.#reaches(family.family)) continue
+      this.#table.cancel((tag) => tag.family === family.family)
+      this.#begin(now, family, 0)
+    }
+  }
+
+  /** Servers whose answer is waited for. */
+  get asked(): readonly Uint8Array[] {
+    return this.#table.tags.map(({ server }) => server.address)
+  }
+
   handleTimeout(now: Now): void {
     this.#table.handleTimeout(now)
     this.#settle(now)
@@ -226,14 +253,17 @@ export class ReflexiveAddresses {
   }
 
   #begin(now: Now, family: Family, rounds: number, at: Instant = now.mono): void {
-    const some = this.#servers.some((server) => server.family === family.family && this.#options.linkTo(server.address) !== undefined)
-    if (!some) {
+    if (!this.#reaches(family.family)) {
       family.state = { kind: 'idle' }
-      this.#learn(now, family, undefined, '')
+      this.#learn(now, family, undefined, undefined)
       return
     }
     family.state = { kind: 'asking', next: 0, waiting: 0, nextAt: at, rounds }
     if (at <= now.mono) this.#askNext(now, family)
+  }
+
+  #reaches(family: IpFamily): boolean {
+    return this.#servers.some((server) => server.family === family && this.#options.linkTo(server.address) !== undefined)
   }
 
   /** Nobody looks at the clock for this: a mapping that nobody relies on may close. */
@@ -250,7 +280,8 @@ export class ReflexiveAddresses {
       const server = this.#servers[place]!
       const link = server.family === family.family && mayAsk(server.breaker, now.mono) ? this.#options.linkTo(server.address) : undefined
       if (link === undefined) continue
-      if (!this.#table.ask(now, { link, to: server.address, schedule: scheduleFor(STUN_SCHEDULE_SHORT, server.rtt), tag: { family: family.family, server } })) break
+      const schedule = this.#options.schedule ?? scheduleFor(STUN_SCHEDULE_SHORT, server.rtt)
+      if (!this.#table.ask(now, { link, to: server.address, schedule, tag: { family: family.family, server } })) break
       family.state = { ...state, next: place + 1, waiting: state.waiting + 1, nextAt: after(now.mono, FAILOVER * jitter(this.#options.unit())) }
       return
     }
@@ -261,7 +292,7 @@ export class ReflexiveAddresses {
   #beQuiet(now: Now, family: Family, rounds: number): void {
     const pause = Math.min(QUIET_MAX, QUIET_FIRST * 2 ** rounds) * jitter(this.#options.unit())
     family.state = { kind: 'quiet', until: after(now.mono, pause), rounds: Math.min(rounds + 1, ROUNDS_MAX) }
-    if (family.doubt) this.#learn(now, family, undefined, '')
+    if (family.doubt) this.#learn(now, family, undefined, undefined)
     family.doubt = true
   }
 
@@ -278,8 +309,8 @@ export class ReflexiveAddresses {
       server.rtt = outcome.rtt ?? server.rtt
       this.#table.cancel((tag) => tag.family === number)
       family.state = { kind: 'known', refreshAt: this.#options.refresh === 0 ? never : after(now.mono, this.#options.refresh * jitter(this.#options.unit())) }
-      this.#learn(now, family, outcome.mapped, server.name)
-      this.#options.answered(now, server.address, outcome.mapped, outcome.other)
+      this.#learn(now, family, outcome.mapped, server)
+      this.#options.answered?.(now, server.address, outcome.mapped, outcome.other)
       return
     }
     // That the system does not send says nothing of the server.
@@ -294,12 +325,12 @@ export class ReflexiveAddresses {
     return isRoutable(mapped) || (addressClass(mapped) === 'loopback' && addressClass(server.address) === 'loopback')
   }
 
-  #learn(now: Now, family: Family, address: Uint8Array | undefined, server: string): void {
+  #learn(now: Now, family: Family, address: Uint8Array | undefined, server: Server | undefined): void {
     const before = family.known
     family.doubt = false
-    family.known = address === undefined ? undefined : { family: family.family, address, server, at: now.mono }
+    family.known = address === undefined || server === undefined ? undefined : { family: family.family, address, server: server.name, serverAddress: server.address, at: now.mono }
     const unchanged = before !== undefined && address !== undefined ? equalAddress(before.address, 0, address, 0) : before === address
-    if (!unchanged) this.#options.changed(family.family, address, server)
+    if (!unchanged) this.#options.changed(family.family, address, server?.name ?? '')
   }
 }
 

@@ -16,6 +16,9 @@ export const STUN_SCHEDULE: StunSchedule = { rto: 500 * millisecond, sends: 7, l
 /** [P] For one who has other servers to ask, or for whom silence is an answer: sent at 0, 0.5 and 1.5 s, given up after 3.5 s. */
 export const STUN_SCHEDULE_SHORT: StunSchedule = { rto: 500 * millisecond, sends: 3, lastWait: 4 }
 
+/** Over TCP nothing is repeated (RFC 8489 §6.2.2). [P] Its Ti of 39.5 s is cut to 5 s for the same reason: connecting and asking takes two round trips. */
+export const STUN_SCHEDULE_STREAM: StunSchedule = { rto: 5000 * millisecond, sends: 1, lastWait: 1 }
+
 const JITTER = 0.1
 /** [P] A wireless link may be busy for so long. */
 const RTO_MIN: Duration = 250 * millisecond

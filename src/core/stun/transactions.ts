@@ -83,6 +83,11 @@ export class StunTransactions<Tag> {
     return this.#open.size
   }
 
+  /** Of the open questions. */
+  get tags(): readonly Tag[] {
+    return [...this.#open.values()].map(({ question }) => question.tag)
+  }
+
   /** Sends a Binding request. `false`: too many are open, and nothing was sent. */
   ask(now: Now, question: StunQuestion<Tag>): boolean {
     if (this.#open.size >= TRANSACTIONS_MAX) {
@@ -130,11 +135,11 @@ export class StunTransactions<Tag> {
     return this.#open.has(keyOf(bytes.subarray(offset + TRANSACTION_ID_OFFSET, offset + TRANSACTION_ID_OFFSET + TRANSACTION_ID_SIZE)))
   }
 
-  /** The system refused to send to this address. */
-  handleRefused(link: LinkId, address: Uint8Array): void {
+  /** The system refused to send to this address, or what carried the questions there is gone. */
+  handleRefused(link: LinkId, address: Uint8Array, kind: 'unreachable' | 'silent' = 'unreachable'): void {
     for (const transaction of [...this.#open.values()]) {
       const { question } = transaction
-      if (question.link === link && equalAddress(question.to, 0, address, 0)) this.#end(transaction, { kind: 'unreachable', tag: question.tag })
+      if (question.link === link && equalAddress(question.to, 0, address, 0)) this.#end(transaction, { kind, tag: question.tag })
     }
   }
 

@@ -12,7 +12,7 @@ export interface IpcStunServer {
   readonly rttMs?: number
 }
 
-/** Where a server sees this node's UDP socket. */
+/** Where a server sees this node's UDP socket, or the port that it listens on by TCP. */
 export interface IpcReflexive {
   readonly address: string
   readonly server: string
@@ -26,6 +26,15 @@ export interface IpcStunStatus {
   readonly asking: boolean
   readonly servers: readonly IpcStunServer[]
   /** One of each family at most. */
+  readonly reflexive: readonly IpcReflexive[]
+  /** The same by TCP, asked only where UDP does not tell: no answer by UDP, or another port outside than inside. */
+  readonly tcp: IpcStunTcp
+}
+
+export interface IpcStunTcp {
+  /** false: nothing can be asked, since dials cannot leave from the port that is listened on (no native addon), or nothing listens. */
+  readonly able: boolean
+  readonly asking: boolean
   readonly reflexive: readonly IpcReflexive[]
 }
 
@@ -61,6 +70,22 @@ export interface NetcheckFamily {
   readonly servers: readonly NetcheckServer[]
 }
 
+/** works: some server answers by TCP · silent: none does · no_server: none is known · off: nobody is asked */
+export const netcheckTcpStates = ['works', 'silent', 'no_server', 'off'] as const
+
+/** TCP to the same servers, asked from a fresh port. */
+export interface NetcheckTcp {
+  readonly state: (typeof netcheckTcpStates)[number]
+  readonly mapped?: string
+  readonly portKept?: boolean
+  /** Who said so. */
+  readonly server?: string
+  /** To connect, and to be answered. */
+  readonly connectMs?: number
+  /** Dials leave from the port that is listened on, so that two routers can be passed by TCP: only with the native addon. */
+  readonly punching: boolean
+}
+
 export interface NetcheckInterface {
   readonly name: string
   readonly address: string
@@ -75,6 +100,7 @@ export interface NetcheckResult {
   readonly interfaces: readonly NetcheckInterface[]
   readonly udp4: NetcheckFamily
   readonly udp6: NetcheckFamily
+  readonly tcp: NetcheckTcp
   /** Configured servers whose names have no address. */
   readonly unresolved: readonly string[]
   /** Whether a network makes people log in first: a guess. */
