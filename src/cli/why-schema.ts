@@ -31,7 +31,7 @@ const path = object<Part<PeerWhyResult['paths']>>({
 
 const attempt = object<Part<PeerWhyResult['attempts']>>({
   kind, address, result: z.enum(whyResults), count: count.describe('How often it was tried; 0: it was not'), firstAt: unixMs.optional(), lastAt: unixMs.optional(),
-  cause: z.string().optional().describe('dial: there was no session; unanswered: UDP did not answer a dial; doubt: nothing was acknowledged; refused: the system does not send; policy'),
+  cause: z.string().optional().describe('dial: there was no session; unanswered: UDP did not answer a dial; doubt: nothing was acknowledged; refused: the system does not send; policy; better: the way in use is of a worse kind'),
 })
 
 const event = object<Event>({

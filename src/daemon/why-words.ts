@@ -23,7 +23,7 @@ const lost: Partial<Readonly<Record<PathRule, string>>> = {
   black_hole: 'nothing was acknowledged, and no other path worked', closed: 'the connection ended', policy: 'the policy forbids it, and nothing else worked',
 }
 
-const dialCauses = { unanswered: 'UDP did not answer', doubt: 'nothing was acknowledged', refused: 'the system does not send by UDP', policy: 'the policy asks for it' } as const
+const dialCauses = { unanswered: 'UDP did not answer', doubt: 'nothing was acknowledged', refused: 'the system does not send by UDP', policy: 'the policy asks for it', better: 'the way in use is of a worse kind' } as const
 const closeCauses = { unused: 'another path has been good for long', extra: 'one connection is enough', silent: 'it did not answer', policy: 'the policy forbids it' } as const
 const mtuCauses = { found: 'a datagram of that size arrived', black_hole: 'large datagrams vanished', too_large: 'the system refused the size' } as const
 

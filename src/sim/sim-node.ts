@@ -9,6 +9,7 @@ import { Endpoint } from '../core/endpoint/endpoint.ts'
 import { Pump, type PumpHost } from '../core/endpoint/pump.ts'
 import type { SimNetwork } from './network.ts'
 import type { Scheduler, Task } from './scheduler.ts'
+import { SimBle, type SimAir } from './sim-ble.ts'
 import { SimTcp, type SimTcpHost } from './sim-tcp.ts'
 import { SimUdp } from './sim-udp.ts'
 
@@ -27,6 +28,8 @@ export interface SimNodeOptions {
   readonly secondAddress?: Uint8Array
   /** It listens for TCP at its addresses, and dials. */
   readonly tcp?: boolean
+  /** It has a radio of this address, on this air. */
+  readonly ble?: { readonly air: SimAir; readonly address: Uint8Array } | undefined
   readonly config?: Partial<CoreConfig>
   readonly memory?: number
   readonly peers?: readonly PeerRecord[]
@@ -74,6 +77,7 @@ export class SimNode implements PumpHost {
   #timerAt: Instant = never
   readonly #udp: SimUdp
   readonly #tcp: SimTcp | undefined
+  readonly #ble: SimBle | undefined
   #nextLink = 1
   /** What the network said while it slept. */
   readonly #missed: (() => void)[] = []
@@ -84,7 +88,7 @@ export class SimNode implements PumpHost {
     const addresses = [options.address, ...(options.secondAddress === undefined ? [] : [options.secondAddress])]
     const arena = new Arena(options.memory ?? 8 << 20)
     this.endpoint = new Endpoint({
-      provider: options.provider, seed: options.seed, arena, config: { ...defaultConfig, ...options.config }, peers: options.peers ?? [],
+      provider: options.provider, seed: options.seed, arena, config: { ...defaultConfig, ble: options.ble !== undefined, ...options.config }, peers: options.peers ?? [],
       invites: options.invites ?? [], resetKey: options.resetKey ?? options.provider.random(new Uint8Array(32)), now: options.scheduler.clock(),
     })
     this.pump = new Pump(this.endpoint, this, TRANSMIT_SLAB)
@@ -93,7 +97,9 @@ export class SimNode implements PumpHost {
       scheduler, late, network, addresses, sendTime, dontFragment: options.mayFragment !== true, coalesce: coalesce === true, ...(segmentsMax === undefined ? {} : { segmentsMax }),
     })
     this.#tcp = options.tcp === true ? new SimTcp(this.#driverHost(arena), { scheduler, late, network, addresses }) : undefined
+    this.#ble = options.ble === undefined ? undefined : new SimBle(this.#driverHost(arena), options.ble.air, options.ble.address)
     this.#udp.open()
+    this.#ble?.open()
     this.#tcp?.open()
     this.pump.run()
   }
@@ -109,6 +115,10 @@ export class SimNode implements PumpHost {
   /** Open TCP connections. */
   get connections(): number {
     return this.#tcp?.size ?? 0
+  }
+
+  get radio(): SimBle | undefined {
+    return this.#ble
   }
 
   get link(): LinkId {
@@ -171,6 +181,7 @@ export class SimNode implements PumpHost {
     this.stopped = true
     this.#udp.stop()
     this.#tcp?.stop()
+    this.#ble?.stop()
     if (this.#timer !== undefined) this.#scheduler.cancel(this.#timer)
   }
 
@@ -205,18 +216,19 @@ export class SimNode implements PumpHost {
   onAction(action: EndpointAction): void {
     switch (action.kind) {
       case 'dial':
-        if (action.transport === 'tcp' && this.#tcp !== undefined) this.#tcp.dial(this.#udp.sourceFor(action.address), action.address, action.token)
+        if (action.transport === 'ble' && this.#ble !== undefined) this.#ble.dial(action.address, action.token)
+        else if (action.transport === 'tcp' && this.#tcp !== undefined) this.#tcp.dial(this.#udp.sourceFor(action.address), action.address, action.token)
         else this.endpoint.handleDialFailed(this.now(), action.token)
         return
-      case 'cancel-dial': this.#tcp?.cancelDial(action.token); return
-      case 'close-link': this.#tcp?.closeLink(action.link); return
+      case 'cancel-dial': this.#tcp?.cancelDial(action.token); this.#ble?.cancelDial(action.token); return
+      case 'close-link': this.#tcp?.closeLink(action.link); this.#ble?.closeLink(action.link); return
       case 'confirm-link': return
       default: action satisfies never
     }
   }
 
   transmit(batch: TransmitBatch, done: () => void): void {
-    const drivers = this.#tcp === undefined ? [this.#udp] : [this.#udp, this.#tcp]
+    const drivers = [this.#udp, this.#tcp, this.#ble].filter((driver) => driver !== undefined)
     let left = drivers.length
     const one = (): void => {
       left--

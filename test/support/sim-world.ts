@@ -1,4 +1,5 @@
 import { encodeAddress } from '../../src/core/base/address.ts'
+import { encodeBleAddress } from '../../src/core/base/ble-address.ts'
 import { toHex } from '../../src/core/base/bytes.ts'
 import { never } from '../../src/core/base/time.ts'
 import type { CoreConfig } from '../../src/core/connection/config.ts'
@@ -6,6 +7,7 @@ import type { ChannelHandle, EndpointEvent, InviteRecord, MessageBatch, PeerHand
 import { SimNetwork } from '../../src/sim/network.ts'
 import { SeededRandom } from '../../src/sim/random.ts'
 import { Scheduler } from '../../src/sim/scheduler.ts'
+import type { SimAir } from '../../src/sim/sim-ble.ts'
 import { SimNode, type SimApp } from '../../src/sim/sim-node.ts'
 import { SimProvider } from '../../src/sim/sim-provider.ts'
 
@@ -57,15 +59,17 @@ export class Player implements SimApp {
   readonly #seed: Uint8Array
   readonly #config: Partial<CoreConfig>
   readonly #tcp: boolean
+  readonly #ble: { readonly air: SimAir; readonly address: Uint8Array } | undefined
   /** As in the store: the same after a restart. */
   readonly #resetKey: Uint8Array
 
-  constructor(world: SimWorld, name: string, seed: number, host: string, config: Partial<CoreConfig>, tcp = false) {
+  constructor(world: SimWorld, name: string, seed: number, host: string, config: Partial<CoreConfig>, tcp = false, air?: SimAir) {
     this.name = name
     this.#world = world
     this.#seed = new Uint8Array(32).fill(seed)
     this.#config = config
     this.#tcp = tcp
+    this.#ble = air === undefined ? undefined : { air, address: encodeBleAddress('random', new Uint8Array(6).fill(seed)) }
     this.provider = new WatchedProvider(world.random.fork())
     this.#resetKey = this.provider.random(new Uint8Array(32))
     this.node = this.#start(encodeAddress(host, 7000)!)
@@ -84,7 +88,7 @@ export class Player implements SimApp {
     const peers: PeerRecord[] = values.flatMap((value) => value.kind === 'peer' ? [value.record] : [])
     const invites: InviteRecord[] = values.flatMap((value) => value.kind === 'invite' ? [value.record] : [])
     const node = new SimNode({
-      scheduler: this.#world.scheduler, network: this.#world.network, provider: this.provider, seed: this.#seed, address, config: this.#config, tcp: this.#tcp,
+      scheduler: this.#world.scheduler, network: this.#world.network, provider: this.provider, seed: this.#seed, address, config: this.#config, tcp: this.#tcp, ble: this.#ble,
       memory: 2 << 20, peers, invites, resetKey: this.#resetKey, mayFragment: this.#world.mayFragment,
     })
     node.app = this
@@ -104,6 +108,16 @@ export class Player implements SimApp {
   /** The roster knows each other, addresses included. */
   know(other: Player): void {
     this.node.act((endpoint, now) => endpoint.addPeer(now, other.id, { name: other.name, addresses: [other.address], invite: undefined }))
+  }
+
+  /** The peer is in range of the radio, or no longer. */
+  hears(other: Player, inRange = true): void {
+    this.node.act((endpoint, now) => { endpoint.handleNearby(now, this.handleOf(other), inRange ? other.node.radio!.address : undefined) })
+  }
+
+  /** Kind of the path in use. */
+  kindTo(other: Player): string | undefined {
+    return this.node.endpoint.peerStats(this.handleOf(other))!.paths.find(({ active }) => active)?.kind
   }
 
   connect(other: Player): PeerHandle {
@@ -178,8 +192,8 @@ export class SimWorld {
     this.network = new SimNetwork(this.scheduler, this.random.fork())
   }
 
-  player(name: string, seed: number, host: string, config: Partial<CoreConfig> = {}, tcp = false): Player {
-    const player = new Player(this, name, seed, host, config, tcp)
+  player(name: string, seed: number, host: string, config: Partial<CoreConfig> = {}, tcp = false, air?: SimAir): Player {
+    const player = new Player(this, name, seed, host, config, tcp, air)
     this.#players.push(player)
     return player
   }

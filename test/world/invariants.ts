@@ -87,7 +87,7 @@ function checkPaths(name: string, state: SessionState): void {
   const { paths, carriers, remotes } = state
   const connections = paths.filter((path) => path?.reliable === true).length
   hold(connections <= CONNECTIONS_MAX, () => `${name}: ${connections} connections of one session`)
-  hold((carriers?.pending.length ?? 0) <= CARRIER_DIALS_MAX, () => `${name}: ${carriers?.pending.length} connections are dialed at once`)
+  for (const dials of Object.values(carriers)) hold((dials?.pending.length ?? 0) <= CARRIER_DIALS_MAX, () => `${name}: ${dials?.pending.length} connections are dialed at once`)
   hold((remotes?.all.length ?? 0) <= REMOTES_MAX, () => `${name}: ${remotes?.all.length} addresses of one peer`)
   let open = 0
   for (const path of paths) {

@@ -1,4 +1,5 @@
 import { isIPv4, portOf } from './address.ts'
+import { isBleAddress } from './ble-address.ts'
 
 /** What an IP address is for (RFC 6890, RFC 4291): who may be there, and whether a stranger may send us there. */
 export type AddressClass = 'unspecified' | 'loopback' | 'link-local' | 'multicast' | 'broadcast' | 'private' | 'shared' | 'global'
@@ -23,6 +24,8 @@ function classOfIPv6(address: Uint8Array): AddressClass {
   let prefix = 0
   for (let i = 0; i < 15; i++) prefix |= address[i]!
   if (prefix === 0) return address[15] === 1 ? 'loopback' : 'unspecified'
+  // The discard prefix, in which Bluetooth devices are named: nobody is there.
+  if (isBleAddress(address)) return 'unspecified'
   if (address[0] === 0xff) return 'multicast'
   if (address[0] === 0xfe && (address[1]! & 0xc0) === 0x80) return 'link-local'
   if ((address[0]! & 0xfe) === 0xfc) return 'private'

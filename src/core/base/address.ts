@@ -1,3 +1,4 @@
+import { formatBleAddress, isBleAddress } from './ble-address.ts'
 import { readU16, writeU16 } from './bytes.ts'
 
 /**
@@ -52,13 +53,14 @@ export function decodeAddress(bytes: Uint8Array, offset = 0): HostPort {
   return { host: formatIPv6(bytes, offset), port }
 }
 
-/** `192.0.2.1:7000` or `[2001:db8::1]:7000`. */
+/** `192.0.2.1:7000`, `[2001:db8::1]:7000`, or `ble:c0:ff:ee:00:12:34`. */
 export function formatAddress(bytes: Uint8Array, offset = 0): string {
+  if (isBleAddress(bytes, offset)) return formatBleAddress(bytes, offset)
   const { host, port } = decodeAddress(bytes, offset)
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
-/** Reads what {@link formatAddress} writes. */
+/** Reads what {@link formatAddress} writes of an IP address. */
 export function parseAddress(text: string): Uint8Array | undefined {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(text)
   if (match === null) return undefined

@@ -6,6 +6,7 @@ import {
   PACKET_ACKED, PACKET_LOST, PACKET_NONE, PACKET_PROBED, PACKET_SENT, PACKET_SKIPPED, RECORD_CLOSE, RECORD_FRAGMENT, RECORD_HANDSHAKE, RECORD_KIND_MASK,
   RECORD_OPEN, RECORD_RUN, RECORD_SKIP,
 } from '../flow/sent-packets.ts'
+import { ackDelayOn } from './ack-timing.ts'
 import { closeCodes } from '../wire/frame.ts'
 import { tryFinish } from './channels.ts'
 import { MODE_RELIABLE_UNORDERED, type Channel } from './channel.ts'
@@ -159,7 +160,7 @@ function finishAck(state: SessionState, now: Now, keys: Keys, largest: number, d
     const path = state.paths[sent.path(order)]
     if (path !== undefined && path.openedAt <= sent.time(order)) {
       progress.delayedSlot = path.slot
-      progress.delay = Math.min(delay, state.limits.maxAckDelay)
+      progress.delay = Math.min(delay, Math.max(state.limits.maxAckDelay, ackDelayOn(path.kind, 0)))
       path.recovery.rtt.update(now.mono - sent.time(order), progress.delay)
     }
     answerPings(state, order, now)
@@ -227,6 +228,8 @@ function framesAcked(state: SessionState, order: number): void {
       case RECORD_OPEN:
         channel.openAcked = true
         channel.openWanted = false
+        // Messages may have waited for it.
+        wantData(state, channel)
         break
       case RECORD_CLOSE:
         // Which may end the channel.

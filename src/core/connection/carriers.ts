@@ -3,11 +3,12 @@ import type { LinkId } from '../base/domain.ts'
 import { after, millisecond, second, type Duration, type Now } from '../base/time.ts'
 import type { DialCause, RefusalReason } from '../path/attempts.ts'
 import { allows, tierOf } from '../path/path-policy.ts'
-import { cancelDials, dialTcp, mayDialTcp, mayServe, overdueAt, restDials, takeDial } from './carrier-dials.ts'
-import { addCarrierTarget } from './dial.ts'
+import { cancelDials, dialBle, dialCarriers, mayDial, mayDialBle, mayDialTcp, mayServe, overdueAt, restDials, resumeDials, takeDial } from './carrier-dials.ts'
+import { addCarrierTarget, carrierDelay } from './dial.ts'
 import { addPath } from './paths.ts'
 import { candidatesOf } from './peer-candidates.ts'
-import { CARRIER_DIALS_MAX, PAUSE_FIRST } from './pending-dials.ts'
+import { CARRIER_DIALS_MAX, carrierKinds, PAUSE_FIRST, type CarrierKind } from './pending-dials.ts'
+import type { SessionPath } from './session-path.ts'
 import { inDoubt } from './silence.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
@@ -25,25 +26,28 @@ const AGAIN_MAX = 8
  * it, one that has keys only asks its peer to answer on it (PATH_CHALLENGE): both, when the paths of a live session were lost.
  */
 export function onLinkDialed(state: SessionState, now: Now, token: number, link: LinkId): void {
-  const address = takeDial(state, now, token, 'opened')
-  if (address === undefined) {
+  const taken = takeDial(state, now, token, 'opened')
+  if (taken === undefined) {
     state.host.closeLink(link)
     return
   }
-  if (state.carriers !== undefined) state.carriers.pause = PAUSE_FIRST
-  const dialing = addCarrierTarget(state, now, link, address)
+  const { kind, address, cause } = taken
+  const dials = state.carriers[kind]
+  // One that is dialed for its kind alone, while another carries the traffic, has not proved by being open that it was worth it.
+  if (dials !== undefined && cause !== 'better') dials.pause = PAUSE_FIRST
+  const dialing = kind === 'tcp' && addCarrierTarget(state, now, link, address)
   const path = state.phase === 'open' && state.current !== undefined ? addPath(state, now, link, address, 0) : undefined
   path?.validation.begin()
   if (!dialing && path === undefined) state.host.closeLink(link)
 }
 
 export function onLinkDialFailed(state: SessionState, now: Now, token: number, reason: RefusalReason): void {
-  const address = takeDial(state, now, token, reason)
-  if (address === undefined) return
+  const taken = takeDial(state, now, token, reason)
+  if (taken === undefined) return
   state.host.counters.add('links_dial_failed')
   // Also while a live session is being dialed, as after a RESET: what fails at once would be dialed again at once, for ever.
-  if (state.carriers?.pending.length === 0 && isLive(state)) restDials(state, now.mono)
-  if (reason === 'refused') dialAgainSoon(state, now, address)
+  if (state.carriers[taken.kind]?.pending.length === 0 && isLive(state)) restDials(state, taken.kind, now.mono)
+  if (taken.kind === 'tcp' && reason === 'refused') dialAgainSoon(state, now, taken.address)
 }
 
 /**
@@ -62,26 +66,47 @@ function isLive(state: SessionState): boolean {
   return state.active !== undefined && state.current !== undefined
 }
 
-/** Dials TCP for a live session that has a reason to. Called after every change; does nothing most of the time. */
+/** Dials connections for a live session that has a reason to. Called after every change; does nothing most of the time. */
 export function updateCarriers(state: SessionState, now: Now): void {
-  const { active, carriers } = state
-  if (active === undefined || !isLive(state) || (carriers !== undefined && carriers.pending.length > 0 && !carriers.severed)) return
-  const cause = reasonToDial(state)
+  if (isLive(state)) for (const kind of carrierKinds) updateCarrier(state, now, kind)
+}
+
+function updateCarrier(state: SessionState, now: Now, kind: CarrierKind): void {
+  const { active } = state
+  const dials = state.carriers[kind]
+  if (dials !== undefined && dials.pending.length > 0 && !dials.severed) return
+  const cause = reasonToDial(state, kind)
   if (cause === undefined) return
-  if (carriers !== undefined) carriers.severed = false
-  const standby = state.paths.find((path) => path?.validation.validated === true && mayServe(path, active, now.mono))
+  if (dials !== undefined) dials.severed = false
+  const standby = state.paths.find((path) => path?.validation.validated === true && standsFor(path.kind, kind) && mayServe(path, active, now.mono))
   if (standby !== undefined) {
     state.timers.setEarlier(timer.carrier, overdueAt(standby))
     return
   }
-  if (carriers !== undefined && now.mono < carriers.nextAt) state.timers.setEarlier(timer.carrier, carriers.nextAt)
-  else dialTcp(state, now, cause, addressesToDial(state, now))
+  if (dials !== undefined && now.mono < dials.nextAt) {
+    state.timers.setEarlier(timer.carrier, dials.nextAt)
+    return
+  }
+  if (kind === 'ble') dialBle(state, now, cause)
+  else dialCarriers(state, now, 'tcp', cause, addressesToDial(state, now))
+  // The way in use is good: there is no haste.
+  if (cause === 'better') restDials(state, kind, now.mono)
 }
 
-function reasonToDial(state: SessionState): DialCause | undefined {
+/** Whether a connection of one kind that is there makes it needless to dial one of the other: Bluetooth does not stand for TCP. */
+function standsFor(there: string, wanted: CarrierKind): boolean {
+  return there === wanted || there === 'tcp'
+}
+
+function reasonToDial(state: SessionState, kind: CarrierKind): DialCause | undefined {
   const { active, policy } = state
-  if (active === undefined || !mayDialTcp(state)) return undefined
-  if (!active.reliable && (!allows(policy, active.kind) || tierOf(policy, 'tcp') < tierOf(policy, active.kind))) return 'policy'
+  if (active === undefined || !mayDial(state, kind)) return undefined
+  const better = active.kind !== kind && tierOf(policy, kind) < tierOf(policy, active.kind)
+  if ((active.kind !== kind && !allows(policy, active.kind)) || (better && policy.prefer === kind)) return 'policy'
+  return reasonToDoubt(active) ?? (better ? 'better' : undefined)
+}
+
+function reasonToDoubt(active: SessionPath): DialCause | undefined {
   if (!inDoubt(active)) return undefined
   return active.refusedAt < Infinity ? 'refused' : 'doubt'
 }
@@ -107,22 +132,36 @@ function mixed(addresses: readonly Uint8Array[]): readonly Uint8Array[] {
   return Array.from({ length: Math.max(near.length, far.length) }, (_, i) => [far[i], near[i]]).flat().filter((address) => address !== undefined)
 }
 
-/** The `carrier` timer: a campaign tries TCP beside UDP, and dials that nobody answered are called off. */
+/** The peer came into range of the radio, or left it. */
+export function onNearby(state: SessionState, now: Now): void {
+  resumeDials(state, now.mono, ['ble'])
+  if (state.dial?.rekey !== false || !mayDialBle(state)) return
+  state.dial.bleTried = false
+  state.timers.setEarlier(timer.carrier, after(now.mono, carrierDelay(state)))
+}
+
+/** The `carrier` timer: a campaign tries connections beside UDP, and dials that nobody answered are called off. */
 export function onCarrierTimer(state: SessionState, now: Now): void {
-  const { dial, carriers } = state
-  const waited = carriers !== undefined && carriers.pending.length > 0
+  const waited = carrierKinds.filter((kind) => (state.carriers[kind]?.pending.length ?? 0) > 0)
   cancelDials(state, now, 'late')
-  if (dial?.rekey === false && dial.initiation !== undefined && !dial.suspended) {
-    if (dial.again.length > 0) dialTcp(state, now, 'unanswered', dial.again.splice(0))
+  if (!dialForCampaign(state, now)) for (const kind of waited) if (state.carriers[kind]?.pending.length === 0) restDials(state, kind, now.mono)
+  for (const kind of carrierKinds) for (const { until } of state.carriers[kind]?.pending ?? []) state.timers.setEarlier(timer.carrier, until)
+}
+
+function dialForCampaign(state: SessionState, now: Now): boolean {
+  const { dial } = state
+  if (dial?.rekey !== false || dial.initiation === undefined || dial.suspended) return false
+  if (mayDialTcp(state)) {
+    if (dial.again.length > 0) dialCarriers(state, now, 'tcp', 'unanswered', dial.again.splice(0))
     const addresses = mixed([...dial.addresses, ...candidatesOf(state, now, 'tcp')])
     if (dial.carrierTurns < addresses.length && now.mono >= dial.carrierAt) {
-      dialTcp(state, now, 'unanswered', addresses)
+      dialCarriers(state, now, 'tcp', 'unanswered', addresses)
       dial.carrierTurns += CARRIER_DIALS_MAX
       dial.carrierAt = after(now.mono, ROUND_TIME)
     }
     if (dial.carrierTurns < addresses.length) state.timers.setEarlier(timer.carrier, dial.carrierAt)
-  } else if (waited && carriers.pending.length === 0) {
-    restDials(state, now.mono)
   }
-  for (const { until } of state.carriers?.pending ?? []) state.timers.setEarlier(timer.carrier, until)
+  if (mayDialBle(state) && !dial.bleTried) dialBle(state, now, 'unanswered')
+  dial.bleTried = true
+  return true
 }

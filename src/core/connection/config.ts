@@ -46,6 +46,8 @@ export interface CoreConfig {
   readonly reliableSize: number
   /** A dial that UDP has not answered for this long tries TCP as well; {@link Infinity}: never. */
   readonly tcpAfter: Duration
+  /** Whether this node has Bluetooth: peers in range are dialed by it where the network does not lead to them. */
+  readonly ble: boolean
   /** Which kinds of path may be used, where nothing else is said of a peer. */
   readonly pathPolicy: PathPolicy
   /** Controller of paths that may lose datagrams. */
@@ -82,6 +84,7 @@ export const defaultConfig: CoreConfig = {
   baseSize: 1152,
   reliableSize: 4096,
   tcpAfter: second,
+  ble: false,
   pathPolicy: anyPath,
   congestion: 'model',
   stunRefresh: 25 * second,

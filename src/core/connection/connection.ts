@@ -4,9 +4,10 @@ import type { AeadBatch } from '../crypto/aead-batch.ts'
 import type { RefusalReason } from '../path/attempts.ts'
 import { allows, type PathPolicy } from '../path/path-policy.ts'
 import { closeCodes, closeReason, type CloseReason } from '../wire/frame.ts'
-import { onCarrierTimer, onLinkDialed, onLinkDialFailed, updateCarriers } from './carriers.ts'
+import { onCarrierTimer, onLinkDialed, onLinkDialFailed, onNearby, updateCarriers } from './carriers.ts'
 import { acceptChannel, closeChannel, endAllChannels, endConsumer, onChannelTimer, openChannel, rejectChannel, resumeDelivery, type LocalChannelOptions } from './channels.ts'
 import type { Channel } from './channel.ts'
+import { ackNow, decideAcks, noteReceived } from './ack-timing.ts'
 import type { PeerLimits } from './config.ts'
 import { beginDial, dropTarget, endDial, onDialTimer, onSocketOpened } from './dial.ts'
 import { onDeadlineTimer } from './deadlines.ts'
@@ -32,8 +33,6 @@ import { park, unpark } from './resting.ts'
 import { PINGS_MAX, QUIET_TIME, type SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
-/** Every second ack-eliciting packet is acknowledged at once (WIRE.md §6). */
-const ACK_EVERY = 2
 const CLOSING_PTOS = 3
 /** Counters that one burst takes at most, those it leaves out included. */
 const LAST_BURST = 128
@@ -126,7 +125,7 @@ export class Connection implements ReadyMember {
       state.keysChanged = true
     }
     if ((bits & READ_INCOMPLETE) !== 0) state.host.noteNoRoom(now)
-    else this.#noteReceived(now, keys, number, newest, bits)
+    else noteReceived(now, keys, number, newest, (bits & READ_ELICITING) !== 0, (bits & READ_ACK_NOW) !== 0)
     if (path !== state.active) onPathUsed(state, now, path, newest && (bits & READ_USES_PATH) !== 0)
   }
 
@@ -143,14 +142,6 @@ export class Connection implements ReadyMember {
     return undefined
   }
 
-  #noteReceived(now: Now, keys: Keys, number: number, newest: boolean, bits: number): void {
-    const inOrder = keys.acks.insert(number)
-    if (newest) keys.largestAt = now.mono
-    if ((bits & READ_ELICITING) === 0) return
-    keys.ackPending++
-    if (!inOrder || (bits & READ_ACK_NOW) !== 0) keys.ackNow = true
-  }
-
   /** A datagram for these keys did not authenticate. */
   onFailedOpen(now: Now, keys: Keys): void {
     keys.failedOpens++
@@ -162,15 +153,8 @@ export class Connection implements ReadyMember {
 
   /** All datagrams of a batch were read: decide about acknowledgements, then timers. */
   afterBatch(now: Now): void {
-    const { current, previous, phase } = this.state
-    if (phase === 'open' && current !== undefined) this.#decideAck(now, current)
-    if (phase === 'open' && previous !== undefined) this.#decideAck(now, previous)
+    if (this.state.phase === 'open') decideAcks(this.state, now)
     this.update(now)
-  }
-
-  #decideAck(now: Now, keys: Keys): void {
-    if (keys.ackPending >= ACK_EVERY) keys.ackNow = true
-    else if (keys.ackPending > 0 && !keys.ackNow) this.state.timers.setEarlier(timer.ack, after(now.mono, this.state.host.config.maxAckDelay))
   }
 
   // ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -183,7 +167,7 @@ export class Connection implements ReadyMember {
       this.#gone(now)
       return
     }
-    if (timers.take(timer.ack, now.mono)) this.#ackNow()
+    if (timers.take(timer.ack, now.mono)) ackNow(state)
     if (timers.take(timer.loss, now.mono)) this.#onLossTimer(now)
     timers.take(timer.pace, now.mono)
     if (timers.take(timer.keepAlive, now.mono)) onKeepAlive(state, now)
@@ -232,12 +216,6 @@ export class Connection implements ReadyMember {
       if (at < loss) loss = at
     }
     state.timers.set(timer.loss, loss)
-  }
-
-  #ackNow(): void {
-    const { current, previous } = this.state
-    if (current !== undefined && current.ackPending > 0) current.ackNow = true
-    if (previous !== undefined && previous.ackPending > 0) previous.ackNow = true
   }
 
   #onLossTimer(now: Now): void {
@@ -418,6 +396,12 @@ export class Connection implements ReadyMember {
     if (!onRefused(this.state, now, link, addresses, reason)) return false
     this.update(now)
     return true
+  }
+
+  /** The peer came into range of the radio, or left it. */
+  nearby(now: Now): void {
+    onNearby(this.state, now)
+    this.update(now)
   }
 
   setPolicy(now: Now, policy: PathPolicy): void {

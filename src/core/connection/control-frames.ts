@@ -14,7 +14,7 @@ import { ACK_DELAY_UNIT } from './acks.ts'
 import type { Channel } from './channel.ts'
 import { counter } from './host.ts'
 import type { Keys } from './keys.ts'
-import { packet, packetEmpty, packetRoom } from './packet.ts'
+import { packet, packetEmpty, packetFits, packetRoom } from './packet.ts'
 import { mayChallenge } from './paths.ts'
 import type { SessionPath } from './session-path.ts'
 import type { SessionState } from './state.ts'
@@ -129,10 +129,13 @@ export function writeControl(state: SessionState, keys: Keys): void {
   }
 }
 
-/** The whole list; where it does not fit beside what else is due, it goes with the next datagram. */
+/** The whole list; where it does not fit beside what else is due, it goes with the next datagram, and where it fits none, its best part does. */
 function writeOwnCandidates(state: SessionState): void {
-  const own = state.host.candidates
-  if (packetRoom() < candidatesSize(own)) return
+  let own = state.host.candidates
+  while (!packetFits(candidatesSize(own))) {
+    if (packet.eliciting) return
+    own = { ...own, candidates: own.candidates.slice(0, -1) }
+  }
   packet.position = writeCandidates(state.host.arena.bytes, packet.position, own)
   state.sent.addFrame(RECORD_CANDIDATES, own.generation, 0, 0, 0)
   state.candidatesWanted = false
@@ -187,7 +190,7 @@ export function writeOpen(state: SessionState, keys: Keys, channel: Channel): bo
   const datagram = keys.orderBase + keys.sendCounter
   if (channel.openWrittenIn === datagram) return true
   const frame = openFrameOf(channel)
-  if (packetRoom() < channelOpenSize(frame)) return false
+  if (!packetFits(channelOpenSize(frame))) return false
   packet.position = writeChannelOpen(state.host.arena.bytes, packet.position, frame)
   state.sent.addFrame(RECORD_OPEN, channel.id, 0, 0, 0)
   channel.openWanted = false
@@ -200,7 +203,7 @@ export function writeOpen(state: SessionState, keys: Keys, channel: Channel): bo
 function writeCloseFrame(state: SessionState, channel: Channel): boolean {
   const { abort, code, reason } = channel.closeLocal ?? { abort: false, code: 0, reason: '' }
   const frame: ChannelCloseFrame = { channel: channel.id, abort, code, final: channel.count.nextId, cost: channel.count.charged, reason }
-  if (packetRoom() < channelCloseSize(frame)) return false
+  if (!packetFits(channelCloseSize(frame))) return false
   packet.position = writeChannelClose(state.host.arena.bytes, packet.position, frame)
   state.sent.addFrame(RECORD_CLOSE, channel.id, 0, channel.closeVersion, 0)
   channel.closeWanted = false

@@ -36,6 +36,8 @@ export class Dial {
   carrierTurns = 0
   /** The next turn comes no sooner. */
   carrierAt: Instant
+  /** Whether this attempt has dialed Bluetooth. */
+  bleTried = false
   /** Pause between attempts when quiet; 0 while loud. */
   quiet: Duration = 0
   suspended = false

@@ -3,10 +3,11 @@ import type { LinkId } from '../base/domain.ts'
 import { after, millisecond, never, second, toInstant, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
 import type { Initiation } from '../session/initiation.ts'
 import { allows, tierOf, type PathPolicy } from '../path/path-policy.ts'
-import { cancelDials, mayDialTcp } from './carrier-dials.ts'
+import { cancelDials, mayDialBle, mayDialTcp } from './carrier-dials.ts'
 import { Dial, type DialTarget } from './dial-campaign.ts'
 import type { Keys } from './keys.ts'
 import type { SessionState } from './state.ts'
+import { carrierKinds } from './pending-dials.ts'
 import { timer } from './timers.ts'
 
 /** WIRE.md §3.7: the same message A goes out at these times of an attempt, ± 10 %. */
@@ -24,6 +25,8 @@ const COOKIE_RESEND: Duration = second
 const RESET_PAUSE: Duration = 5 * second
 /** Other addresses of a handshake that are kept as paths to try. */
 const OTHERS_MAX = 4
+/** Where TCP is not dialed at all, Bluetooth waits so long for UDP. */
+const ANSWER_TIME: Duration = second
 /** A dial that gave way to the peer's own waits this long for it (WIRE.md §3.9). */
 const SUSPEND_TIME: Duration = 10 * second
 
@@ -39,7 +42,7 @@ export function beginDial(state: SessionState, now: Now, addresses: readonly Uin
   const wanted = addresses.slice(0, TARGETS_MAX)
   noteAddresses(dial, wanted)
   addTargets(state, now, dial, wanted)
-  if (dial.targets.length === 0 && (rekey || dial.addresses.length === 0 || !mayDialTcp(state))) {
+  if (dial.targets.length === 0 && (rekey || ((dial.addresses.length === 0 || !mayDialTcp(state)) && !mayDialBle(state)))) {
     endDial(state, now)
     return false
   }
@@ -78,11 +81,12 @@ export function applyToDial(state: SessionState, now: Now, policy: PathPolicy): 
     dial.targets.splice(i, 1)
     if (reliable && !state.paths.some((path) => path?.link === link)) state.host.closeLink(link)
   }
-  if (!allows(policy, 'tcp')) cancelDials(state, now, 'all')
+  cancelDials(state, now, 'all', carrierKinds.filter((kind) => !allows(policy, kind)))
   beginDial(state, now, dial.addresses, false)
   dial.carrierTurns = 0
   dial.carrierAt = now.mono
-  if (tcpDelay(state) === 0) hurryTcp(state, now)
+  dial.bleTried = false
+  if (carrierDelay(state) === 0) hurryCarriers(state, now)
 }
 
 /** The newest wishes first; of 16, older ones make room. */
@@ -159,21 +163,23 @@ function beginAttempt(state: SessionState, now: Now, dial: Dial): void {
   dial.carrierAt = now.mono
   dial.tcpAgain = 0
   dial.again = []
+  dial.bleTried = false
   if (!dial.rekey) state.host.tried(state.peer)?.unanswered(toWallTime(now.wall), 'udp')
   for (const target of dial.targets) target.copiesNow = 0
   sendCopies(state, now, dial, dial.initiation)
-  if (!dial.rekey && mayDialTcp(state)) state.timers.setEarlier(timer.carrier, after(now.mono, tcpDelay(state)))
+  if (!dial.rekey && (mayDialTcp(state) || mayDialBle(state))) state.timers.setEarlier(timer.carrier, after(now.mono, carrierDelay(state)))
 }
 
-/** How long UDP may take to answer. Where it may not be used, or seems not to work, TCP need not wait for it. */
-function tcpDelay(state: SessionState): Duration {
-  const { policy, lastCarrier, host } = state
-  return lastCarrier || host.udpBlocked || tierOf(policy, 'tcp') < tierOf(policy, 'udp') || !allows(policy, 'udp') ? 0 : host.config.tcpAfter
+/** How long UDP may take to answer. Where it may not be used, has nowhere to go, or seems not to work, connections need not wait for it. */
+export function carrierDelay(state: SessionState): Duration {
+  const { policy, lastCarrier, host, dial } = state
+  const hopeless = lastCarrier || host.udpBlocked || !allows(policy, 'udp') || carrierKinds.some((kind) => tierOf(policy, kind) < tierOf(policy, 'udp')) || dial?.targets.length === 0
+  return hopeless ? 0 : mayDialTcp(state) ? host.config.tcpAfter : ANSWER_TIME
 }
 
-/** UDP to one of the addresses is refused by the system: TCP is tried at once. */
-export function hurryTcp(state: SessionState, now: Now): void {
-  if (state.dial?.rekey === false && state.dial.initiation !== undefined && mayDialTcp(state)) state.timers.setEarlier(timer.carrier, now.mono)
+/** UDP to one of the addresses is refused by the system: connections are tried at once. */
+export function hurryCarriers(state: SessionState, now: Now): void {
+  if (state.dial?.rekey === false && state.dial.initiation !== undefined && (mayDialTcp(state) || mayDialBle(state))) state.timers.setEarlier(timer.carrier, now.mono)
 }
 
 function sendCopies(state: SessionState, now: Now, dial: Dial, initiation: Initiation): void {

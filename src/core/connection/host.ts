@@ -13,6 +13,7 @@ import type { Channel, DeliveryQueue, NoticeSink } from './channel.ts'
 import type { CoreConfig } from './config.ts'
 import type { SessionEvent } from './events.ts'
 import type { Keys } from './keys.ts'
+import type { CarrierKind } from './pending-dials.ts'
 
 /** Everything that is counted in the core. Documented in docs/counters.md. */
 export const counterNames = [
@@ -52,6 +53,8 @@ export interface LinkFacts {
   /** A connection that this side dialed. */
   readonly dialed: boolean
   readonly datagramMax: number
+  /** Bytes of a usual datagram, where its driver says that. */
+  readonly datagramSize: number | undefined
   readonly segmentsMax: number
   /** A datagram arrives whole or not at all. */
   readonly dontFragment: boolean
@@ -99,7 +102,7 @@ export interface ConnectionHost {
   /** Whether one more probe may go to an address that has never been the peer's: the network there is asked by few. */
   mayProbe(now: Now, address: Uint8Array): boolean
   /** Asks for a connection to this address; its answer comes with the token that is returned. */
-  dialLink(slot: number, peer: PeerHandle, address: Uint8Array): number
+  dialLink(slot: number, peer: PeerHandle, transport: CarrierKind, address: Uint8Array): number
   cancelDial(token: number): void
   /** The peer was authenticated on this connection. */
   confirmLink(link: LinkId): void
@@ -107,6 +110,8 @@ export interface ConnectionHost {
   closeLink(link: LinkId): void
   /** Where else the peer may be, 18 bytes each. */
   addressesOf(peer: PeerHandle): readonly Uint8Array[]
+  /** Its Bluetooth address, while it is in range. */
+  nearbyOf(peer: PeerHandle): Uint8Array | undefined
   /** What was decided about the peer's paths, for who asks why. */
   noteDecision(peer: PeerHandle, decision: PathDecision): void
   /** Something is tried to reach the peer, to be noted there. */

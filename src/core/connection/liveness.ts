@@ -1,5 +1,5 @@
 import { after, millisecond, never, toInstant, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
-import { mayDialTcp } from './carrier-dials.ts'
+import { mayDialBle, mayDialTcp } from './carrier-dials.ts'
 import { reconsider, remotesOf } from './path-switch.ts'
 import type { SessionPath } from './session-path.ts'
 import { doubtTime, leaveAt, silentSince } from './silence.ts'
@@ -22,7 +22,7 @@ export function nextLivenessCheck(state: SessionState): void {
   }
   const goneAt = after(since, state.host.config.pathGoneAfter)
   let next = goneAt
-  if (hasOthers(state, active) || mayDialTcp(state)) next = active.doubtedSince === since ? active.lookAt : after(since, doubtTime(state, active))
+  if (hasOthers(state, active) || mayDialTcp(state) || mayDialBle(state)) next = active.doubtedSince === since ? active.lookAt : after(since, doubtTime(state, active))
   state.timers.set(timer.liveness, next < goneAt ? next : goneAt)
 }
 

@@ -5,6 +5,8 @@ import type { LinkFacts } from './host.ts'
 import type { SessionPath } from './session-path.ts'
 import type { SessionState } from './state.ts'
 
+/** Plaintext is padded to this at least (WIRE.md §4). */
+const BLOCK = 16
 /** A peer that says it takes less is not believed: WIRE.md §6 needs its base size ([Q] §18.2 has the same floor). */
 const MAX_DATAGRAM_LEAST = 1200
 
@@ -16,9 +18,16 @@ export function newMtuDiscovery(state: SessionState, facts: LinkFacts, reliable:
   const { baseSize, reliableSize } = state.host.config
   const largest = Math.min(facts.datagramMax, Math.max(state.limits.maxDatagram, MAX_DATAGRAM_LEAST))
   const ceiling = largest - DATAGRAM_OVERHEAD
+  if (facts.datagramSize !== undefined) return new MtuDiscovery({ base: Math.min(facts.datagramSize - DATAGRAM_OVERHEAD, ceiling) & -BLOCK, ceiling, enabled: false }, now)
   // Whole blocks of the cipher: WIRE.md §6.
   if (reliable) return new MtuDiscovery({ base: Math.min(reliableSize, ceiling & ~63), ceiling, enabled: false }, now)
   return new MtuDiscovery({ base: baseSize, ceiling, enabled: facts.dontFragment }, now)
+}
+
+/** Plaintext of the largest datagram: more than a usual one where the link takes that but is slow. */
+export function sizeMaxOf(state: SessionState, facts: LinkFacts, size: number): number {
+  if (facts.datagramSize === undefined) return size
+  return Math.max(size, (Math.min(facts.datagramMax, Math.max(state.limits.maxDatagram, MAX_DATAGRAM_LEAST)) - DATAGRAM_OVERHEAD) & -BLOCK)
 }
 
 /** A datagram in flight on this path is acknowledged, be it after it was thought lost. */

@@ -90,7 +90,8 @@ function writeActive(state: SessionState, now: Now, keys: Keys, path: SessionPat
   let segment = 0
   let segments = 0
   while (segments < segmentsMax && hasSlabRoom(sink, path.size)) {
-    beginPacket(state, sink, segment === 0 ? path.size : segment - TRANSPORT_OVERHEAD)
+    if (segment === 0) beginPacket(state, sink, path.size, path.sizeMax)
+    else beginPacket(state, sink, segment - TRANSPORT_OVERHEAD)
     if (segments === 0) {
       writeAcks(state, now)
       writePathFrames(state, now, path, state.sent.room)
@@ -117,7 +118,7 @@ function writeTraffic(state: SessionState, now: Now, keys: Keys, path: SessionPa
   if (state.probes !== 1) {
     writeRekey(state)
     writeControl(state, keys)
-    writeMessages(state, now.mono, keys, path.size, pieces)
+    writeMessages(state, now.mono, keys, path, pieces)
     // Channels that ran into their limit, or sent their last, have something to say now.
     if (state.control.size > 0 || state.blockedWanted) writeControl(state, keys)
   }
@@ -153,16 +154,24 @@ export function wantsToSend(state: SessionState): boolean {
 }
 
 /** Fills the datagram with messages: lanes by priority, lost ones before new ones within a channel. */
-function writeMessages(state: SessionState, now: Instant, keys: Keys, size: number, pieces: Pieces): void {
+function writeMessages(state: SessionState, now: Instant, keys: Keys, path: SessionPath, pieces: Pieces): void {
   const { lanes, sent } = state
+  let urgent = false
   while (packetRoom() > FRAME_ROOM_MIN) {
     const stream = lanes.next()
     if (stream === undefined) return
     const { channel, queue } = stream
-    let capacity = size
+    // On a slow link what fills the datagram up arrives before what is urgent in it is whole.
+    if (urgent && stream.lane > 0) return
+    let capacity = path.size
     if (!channel.openAcked) {
-      if (!writeOpen(state, keys, channel)) return
       capacity -= openSize(channel)
+      // No room beside OPEN: it goes alone, and the messages wait until it is known.
+      if (capacity < FRAME_ROOM_MIN) {
+        lanes.remove(stream)
+        continue
+      }
+      if (!writeOpen(state, keys, channel)) return
     }
     const before = packet.position
     let p = before
@@ -186,6 +195,7 @@ function writeMessages(state: SessionState, now: Instant, keys: Keys, size: numb
       packet.eliciting = true
       packet.app = true
       lanes.spent(stream, p - before)
+      urgent ||= path.slow && stream.lane === 0
     }
     const more = queue.hasLost || maySendNew(state, stream)
     if (!more) {

@@ -49,7 +49,10 @@ export interface BurstSink {
 
 /** The one datagram in the making: frame writers append at `position`, up to `end`. */
 export const packet = {
-  at: 0, body: 0, position: 0, end: 0, frameMark: 0, ackLargest: -1,
+  at: 0, body: 0, position: 0, end: 0,
+  /** How far {@link packetFits} may move the end for a frame that is longer than a usual datagram. */
+  limit: 0,
+  frameMark: 0, ackLargest: -1,
   /** It asks for an ACK and is tracked; on a path that carries no traffic it asks, but is not. */
   eliciting: false,
   /** An app frame is in it: the keypair becomes dirty. */
@@ -60,6 +63,15 @@ export function packetRoom(): number {
   return packet.end - packet.position
 }
 
+/** Whether a frame of this size fits. On a slow link one that is longer than a usual datagram goes alone, or with ACKs (WIRE.md §7). */
+export function packetFits(size: number): boolean {
+  if (packetRoom() >= size) return true
+  const end = packet.body + ((packet.position - packet.body + size + PAD - 1) & -PAD)
+  if (packet.eliciting || end > packet.limit) return false
+  packet.end = end
+  return true
+}
+
 export function packetEmpty(): boolean {
   return packet.position === packet.body
 }
@@ -68,11 +80,13 @@ export function hasSlabRoom(sink: BurstSink, plaintext: number): boolean {
   return sink.used + plaintext + TRANSPORT_OVERHEAD <= sink.size
 }
 
-export function beginPacket(state: SessionState, sink: BurstSink, plaintext: number): void {
+/** @param limit bytes of plaintext of the largest datagram, where a single long frame may go in one */
+export function beginPacket(state: SessionState, sink: BurstSink, plaintext: number, limit: number = plaintext): void {
   packet.at = sink.base + sink.used
   packet.body = packet.at + HEADER
   packet.position = packet.body
   packet.end = packet.body + plaintext
+  packet.limit = packet.body + Math.min(limit, sink.size - sink.used - TRANSPORT_OVERHEAD)
   packet.frameMark = state.sent.frameMark
   packet.ackLargest = -1
   packet.eliciting = false

@@ -1,5 +1,5 @@
 import type { LinkKind, PathRule } from '../base/domain.ts'
-import { after, never, second, toWallTime, type Duration, type Now } from '../base/time.ts'
+import { after, never, second, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
 import type { CongestionController } from '../flow/congestion.ts'
 import { newController } from '../flow/controllers.ts'
 import { choosePath, ruleOf, type PathQuality } from '../path/path-choice.ts'
@@ -56,7 +56,7 @@ export function switchTo(state: SessionState, now: Now, path: SessionPath, rule:
   state.migrateTo = undefined
   path.retireAt = never
   path.probing = false
-  state.lastCarrier = path.reliable
+  state.lastCarrier = path.kind === 'tcp'
   if (from !== undefined) leave(state, now, from, path, dead, useless)
   if (from !== undefined && left) abandonFlight(state, from)
   if (from !== undefined && !allows(state.policy, from.kind)) dropForbidden(state, now, from)
@@ -77,8 +77,14 @@ export function switchTo(state: SessionState, now: Now, path: SessionPath, rule:
   state.host.sessionChanged(now, state.peer, undefined)
 }
 
+/** A Bluetooth connection stays as long as its driver has room for it: it costs next to nothing, and is there when the network dies. */
+function retireTime(state: SessionState, now: Now, from: SessionPath): Instant {
+  if (from.kind === 'ble') return from.secondary ? after(now.mono, STANDBY_TIME) : never
+  return after(now.mono, from.reliable ? STANDBY_TIME : 3 * from.recovery.rtt.pto(state.limits.maxAckDelay))
+}
+
 function leave(state: SessionState, now: Now, from: SessionPath, to: SessionPath, dead: boolean, useless: boolean): void {
-  from.retireAt = after(now.mono, from.reliable ? STANDBY_TIME : 3 * from.recovery.rtt.pto(state.limits.maxAckDelay))
+  from.retireAt = retireTime(state, now, from)
   state.timers.setEarlier(timer.path, from.retireAt)
   if (from.kind === to.kind && sameHost(from.address, to.address) && !from.reliable) inherit(from, to, state)
   state.host.counters.add('paths_migrated')
@@ -138,7 +144,7 @@ export function forgetPath(state: SessionState, path: SessionPath): void {
 /** Closes a connection that carries nothing any more, and says why. */
 export function closeCarrier(state: SessionState, now: Now, path: SessionPath, cause: CloseCause): void {
   forgetPath(state, path)
-  if (cause === 'silent' && state.carriers !== undefined) state.carriers.severed = true
+  if (cause === 'silent' && path.kind === 'tcp' && state.carriers.tcp !== undefined) state.carriers.tcp.severed = true
   state.host.counters.add('links_closed_unused')
   state.host.noteDecision(state.peer, { kind: 'close', at: toWallTime(now.wall), transport: path.kind, address: path.address, cause })
 }

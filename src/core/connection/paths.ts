@@ -1,11 +1,11 @@
 import { ADDRESS_SIZE, equalAddress } from '../base/address.ts'
-import { isReliable, type LinkId } from '../base/domain.ts'
+import { isReliable, type LinkId, type LinkKind } from '../base/domain.ts'
 import { after, millisecond, never, second, toWallTime, type Duration, type Now } from '../base/time.ts'
 import { betterPath, ruleOf } from '../path/path-choice.ts'
 import { allows } from '../path/path-policy.ts'
 import { CHALLENGES_OPEN } from '../path/path-validation.ts'
 import { mayServe } from './carrier-dials.ts'
-import { newMtuDiscovery } from './mtu.ts'
+import { newMtuDiscovery, sizeMaxOf } from './mtu.ts'
 import { closeCarrier, forgetPath, freshController, reconsider, switchTo } from './path-switch.ts'
 import { qualityOf, viewOf, viewsOf } from './selection.ts'
 import { SessionPath } from './session-path.ts'
@@ -33,6 +33,9 @@ const RESPONSES_PER_SECOND = 16
 const CARRIERS_MAX = 2
 /** Of two connections the one that neither side uses is kept this long: the other side may not have moved yet. */
 const EXTRA_TIME: Duration = 10 * second
+/** A radio has few of them. */
+const EXTRA_TIME_BLE: Duration = 2 * second
+
 export function findPath(state: SessionState, link: LinkId, address: Uint8Array, offset: number): SessionPath | undefined {
   const active = state.active
   if (active?.link === link && equalAddress(active.address, 0, address, offset)) return active
@@ -50,19 +53,19 @@ export function addPath(state: SessionState, now: Now, link: LinkId, address: Ui
   if (slot < 0) return undefined
   const mtu = newMtuDiscovery(state, facts, isReliable(facts.kind), now.mono)
   const controller = freshController(state, facts.kind, mtu.size)
-  const path = new SessionPath(slot, link, facts, address.slice(offset, offset + ADDRESS_SIZE), mtu, state.lower, controller, now.mono)
+  const path = new SessionPath(slot, link, facts, address.slice(offset, offset + ADDRESS_SIZE), mtu, sizeMaxOf(state, facts, mtu.size), state.lower, controller, now.mono)
   if (path.reliable) path.validation.liftBudget()
   state.paths[slot] = path
-  if (path.reliable) limitCarriers(state, now)
+  if (path.reliable) limitCarriers(state, now, path.kind)
   return path
 }
 
 /**
- * WIRE.md §7: two connections per peer; of more, one that carries nothing goes: that does not answer, that the higher id dialed,
+ * WIRE.md §7: two connections of a kind per peer; of more, one that carries nothing goes: that does not answer, that the higher id dialed,
  * that is older. Were age to come first, each side could close the one that the other keeps.
  */
-function limitCarriers(state: SessionState, now: Now): void {
-  const carriers = state.paths.filter((path) => path?.reliable === true)
+function limitCarriers(state: SessionState, now: Now, kind: LinkKind): void {
+  const carriers = state.paths.filter((path) => path?.kind === kind)
   if (carriers.length <= CARRIERS_MAX) return
   const worth = (path: SessionPath): number => (mayServe(path, state.active, now.mono) ? 2 : 0) + (path.secondary ? 0 : 1)
   const idle = carriers.filter((path) => path !== state.active).sort((a, b) => worth(a!) - worth(b!) || a!.openedAt - b!.openedAt)
@@ -149,7 +152,7 @@ export function proved(state: SessionState, now: Now, path: SessionPath, first: 
   if (path.reliable) {
     state.host.confirmLink(path.link)
     state.remotes?.trustHost(path.address)
-    retireExtra(state, now)
+    retireExtra(state, now, path.kind)
   } else {
     state.remotes?.answered(path.address)
   }
@@ -166,10 +169,10 @@ export function noteAnswer(state: SessionState, now: Now, link: LinkId, address:
 }
 
 /** Both sides dialed: of two connections one is enough. */
-function retireExtra(state: SessionState, now: Now): void {
-  const proven = state.paths.filter((path) => path?.reliable === true && path.validation.validated)
+function retireExtra(state: SessionState, now: Now, kind: LinkKind): void {
+  const proven = state.paths.filter((path) => path?.kind === kind && path.validation.validated)
   if (proven.length < 2) return
-  for (const path of proven) if (path!.secondary && path !== state.active) path!.retireAt = after(now.mono, EXTRA_TIME)
+  for (const path of proven) if (path!.secondary && path !== state.active) path!.retireAt = after(now.mono, kind === 'ble' ? EXTRA_TIME_BLE : EXTRA_TIME)
 }
 
 export function onObservedAddress(state: SessionState, now: Now, sequence: number, address: Uint8Array): void {

@@ -1,6 +1,10 @@
 import { second, toInstant, type Duration, type Instant } from '../base/time.ts'
 import type { DialDecision } from '../path/path-log.ts'
 
+/** Kinds of path that are connections: each is dialed in its own way. */
+export const carrierKinds = ['tcp', 'ble'] as const
+export type CarrierKind = (typeof carrierKinds)[number]
+
 /** Connections of one session that are dialed at the same time. */
 export const CARRIER_DIALS_MAX = 4
 /** First pause after dials of a live session that led nowhere. */
@@ -12,7 +16,7 @@ interface PendingDial {
   readonly until: Instant
 }
 
-/** Connections that a session has asked for. Bounded: {@link CARRIER_DIALS_MAX} at once, further addresses have their turn next time. */
+/** Connections of one kind that a session has asked for. Bounded: {@link CARRIER_DIALS_MAX} at once, further addresses have their turn next time. */
 export class CarrierDials {
   readonly pending: PendingDial[] = []
   /** Not again before then. */

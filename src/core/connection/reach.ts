@@ -4,7 +4,7 @@ import type { LinkId } from '../base/domain.ts'
 import { after, millisecond, never, second, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
 import type { RefusalReason } from '../path/attempts.ts'
 import { allows, type PathPolicy } from '../path/path-policy.ts'
-import { applyToDial, hurryTcp } from './dial.ts'
+import { applyToDial, hurryCarriers } from './dial.ts'
 import { doubt } from './liveness.ts'
 import { dropForbidden, forgetPath, reconsider, remotesOf, switchTo } from './path-switch.ts'
 import { addCandidate, addPath, findPath, proved } from './paths.ts'
@@ -99,7 +99,7 @@ export function onRefused(state: SessionState, now: Now, link: LinkId, addresses
   const targets = state.dial?.targets.filter(concerns) ?? []
   if (targets.length === 0) return concerned
   for (const { address } of targets) state.host.tried(state.peer)?.ended(toWallTime(now.wall), 'udp', address, reason)
-  hurryTcp(state, now)
+  hurryCarriers(state, now)
   return true
 }
 
@@ -107,7 +107,7 @@ export function onRefused(state: SessionState, now: Now, link: LinkId, addresses
 export function applyPolicy(state: SessionState, now: Now, policy: PathPolicy): void {
   state.policy = policy
   state.insisted = 0
-  if (state.carriers !== undefined) state.carriers.nextAt = now.mono
+  for (const dials of Object.values(state.carriers)) if (dials !== undefined) dials.nextAt = now.mono
   const { active } = state
   if (active?.reliable === true && allows(policy, 'udp')) {
     const remotes = remotesOf(state)

@@ -16,7 +16,7 @@ export class SessionPath {
   readonly address: Uint8Array
   /** A connection, which delivers everything in order while it lives: nothing on it is lost but with it (DESIGN §5). */
   readonly reliable: boolean
-  /** The peer can be reached at this address again: it is not the far end of a connection that the peer dialed. */
+  /** The peer can be reached at this address again: it is not the far end of a connection that the peer dialed, nor a Bluetooth address, which changes. */
   readonly dialable: boolean
   /** Of two connections with the peer, the one that the lower id dialed is used. */
   readonly secondary: boolean
@@ -25,6 +25,10 @@ export class SessionPath {
   readonly mtu: MtuDiscovery
   /** Plaintext bytes of a full datagram on this path: what {@link mtu} found. */
   size: number
+  /** The same of the largest datagram: what is longer than {@link size} and cannot be cut goes in one of its own. */
+  readonly sizeMax: number
+  /** Its driver says how long a usual datagram is: longer ones would hold up what is urgent. */
+  readonly slow: boolean
   readonly segmentsMax: number
   /** PATH_RESPONSE data owed on this path, at most 4; more are dropped. */
   readonly responses: Uint8Array[] = []
@@ -48,16 +52,18 @@ export class SessionPath {
   /** It is only asked whether it works again: forgotten when it does not answer. */
   probing = false
 
-  constructor(slot: number, link: LinkId, facts: LinkFacts, address: Uint8Array, mtu: MtuDiscovery, lower: boolean, controller: CongestionController, now: Instant) {
+  constructor(slot: number, link: LinkId, facts: LinkFacts, address: Uint8Array, mtu: MtuDiscovery, sizeMax: number, lower: boolean, controller: CongestionController, now: Instant) {
     this.slot = slot
     this.link = link
     this.kind = facts.kind
     this.reliable = isReliable(facts.kind)
-    this.dialable = !this.reliable || facts.dialed
+    this.dialable = !this.reliable || (facts.dialed && facts.kind !== 'ble')
     this.secondary = this.reliable && facts.dialed !== lower
     this.address = address
     this.mtu = mtu
     this.size = mtu.size
+    this.sizeMax = sizeMax
+    this.slow = facts.datagramSize !== undefined
     this.segmentsMax = facts.segmentsMax
     this.recovery = new PathRecovery(controller, this.reliable)
     this.observedWanted = !this.reliable

@@ -14,7 +14,7 @@ import type { PeerLimits } from './config.ts'
 import type { Dial } from './dial-campaign.ts'
 import type { ConnectionHost } from './host.ts'
 import type { Keys } from './keys.ts'
-import type { CarrierDials } from './pending-dials.ts'
+import { CarrierDials, type CarrierKind } from './pending-dials.ts'
 import type { Rekeying } from './rekeying.ts'
 import type { SessionPath } from './session-path.ts'
 import { TimerTable } from './timers.ts'
@@ -36,6 +36,7 @@ export const QUIET_TIME: Duration = 5 * second
 export const PINGS_MAX = 16
 
 const NO_CHANNELS: ReadonlyMap<number, Channel> = new Map()
+const NO_CARRIERS: Readonly<Record<CarrierKind, CarrierDials | undefined>> = { tcp: undefined, ble: undefined }
 const NO_SHARES: ReadonlyMap<number, ConsumerShare> = new Map()
 
 /**
@@ -108,10 +109,10 @@ export class SessionState {
   remotes: Remotes | undefined
   /** Whether traffic was on the way when UDP was last asked. */
   probedBusy = false
-  /** The last path that carried traffic was a connection: UDP was known not to work. */
+  /** The last path that carried traffic was TCP: UDP was known not to work. */
   lastCarrier = false
-  /** Connections that were asked for; made with the first one. */
-  carriers: CarrierDials | undefined
+  /** Connections that were asked for, by kind; made with the first one. */
+  carriers: Readonly<Record<CarrierKind, CarrierDials | undefined>> = NO_CARRIERS
   policy: PathPolicy
   /** The path in use is of a kind that the policy forbids, and is left by then, wherever the traffic goes. */
   leaveBy: Instant = never
@@ -212,6 +213,14 @@ export class SessionState {
   removeChannel(id: number): void {
     if (this.channels.size <= 1 && this.channels.has(id)) this.channels = NO_CHANNELS
     else if (this.channels !== NO_CHANNELS) (this.channels as Map<number, Channel>).delete(id)
+  }
+
+  carriersOf(kind: CarrierKind): CarrierDials {
+    const known = this.carriers[kind]
+    if (known !== undefined) return known
+    const dials = new CarrierDials()
+    this.carriers = { ...this.carriers, [kind]: dials }
+    return dials
   }
 
   share(consumer: number, now: Instant): ConsumerShare {

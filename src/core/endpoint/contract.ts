@@ -48,11 +48,21 @@ export interface LinkInfo {
   readonly token?: number
   /** Largest datagram the link can carry, bytes. */
   readonly datagramMax: number
+  /** Bytes of a usual datagram on a connection that carries larger ones, but slowly: what is urgent waits for the rest of one. */
+  readonly datagramSize?: number
+  /**
+   * The link takes one datagram at a time: after each it counts as blocked until its driver says `writable`, which it does as soon as it has
+   * room for the next. So nothing stands in a driver's queue that something urgent could have overtaken.
+   */
+  readonly single?: boolean
   /** Datagrams go out with DF, so that one arrives whole or not at all: only then larger ones are tried. */
   readonly dontFragment?: boolean
   /** Datagrams the driver takes as one burst of equal segments (GSO); 1 where each is sent alone. */
   readonly segmentsMax: number
 }
+
+/** See {@link EndpointContract.linkUse}. */
+export type LinkUse = 'active' | 'standby' | 'stranger'
 
 /** Received datagrams over slabs in the arena. Row i holds `length[i]` bytes at `offset[i]`, in segments of `segmentSize[i]` (GRO), the last may be shorter. */
 export class ReceiveBatch {
@@ -412,6 +422,8 @@ export interface EndpointContract {
   handleTooLarge(now: Now, link: LinkId, length: number): void
   /** This machine has other addresses or routes than before. A burst of one datagram per session, so not to be said more often than a few times a second. */
   handleNetworkChange(now: Now): void
+  /** A peer is in range of this node's radio, at this Bluetooth address (`base/ble-address`); `undefined`: no longer. A session that lacks a way there dials it. */
+  handleNearby(now: Now, peer: PeerHandle, address: Uint8Array | undefined): void
   handleTimeout(now: Now): void
 
   /** `undefined` for an id that is not valid or is our own. */
@@ -453,6 +465,8 @@ export interface EndpointContract {
   /** Why the traffic with this peer goes where it goes. */
   peerWhy(now: Now, peer: PeerHandle): PeerWhy | undefined
   channelStats(channel: ChannelHandle): ChannelStats | undefined
+  /** What a connection is for: it carries a session's traffic, it is one more way of a session, nobody was authenticated on it yet. `undefined`: there is none. */
+  linkUse(link: LinkId): LinkUse | undefined
   counters(): Readonly<Record<string, number>>
   /** Messages of the whole node by lane. */
   laneStats(): LaneStats

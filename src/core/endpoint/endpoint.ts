@@ -11,21 +11,22 @@ import { sendRun } from '../connection/send.ts'
 import type { RefusalReason } from '../path/attempts.ts'
 import { allows, type PathPolicy } from '../path/path-policy.ts'
 import { CANDIDATES_MAX, type Candidate } from '../wire/candidates-frame.ts'
-import { META_MAX, channelCodes, isAppName } from '../wire/frame.ts'
+import { META_MAX, isAppName } from '../wire/frame.ts'
 import type { InviteReply } from '../wire/invite-reply.ts'
 import { BatchReader } from './batch-reader.ts'
 import { connectPeer } from './connect.ts'
 import type {
-  ChannelOptions, ChannelStats, ConnectOptions, EndpointAction, EndpointContract, EndpointEvent, InviteRecord, LaneStats, LinkInfo, MessageBatch, NoticeBatch,
+  ChannelOptions, ChannelStats, ConnectOptions, EndpointAction, EndpointContract, EndpointEvent, InviteRecord, LaneStats, LinkInfo, LinkUse, MessageBatch, NoticeBatch,
   OutgoingMessage, PeerRecord, PeerStats, PeerWhy, ReceiveBatch, ReleaseBatch, ReplyRefusal, TransmitBatch, Whereabouts,
 } from './contract.ts'
 import { Handshakes } from './handshakes.ts'
-import { onDialFailed, onLink, onNetwork, onRefused } from './link-inputs.ts'
+import { onDialFailed, onLink, onNearby, onNetwork, onRefused } from './link-inputs.ts'
 import { earliest, Node, type EndpointOptions } from './node.ts'
 import { Rekeys } from './rekeys.ts'
 import { Resets } from './resets.ts'
 import { Responder } from './responder.ts'
 import { Seals } from './seals.ts'
+import { Shutdown } from './shutdown.ts'
 import { channelStats, nodeLanes, peerStats } from './stats.ts'
 import { StunService, STUN_SLOT } from './stun-service.ts'
 import { peerWhy } from './why.ts'
@@ -34,8 +35,6 @@ import { peerWhy } from './why.ts'
 const HOUSEKEEPING = 0
 /** With less of the slab left than this, a session that wrote nothing may only have lacked the room. */
 const SLAB_ROOM_MIN = 17_000
-/** How often a shutdown looks whether channels have drained. */
-const DRAIN_CHECK = 0.02 * second
 /** One call looks at a session that is due at most about this often: should one be due for ever, the loop around it still turns. */
 const TIMEOUTS_PER_SLOT = 4
 const INVITE_CHECK = 60 * second
@@ -55,15 +54,14 @@ export class Endpoint implements EndpointContract {
   /** Ends of channels that wait for messages to be handed out first. */
   readonly #ends = new BoundedQueue<EndpointEvent>(1 << CHANNEL_SLOT_BITS)
   #inviteCheckAt: Instant
-  #drainBy: Instant = never
-  /** Of a shutdown: channels drain, then sessions say goodbye, then nothing is left. */
-  #shutdown: 'no' | 'draining' | 'closing' | 'drained' = 'no'
+  readonly #shutdown: Shutdown
   #pingToken = 0
 
   constructor(options: EndpointOptions) {
     this.node = new Node(options)
     this.#node = this.node
     this.arena = options.arena
+    this.#shutdown = new Shutdown(this.#node)
     this.#seals = new Seals(this.arena.bytes, options.provider)
     this.id = this.#node.identity.id
     this.#handshakes = new Handshakes(this.#node)
@@ -98,6 +96,10 @@ export class Endpoint implements EndpointContract {
 
   handleNetworkChange(now: Now): void {
     onNetwork(this.#node, now)
+  }
+
+  handleNearby(now: Now, peer: PeerHandle, address: Uint8Array | undefined): void {
+    onNearby(this.#node, now, peer, address)
   }
 
   handleTooLarge(now: Now, link: LinkId, length: number): void {
@@ -188,7 +190,7 @@ export class Endpoint implements EndpointContract {
     const peer = roster.find(id)
     if (peer?.inRoster !== true) return 'unknown'
     const inForce = policy ?? config.pathPolicy
-    if (!allows(inForce, 'udp') && (config.tcpAfter === never || !allows(inForce, 'tcp'))) return 'nothing-left'
+    if (!allows(inForce, 'udp') && (config.tcpAfter === never || !allows(inForce, 'tcp')) && !(config.ble && allows(inForce, 'ble'))) return 'nothing-left'
     roster.add(peer, { policy }, [])
     this.#node.noteDecision(peer.handle, { kind: 'policy', at: toWallTime(now.wall), policy })
     if (peer.connection === undefined) return 'set'
@@ -247,6 +249,10 @@ export class Endpoint implements EndpointContract {
     return entry === undefined ? undefined : peerWhy(this.#node, entry, now)
   }
 
+  linkUse(link: LinkId): LinkUse | undefined {
+    return this.#node.links.useOf(link)
+  }
+
   counters(): Readonly<Record<string, number>> {
     return this.#node.counters.snapshot()
   }
@@ -265,7 +271,7 @@ export class Endpoint implements EndpointContract {
 
   openChannel(now: Now, peer: PeerHandle, options: ChannelOptions): ChannelHandle | 'unreachable' | 'limit' {
     const connection = this.#node.roster.get(peer)?.connection
-    if (this.#shutdown !== 'no' || connection?.state.phase !== 'open' || !isAppName(options.app) || options.meta.length > META_MAX) return 'unreachable'
+    if (this.#node.shuttingDown || connection?.state.phase !== 'open' || !isAppName(options.app) || options.meta.length > META_MAX) return 'unreachable'
     const mode = deliveryModes.indexOf(options.mode)
     const channel = connection.openChannel(now, { ...options, mode, lane: lanes.indexOf(options.lane) })
     this.#node.reschedule(connection)
@@ -351,6 +357,7 @@ export class Endpoint implements EndpointContract {
       if (node.sessions[connection.slot] !== connection) continue
       this.#seals.makeRoom()
       const wrote = connection.transmit(now, batch, this.#seals.batch)
+      if (wrote) node.links.wrote(batch.link[batch.count - 1]! as LinkId)
       const cramped = !wrote && batch.used > 0 && batch.size - batch.used < SLAB_ROOM_MIN
       if (wrote || cramped) node.markReady(connection)
       node.reschedule(connection)
@@ -433,37 +440,9 @@ export class Endpoint implements EndpointContract {
   // ── the endpoint's own affairs ──────────────────────────────────────────────────────────────────────────────────────────
 
   shutdown(now: Now, deadline: Instant): void {
-    const node = this.#node
-    if (this.#shutdown !== 'no') return
-    this.#shutdown = 'draining'
-    this.#drainBy = deadline
-    node.shuttingDown = true
+    if (!this.#shutdown.begin(now, deadline)) return
     this.stun.setServers(now, [])
-    for (const connection of node.sessions) {
-      if (connection === undefined) continue
-      for (const channel of [...connection.state.channels.values()]) connection.closeChannel(now, channel, false, channelCodes.app_gone, 'shutting down')
-      node.reschedule(connection)
-    }
-    this.#advanceShutdown(now)
     this.#scheduleHousekeeping(now)
-  }
-
-  #advanceShutdown(now: Now): void {
-    const node = this.#node
-    const late = now.mono >= this.#drainBy
-    if (this.#shutdown === 'draining' && (late || !node.sessions.some((connection) => connection !== undefined && connection.state.channels.size > 0 && connection.reachable))) {
-      this.#shutdown = 'closing'
-      for (const connection of [...node.sessions]) {
-        if (connection === undefined) continue
-        connection.close(now, 'shutting_down', '')
-        node.reschedule(connection)
-      }
-    }
-    // Nobody is waited for beyond the one CLOSE that tells it.
-    if (this.#shutdown === 'closing' && (late || !node.sessions.some((connection) => connection?.saysGoodbye === true))) {
-      this.#shutdown = 'drained'
-      node.push({ kind: 'drained' })
-    }
   }
 
   #housekeep(now: Now): void {
@@ -475,7 +454,7 @@ export class Endpoint implements EndpointContract {
       node.roster.expireInvites(now)
       this.#inviteCheckAt = toInstant(now.mono + INVITE_CHECK)
     }
-    this.#advanceShutdown(now)
+    this.#shutdown.advance(now)
     this.#scheduleHousekeeping(now)
   }
 
@@ -491,8 +470,7 @@ export class Endpoint implements EndpointContract {
   }
 
   #scheduleHousekeeping(now: Now): void {
-    const drain = this.#shutdown === 'no' || this.#shutdown === 'drained' ? never : toInstant(Math.min(this.#drainBy, now.mono + DRAIN_CHECK))
     const node = this.#node
-    node.deadlines.set(HOUSEKEEPING, earliest(this.#responder.nextTimeout(now.mono), node.memory.nextTimeout(), this.#inviteCheckAt, drain))
+    node.deadlines.set(HOUSEKEEPING, earliest(this.#responder.nextTimeout(now.mono), node.memory.nextTimeout(), this.#inviteCheckAt, this.#shutdown.nextTimeout(now.mono)))
   }
 }

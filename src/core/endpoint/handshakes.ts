@@ -268,5 +268,5 @@ export function sourceKeyOf(kind: string, address: Uint8Array, offset: number): 
 
 /** Whether the peer can be reached again at the far end of this link. */
 function isDialable(link: LinkFacts | undefined): boolean {
-  return link !== undefined && (link.dialed || !isReliable(link.kind))
+  return link !== undefined && link.kind !== 'ble' && (link.dialed || !isReliable(link.kind))
 }

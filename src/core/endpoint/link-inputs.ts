@@ -1,5 +1,6 @@
+import { equalAddress } from '../base/address.ts'
 import { toBinaryString } from '../base/bytes.ts'
-import type { LinkId, LinkState } from '../base/domain.ts'
+import type { LinkId, LinkState, PeerHandle } from '../base/domain.ts'
 import type { Now } from '../base/time.ts'
 import type { Connection } from '../connection/connection.ts'
 import { onNetworkChange } from '../connection/network-change.ts'
@@ -79,6 +80,19 @@ export function onRefused(node: Node, now: Now, link: LinkId, addresses: readonl
     if (connection === undefined || !connection.refused(now, link, keys, reason)) continue
     node.reschedule(connection)
   }
+}
+
+/** A peer came into range of the radio, or left it: who could not be reached is dialed, and a session in doubt has one way more. */
+export function onNearby(node: Node, now: Now, peer: PeerHandle, address: Uint8Array | undefined): void {
+  const entry = node.roster.get(peer)
+  if (entry === undefined) return
+  const before = entry.nearby
+  entry.nearby = address?.slice()
+  const { connection } = entry
+  if (connection === undefined || address === undefined || (before !== undefined && equalAddress(before, 0, address, 0))) return
+  if (!connection.reachable && connection.state.dial === undefined) connection.dial(now, entry.record.addresses)
+  connection.nearby(now)
+  node.reschedule(connection)
 }
 
 /** Addresses or routes of this machine changed: each session asks on its paths, and dials that had become rare are loud again. */

@@ -1,10 +1,12 @@
 import { isIPv4 } from '../base/address.ts'
+import { isBleAddress } from '../base/ble-address.ts'
 import type { Counters } from '../base/counters.ts'
 import { isReliable, type LinkId, type LinkKind, type PeerHandle } from '../base/domain.ts'
 import { BoundedQueue } from '../base/queue.ts'
 import type { Connection } from '../connection/connection.ts'
 import type { CounterName, LinkFacts } from '../connection/host.ts'
-import type { EndpointAction, LinkInfo } from './contract.ts'
+import type { CarrierKind } from '../connection/pending-dials.ts'
+import type { EndpointAction, LinkInfo, LinkUse } from './contract.ts'
 
 /** Actions that wait to be polled. The pump drains them after every call, so this many in one call is a bug elsewhere. */
 const ACTIONS_MAX = 1 << 16
@@ -21,8 +23,11 @@ export class Link implements LinkFacts {
   readonly reliable: boolean
   readonly dialed: boolean
   readonly datagramMax: number
+  readonly datagramSize: number | undefined
   readonly segmentsMax: number
   readonly dontFragment: boolean
+  /** Its driver takes one datagram, and says when it takes the next. */
+  readonly single: boolean
   blocked = false
   /** The session that this connection is a path of. One connection carries one session (WIRE.md §7). */
   owner: Connection | undefined
@@ -40,6 +45,8 @@ export class Link implements LinkFacts {
     this.reliable = isReliable(info.kind)
     this.dialed = info.dialed === true
     this.datagramMax = info.datagramMax
+    this.datagramSize = info.datagramSize
+    this.single = info.single === true
     this.segmentsMax = info.segmentsMax
     this.dontFragment = info.dontFragment === true
   }
@@ -55,6 +62,7 @@ export class Links {
   readonly #orphans: Link[] = []
   readonly #counters: Counters<CounterName>
   #token = 0
+  #singles = 0
 
   constructor(counters: Counters<CounterName>) {
     this.#counters = counters
@@ -67,13 +75,30 @@ export class Links {
   open(id: LinkId, info: LinkInfo): Link {
     const link = new Link(id, info)
     this.#links.set(id, link)
+    if (link.single) this.#singles++
     return link
   }
 
   delete(id: LinkId): Link | undefined {
     const link = this.#links.get(id)
     this.#links.delete(id)
+    if (link?.single === true) this.#singles--
     return link
+  }
+
+  /** A datagram was written for the link: one that takes them singly is blocked until its driver asks for the next. */
+  wrote(id: LinkId): void {
+    if (this.#singles === 0) return
+    const link = this.#links.get(id)
+    if (link?.single === true) link.blocked = true
+  }
+
+  /** What a connection is for; `undefined` for sockets. */
+  useOf(id: LinkId): LinkUse | undefined {
+    const link = this.#links.get(id)
+    if (link?.reliable !== true || link.closing) return undefined
+    if (!link.confirmed) return 'stranger'
+    return link.owner?.state.active?.link === id ? 'active' : 'standby'
   }
 
   get hasSocket(): boolean {
@@ -84,6 +109,7 @@ export class Links {
   /** Sockets that reach this address. */
   to(address: Uint8Array): readonly LinkId[] {
     const found: LinkId[] = []
+    if (isBleAddress(address)) return found
     const four = isIPv4(address)
     for (const link of this.#links.values()) {
       if (link.kind !== 'udp') continue
@@ -96,11 +122,11 @@ export class Links {
 
   // ── dials ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  dial(connection: Connection, peer: PeerHandle, address: Uint8Array): number {
+  dial(connection: Connection, peer: PeerHandle, transport: CarrierKind, address: Uint8Array): number {
     const token = ++this.#token
     this.#dials.set(token, connection)
     this.#counters.add('links_dialed')
-    this.#actions.push({ kind: 'dial', transport: 'tcp', token, address: address.slice(), peer })
+    this.#actions.push({ kind: 'dial', transport, token, address: address.slice(), peer })
     return token
   }
 

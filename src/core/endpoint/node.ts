@@ -14,6 +14,7 @@ import { dropCounters } from '../connection/drops.ts'
 import type { SessionEvent } from '../connection/events.ts'
 import { counterNames, type ConnectionHost, type CounterName, type LinkFacts, type ReadyMember, type RekeyService } from '../connection/host.ts'
 import type { Keys } from '../connection/keys.ts'
+import type { CarrierKind } from '../connection/pending-dials.ts'
 import { SessionState } from '../connection/state.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import { Identity, IdValidator } from '../session/identity.ts'
@@ -189,8 +190,8 @@ export class Node implements ConnectionHost {
     return this.links.to(address)
   }
 
-  dialLink(slot: number, peer: PeerHandle, address: Uint8Array): number {
-    return this.links.dial(this.sessions[slot]!, peer, address)
+  dialLink(slot: number, peer: PeerHandle, transport: CarrierKind, address: Uint8Array): number {
+    return this.links.dial(this.sessions[slot]!, peer, transport, address)
   }
 
   cancelDial(token: number): void {
@@ -207,6 +208,10 @@ export class Node implements ConnectionHost {
 
   addressesOf(peer: PeerHandle): readonly Uint8Array[] {
     return this.roster.get(peer)?.record.addresses ?? []
+  }
+
+  nearbyOf(peer: PeerHandle): Uint8Array | undefined {
+    return this.roster.get(peer)?.nearby
   }
 
   noteDecision(peer: PeerHandle, decision: PathDecision): void {

@@ -33,6 +33,8 @@ export class PeerEntry {
   /** Our session id towards this peer, drawn when it is first needed, redrawn after a session ended. */
   sidSelf: Uint8Array | undefined
   stateSince: WallTime
+  /** Its Bluetooth address, while it is in range. */
+  nearby: Uint8Array | undefined
   /** What was decided about them, made with the first decision. */
   pathLog: PathLog | undefined
   /** What it said of itself by other ways than a session. */

@@ -10,8 +10,8 @@ export interface CreditBounds {
 
 /** WIRE.md §6: TCP, and TURN over it. */
 export const TCP_CREDIT: CreditBounds = { least: 16_384, most: 65_536 }
-/** BLE carries 20 to 100 KB/s: TCP's least would be up to a second there. */
-export const BLE_CREDIT: CreditBounds = { least: 1024, most: 16_384 }
+/** BLE carries 20 to 100 KB/s: TCP's least would be up to a second there. Its links ask for each datagram, so little of this stands in a queue. */
+export const BLE_CREDIT: CreditBounds = { least: 4096, most: 16_384 }
 
 /** Above 1, or a credit that limits the rate could never find a greater one; so much of a round trip stands in buffers. */
 const GAIN = 1.25

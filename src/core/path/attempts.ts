@@ -13,8 +13,9 @@ export type RefusalReason = (typeof refusalReasons)[number]
  */
 export type AttemptResult = RefusalReason | 'waiting' | 'answered' | 'opened' | 'called_off'
 
-/** Why a connection is dialed. unanswered: UDP did not answer a dial · doubt: nothing was acknowledged · refused: the system does not send · policy: the user's wish */
-export type DialCause = 'unanswered' | 'doubt' | 'refused' | 'policy'
+/** Why a connection is dialed. unanswered: UDP did not answer a dial · doubt: nothing was acknowledged · refused: the system does not send · policy: the user's wish ·
+ * better: the way in use is of a worse kind */
+export type DialCause = 'unanswered' | 'doubt' | 'refused' | 'policy' | 'better'
 
 /** What came of trying one address by one kind of path. */
 export interface Attempt {
