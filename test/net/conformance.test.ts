@@ -13,6 +13,8 @@ import { Scheduler } from '../../src/sim/scheduler.ts'
 import { SimTcp } from '../../src/sim/sim-tcp.ts'
 import { SimUdp } from '../../src/sim/sim-udp.ts'
 import { addon } from '../support/addon.ts'
+import { TestAir } from '../support/test-air.ts'
+import { linked, nodeOn, type BleNode } from './ble/ble-support.ts'
 import { describeTransport, PARTY_SLAB, type Medium, type Party } from './conformance.ts'
 import { link, openNode as openTcp, playedLink, PREFACE, rawDial, settle, TcpHost, type TcpNode } from './tcp-support.ts'
 import { FakeUdpAddon } from './fake-udp-addon.ts'
@@ -141,6 +143,37 @@ function tcp(system: TcpSystem): Medium {
   }
 }
 
+/** Bluetooth at the level of backends: what a controller does with values is another matter. */
+function ble(mtu: number): Medium {
+  const air = new TestAir()
+  air.mtu = mtu
+  const nodes: BleNode[] = []
+  const two = async (): Promise<readonly [BleNode, BleNode]> => {
+    const [a, b] = [await nodeOn(air, 1), await nodeOn(air, 2)]
+    nodes.push(a, b)
+    await linked(a, b)
+    return [a, b]
+  }
+  return {
+    pair: async () => {
+      const [a, b] = await two()
+      return { a: a.party(FIRST), b: b.party(FIRST) }
+    },
+    stalled: async () => {
+      const [a] = await two()
+      a.radio.stalled = true
+      return { party: a.party(FIRST), bytes: 100_000, release: () => a.radio.release() }
+    },
+    fragile: async () => {
+      const [a] = await two()
+      return { party: a.party(FIRST), snap: () => a.radio.lose() }
+    },
+    close: async () => {
+      for (const node of nodes) await node.driver.close()
+    },
+  }
+}
+
 const SIM_BLOCKED = 160_000
 
 /** The simulated network on a clock that goes with the real one, so that the same suite can wait for it. */
@@ -219,3 +252,4 @@ if (addon?.tcp !== undefined) {
 }
 describeTransport('simulated UDP', { kind: 'udp', reliable: false, datagramMin: 1 }, () => simulated('udp'))
 describeTransport('simulated TCP', { kind: 'tcp', reliable: true, datagramMin: 20 }, () => simulated('tcp'))
+for (const mtu of [23, 185, 517]) describeTransport(`Bluetooth with an MTU of ${mtu}`, { kind: 'ble', reliable: true, datagramMin: 1, datagramMax: 1200 }, () => ble(mtu))

@@ -33,6 +33,8 @@ export interface Traits {
   /** Nothing is lost and nothing overtakes while the link lives. */
   readonly reliable: boolean
   readonly datagramMin: number
+  /** Of every link; absent where it is a whole record of TCP or a datagram of UDP. */
+  readonly datagramMax?: number
 }
 
 /** Every rule of {@link Driver} and its host that does not depend on the medium (STYLE.md 28). */
@@ -381,7 +383,7 @@ class Stream {
   burst(): void {
     const rows = 1 + this.#random(8)
     for (let i = 0; i < rows; i++) {
-      const segmentSize = this.#min + this.#random(1400)
+      const segmentSize = this.#min + this.#random(Math.min(1400, (this.#traits.datagramMax ?? Infinity) - this.#min + 1))
       const segments = 1 + this.#random(Math.max(1, Math.min(8, Math.floor(8000 / segmentSize))))
       const last = this.#min + this.#random(segmentSize - this.#min + 1)
       const sizes = [...new Array<number>(segments - 1).fill(segmentSize), last]

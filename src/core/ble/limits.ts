@@ -16,7 +16,8 @@ export interface BleLinkLimits {
   readonly credits: number
   /** Ours: values in the controller. Two keep it busy while the next is on its way, and an urgent datagram waits for no more. */
   readonly unsentMax: number
-  /** Ours: datagrams that wait for credit or the controller; what is given beyond is dropped. The core is told to wait after the first. */
+  /** Ours: bytes of datagrams that wait for credit or the controller, and their number; what is given beyond is dropped. A core that heeds `writable` has one there. */
+  readonly queueBytesMax: number
   readonly queueMax: number
 }
 
@@ -28,7 +29,8 @@ export const bleLinkLimits: BleLinkLimits = {
   linger: second,
   credits: 16,
   unsentMax: 2,
-  queueMax: 4,
+  queueBytesMax: 131_072,
+  queueMax: 1024,
 }
 
 /** Of the radio: how many links, how often what is tried (all ours, but for the four unconfirmed links). */

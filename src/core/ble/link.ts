@@ -45,6 +45,7 @@ export class BleLink {
   #datagramMax = 0
   #credits = 0
   #mtu: number
+  #queuedBytes = 0
   /** Bytes of the first datagram in the queue that are on their way. */
   #offset = 0
   /** Segments sent since HELLO, and how many of them the other side says it took. */
@@ -99,9 +100,7 @@ export class BleLink {
 
   /** Bytes of datagrams that no controller has yet. */
   get unsentBytes(): number {
-    let bytes = -this.#offset
-    for (const datagram of this.#queue) bytes += datagram.length
-    return bytes
+    return this.#queuedBytes - this.#offset
   }
 
   /** Whether the next datagram should be made now: none waits here, and the controller is about to be idle. */
@@ -130,7 +129,8 @@ export class BleLink {
   send(now: Instant, datagram: Uint8Array): 'queued' | 'full' | 'too-large' | 'closed' {
     if (this.#state.kind !== 'open') return 'closed'
     if (datagram.length > this.#datagramMax) return 'too-large'
-    if (!this.#queue.push(datagram.slice())) return 'full'
+    if (this.#queuedBytes + datagram.length > this.#limits.queueBytesMax || !this.#queue.push(new Uint8Array(datagram))) return 'full'
+    this.#queuedBytes += datagram.length
     this.#watchCredit(now)
     return 'queued'
   }
@@ -217,6 +217,7 @@ export class BleLink {
     this.#offset += value.length - (this.#offset === 0 ? 3 : 1)
     if (this.#offset === datagram.length) {
       this.#queue.shift()
+      this.#queuedBytes -= datagram.length
       this.#offset = 0
     }
     this.#watchCredit(now)
@@ -276,6 +277,7 @@ export class BleLink {
     // Half a datagram helps nobody who is to go for a fault.
     if (end !== 'local') {
       this.#queue.clear()
+      this.#queuedBytes = 0
       this.#offset = 0
     }
     this.#helloDue = false

@@ -49,7 +49,7 @@ export class Reassembly {
     if (segment.first) {
       this.#drop()
       if (segment.total > this.#sizeMax) return 'malformed'
-      if (segment.last) return segment.bytes.slice()
+      if (segment.last) return new Uint8Array(segment.bytes)
       this.#buffer ??= new Uint8Array(this.#sizeMax)
       this.#total = segment.total
       this.#filled = 0

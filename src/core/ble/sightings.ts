@@ -64,7 +64,7 @@ export class Sightings {
     const sighting = known ?? { address, rssi, hint: undefined, peer: undefined, seenAt: now, failures: 0, restUntil: toInstant(0) }
     sighting.rssi += known === undefined ? 0 : RSSI_WEIGHT * (rssi - known.rssi)
     // Not every advertisement of a device carries it.
-    sighting.hint = hint?.slice() ?? sighting.hint
+    if (hint !== undefined) sighting.hint = new Uint8Array(hint)
     sighting.seenAt = now
     this.#file(sighting)
     return sighting
