@@ -2,11 +2,12 @@ import type { Client } from '../../src/client/client.ts'
 import { TestDaemon, until } from '../e2e/support/daemon.ts'
 import { TemporaryDirectory } from '../e2e/support/temporary.ts'
 import { StunServer } from '../support/stun-server.ts'
+import { startCoturn } from './coturn.ts'
 import type { NatKind } from './nat-rules.ts'
-import { NatLab, PUBLIC_HOSTS } from './nat.ts'
+import { NatLab, PUBLIC_HOSTS, type SideOptions } from './nat.ts'
 
-const SERVER = `${PUBLIC_HOSTS[0]}:4478`
-/** Who learns no outside address in this time learns none: no UDP passes. */
+const SERVERS = { own: `${PUBLIC_HOSTS[0]}:4478`, coturn: `${PUBLIC_HOSTS[0]}:3478` } as const
+/** Who learns no outside address in this time learns none. */
 const REFLEXIVE_MS = 3000
 
 export interface Meeting {
@@ -22,12 +23,13 @@ async function pathTo(client: Client, peer: string): Promise<string | undefined>
 }
 
 /** Two homes pair by a two-way invite. What they learnt of themselves they learnt from a STUN server that does not run any more. */
-export async function meet(kinds: readonly [NatKind, NatKind], patienceMs: number): Promise<Meeting> {
+export async function meet(sides: readonly [NatKind | SideOptions, NatKind | SideOptions], patienceMs: number, stun: 'own' | 'coturn' = 'own'): Promise<Meeting> {
   using temporary = new TemporaryDirectory()
-  using lab = new NatLab(kinds.map((kind) => ({ kind })))
-  const server = await StunServer.start(['--host', PUBLIC_HOSTS[0], '--other', PUBLIC_HOSTS[1], '--port', '4478', '--alternate', '4479'], lab.server.prefix)
+  using lab = new NatLab(sides.map((side) => (typeof side === 'string' ? { kind: side } : side)))
+  const server = stun === 'coturn' ? await startCoturn(lab.server, temporary.path)
+    : await StunServer.start(['--host', PUBLIC_HOSTS[0], '--other', PUBLIC_HOSTS[1], '--port', '4478', '--alternate', '4479'], lab.server.prefix)
   const start = (i: number): Promise<TestDaemon> => TestDaemon.start(temporary.join(`${i}`), {
-    machine: lab.sides[i]!.machines[0]!, env: { POSTERN_STUN: '1' }, toml: `[stun]\nservers = ["${SERVER}"]\nportal = ""\n[portmap]\nenabled = false\n`,
+    machine: lab.sides[i]!.machines[0]!, env: { POSTERN_STUN: '1' }, toml: `[stun]\nservers = ["${SERVERS[stun]}"]\nportal = ""\n[portmap]\nenabled = false\n`,
   })
   await using near = await start(0)
   await using far = await start(1)

@@ -54,7 +54,10 @@ describe.skipIf(why !== undefined)(`netcheck behind real routers${why === undefi
     using temporary = new TemporaryDirectory()
     using lab = new NatLab([{ kind: 'udpblock' }])
     await using _own = await StunServer.start(['--host', PUBLIC_HOSTS[0], '--port', '4478'], lab.server.prefix)
-    expect((await netcheck(temporary.join('a'), lab.sides[0]!.machines[0]!, [OWN])).udp4).toMatchObject({ state: 'silent', mapping: 'unknown', word: 'unknown', servers: [{ outcome: 'silent' }] })
+    const { udp4, tcp } = await netcheck(temporary.join('a'), lab.sides[0]!.machines[0]!, [OWN])
+    expect(udp4).toMatchObject({ state: 'silent', mapping: 'unknown', word: 'unknown', servers: [{ outcome: 'silent' }] })
+    expect(tcp).toMatchObject({ state: 'works', portKept: true, server: OWN })
+    expect(tcp.mapped).toMatch(/^11\.0\.0\.11:/)
   })
 
   it('two plain servers tell a symmetric NAT from another', async () => {

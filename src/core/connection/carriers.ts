@@ -16,10 +16,12 @@ import { timer } from './timers.ts'
 /** Of more addresses than may be dialed at once, the others have their turn after this. */
 const ROUND_TIME: Duration = 2 * second
 
-/** [P] While both sides dial each other, a refused dial is repeated after 150 to 350 ms, so often in each attempt of 5 s. */
-const AGAIN_MIN: Duration = 150 * millisecond
-const AGAIN_SPREAD: Duration = 200 * millisecond
-const AGAIN_MAX = 8
+/** [P] While both sides dial each other, a refused dial is repeated after 250 to 550 ms, so often in each attempt of 5 s; after 30 s three times as slowly. */
+const AGAIN_MIN: Duration = 250 * millisecond
+const AGAIN_SPREAD: Duration = 300 * millisecond
+const AGAIN_MAX = 12
+const AGAIN_DENSE: Duration = 30 * second
+const AGAIN_SLOWER = 3
 
 /**
  * Connections as paths of a session: when one is asked for, and what is done with it. A session that is being dialed sends its A over
@@ -59,7 +61,8 @@ function dialAgainSoon(state: SessionState, now: Now, address: Uint8Array): void
   if (dial?.meeting !== true || dial.quiet > 0 || dial.tcpAgain >= AGAIN_MAX) return
   dial.tcpAgain++
   dial.again.push(address)
-  state.timers.setEarlier(timer.carrier, after(now.mono, AGAIN_MIN + host.randomUnit() * AGAIN_SPREAD))
+  const pause = AGAIN_MIN + host.randomUnit() * AGAIN_SPREAD
+  state.timers.setEarlier(timer.carrier, after(now.mono, now.mono - dial.startedAt < AGAIN_DENSE ? pause : AGAIN_SLOWER * pause))
 }
 
 function isLive(state: SessionState): boolean {

@@ -38,7 +38,7 @@ export function beginDial(state: SessionState, now: Now, addresses: readonly Uin
     dial = new Dial(now.mono, rekey)
     state.dial = dial
   }
-  dial.meeting ||= meeting
+  if (meeting) beginMeeting(state, now, dial)
   const wanted = addresses.slice(0, TARGETS_MAX)
   noteAddresses(dial, wanted)
   addTargets(state, now, dial, wanted)
@@ -55,6 +55,15 @@ export function beginDial(state: SessionState, now: Now, addresses: readonly Uin
   }
   if (dial.initiation === undefined && !dial.suspended) state.timers.set(timer.dial, now.mono)
   return true
+}
+
+/** Who was refused before the peer dialed too may be let in now. */
+function beginMeeting(state: SessionState, now: Now, dial: Dial): void {
+  dial.meeting = true
+  dial.tcpAgain = 0
+  dial.carrierTurns = 0
+  dial.carrierAt = now.mono
+  if (dial.initiation !== undefined && mayDialTcp(state)) state.timers.setEarlier(timer.carrier, after(now.mono, carrierDelay(state)))
 }
 
 function addTargets(state: SessionState, now: Now, dial: Dial, wanted: readonly Uint8Array[]): void {
