@@ -468,7 +468,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       peerId: this.peerId, version, uptimeMs: Math.round(performance.now() - this.#startedAt), sessions, paths,
       addresses: this.#addresses().map((address) => formatAddress(address)), stun: this.#nat.status(), portMapping: this.#nat.mapping.status(), lanes: endpoint.laneStats(),
       counters: {
-        ...endpoint.counters(), ...this.#nat.counters(), ...this.#peers.introductions.stats(), ...drivers, ...(this.#ipc?.counters() ?? {}),
+        ...endpoint.counters(), ...this.#nat.counters(), ...this.#peers.introductions.stats(), ...drivers, ...(this.#runtime.spare?.stats() ?? {}), ...(this.#ipc?.counters() ?? {}),
         memory_used: endpoint.arena.used, memory_capacity: endpoint.arena.capacity, udp_receive_buffer: buffers?.receiveBuffer ?? 0,
       },
       native: { ...this.#native, features: buffers?.features ?? [] },

@@ -3,7 +3,7 @@ import { toHex } from '../core/base/bytes.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { toWallTime } from '../core/base/time.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
-import type { InviteRecord, ReplyRefusal } from '../core/endpoint/contract.ts'
+import type { InviteRecord, PeerHandle, ReplyRefusal } from '../core/endpoint/contract.ts'
 import { inviteReplyProof, inviteTokenId } from '../core/session/macs.ts'
 import { builtSuiteMask } from '../core/session/suites.ts'
 import { WIRE_VERSION } from '../core/wire/datagram.ts'
@@ -13,7 +13,6 @@ import type {
   InviteCreateRequest, InviteCreateResult, InviteInfo, InviteJoinResult, InviteListResult, InviteReplyResult, Nothing,
 } from '../core/wire/ipc-methods.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
-import type { Meetings } from './meetings.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 import { unknownPeer } from './peer-paths.ts'
 import { idBytes } from './router.ts'
@@ -39,14 +38,17 @@ export class InviteService {
   readonly #runtime: NodeRuntime
   readonly #options: InviteServiceOptions
   readonly #durable: () => Promise<void>
-  readonly #meetings: Pick<Meetings, 'begin'>
+  readonly #meet: (peer: PeerHandle, patienceMs: number) => void
 
-  /** @param durable what was changed is taken over by the router and on disk */
-  constructor(runtime: NodeRuntime, options: InviteServiceOptions, meetings: Pick<Meetings, 'begin'>, durable: () => Promise<void>) {
+  /**
+   * @param meet from now on both sides may be looking for each other
+   * @param durable what was changed is taken over by the router and on disk
+   */
+  constructor(runtime: NodeRuntime, options: InviteServiceOptions, meet: (peer: PeerHandle, patienceMs: number) => void, durable: () => Promise<void>) {
     this.#runtime = runtime
     this.#options = options
     this.#durable = durable
-    this.#meetings = meetings
+    this.#meet = meet
   }
 
   async create(request: InviteCreateRequest): Promise<InviteCreateResult> {
@@ -95,7 +97,7 @@ export class InviteService {
     await this.#options.freshen()
     const { provider } = this.#options
     const content = { id: endpoint.id, tokenId: inviteTokenId(provider, invite.token), addresses: this.#ownAddresses(), hard: this.#options.hard() }
-    this.#meetings.begin(peer, PATIENCE_MS)
+    this.#meet(peer, PATIENCE_MS)
     return { reply: encodeInviteReply(content, (signed) => inviteReplyProof(provider, invite.token, idBytes(id), signed)) }
   }
 
@@ -114,7 +116,7 @@ export class InviteService {
     const id = encodePeerId(read.reply.id)
     this.#options.onRoster(id)
     await this.#durable()
-    this.#meetings.begin(peer, PATIENCE_MS)
+    this.#meet(peer, PATIENCE_MS)
     return { peer: id }
   }
 

@@ -10,6 +10,7 @@ import type { IpcReflexive, IpcStunStatus, NetcheckResult } from '../core/wire/i
 import type { Transport } from '../core/wire/pcp.ts'
 import { NameResolver } from '../net/resolver.ts'
 import { hasNetwork } from '../net/network-state.ts'
+import { SpareSockets } from '../net/spare-sockets.ts'
 import type { TcpDriver } from '../net/tcp.ts'
 import type { TcpSystem } from '../net/tcp-system.ts'
 import type { Config } from './config-schema.ts'
@@ -28,6 +29,11 @@ const UDP_PATIENCE_MS = 1000
 /** Whether servers outside may be asked at all. */
 export function stunEnabled({ enabled, servers }: Config['stun'], env: NodeJS.ProcessEnv = process.env): boolean {
   return enabled && servers.length > 0 && env['POSTERN_STUN'] !== '0'
+}
+
+/** Where sockets for guessing are bound: as the node's own is, if that speaks IPv4. */
+function spareHost(bind: readonly string[]): string | undefined {
+  return bind.includes('::') || bind.includes('0.0.0.0') ? '0.0.0.0' : bind.find((host) => !host.includes(':'))
 }
 
 export interface NatServiceOptions extends Pick<PortMappingOptions, 'log' | 'secret'> {
@@ -74,6 +80,8 @@ export class NatService {
       },
     })
     this.#enabled = stunEnabled(stun)
+    const local = spareHost(udp.bind)
+    if (local !== undefined) runtime.addSpare(new SpareSockets(runtime, local))
     const outside = udp.bind.some((host) => addressClass(encodeAddress(host, 0)!) !== 'loopback')
     this.#reaches = (server) => outside || addressClass(server) === 'loopback'
     this.#names = new StunNames({

@@ -6,6 +6,7 @@ import type { PosternError } from '../core/base/errors.ts'
 import type { LinkKind, LinkState } from '../core/base/domain.ts'
 import type { ConnectionDriver, ConnectionHost, Driver } from '../net/driver.ts'
 import { NetworkWatch, type NetlinkAddon } from '../net/network-watch.ts'
+import type { SpareSockets } from '../net/spare-sockets.ts'
 import type { Clock } from '../platform/clock.ts'
 import { Timer } from '../platform/timer.ts'
 
@@ -34,6 +35,7 @@ export class NodeRuntime implements PumpHost, ConnectionHost {
   readonly #sink: RuntimeSink
   readonly #drivers: Driver[] = []
   readonly #dialers: ConnectionDriver[] = []
+  #spare: SpareSockets | undefined
   /** Of the open links. */
   readonly #kinds = new Map<LinkId, LinkKind>()
   #network: NetworkWatch | undefined
@@ -91,6 +93,15 @@ export class NodeRuntime implements PumpHost, ConnectionHost {
   addDialer(driver: ConnectionDriver): void {
     this.#drivers.push(driver)
     this.#dialers.push(driver)
+  }
+
+  /** What opens sockets for rounds of guessing; asked to send only while it has some. */
+  addSpare(driver: SpareSockets): void {
+    this.#spare = driver
+  }
+
+  get spare(): SpareSockets | undefined {
+    return this.#spare
   }
 
   /** Drains the endpoint at the end of this turn: many calls of one turn cost one drain. */
@@ -178,12 +189,17 @@ export class NodeRuntime implements PumpHost, ConnectionHost {
       }
       case 'cancel-dial':
         for (const dialer of this.#dialers) dialer.cancelDial(action.token)
+        this.#spare?.cancel(action.token)
+        return
+      case 'open-sockets':
+        this.#spare?.open(action.token, action.count)
         return
       case 'confirm-link':
         for (const dialer of this.#dialers) dialer.confirm(action.link)
         return
       case 'close-link':
         for (const dialer of this.#dialers) dialer.closeLink(action.link)
+        this.#spare?.closeLink(action.link)
         return
       default:
         action satisfies never
@@ -192,13 +208,15 @@ export class NodeRuntime implements PumpHost, ConnectionHost {
 
   /** Every driver takes the rows of its own links; the slab is free when the last one is done with it. */
   transmit(batch: TransmitBatch, done: () => void): void {
-    let left = this.#drivers.length
+    const spare = this.#spare !== undefined && this.#spare.size > 0 ? this.#spare : undefined
+    let left = this.#drivers.length + (spare === undefined ? 0 : 1)
     const one = (): void => {
       left--
       if (left === 0) done()
     }
     if (left === 0) done()
     for (const driver of this.#drivers) driver.send(batch, one)
+    spare?.send(batch, one)
   }
 
   arm(deadline: Instant, pacing: boolean): void {
@@ -220,6 +238,7 @@ export class NodeRuntime implements PumpHost, ConnectionHost {
     this.#timer.stop()
     this.#network?.close()
     for (const driver of this.#drivers) await driver.close()
+    await this.#spare?.close()
     this.pump.close()
   }
 }

@@ -57,8 +57,8 @@ export class PeerService {
     this.#options = options
     this.paths = new PeerPaths(runtime, () => this.#durable())
     this.#meetings = new Meetings((peer) => this.#redial(peer))
-    this.invites = new InviteService(runtime, options, this.#meetings, () => this.#durable())
-    this.introductions = new Introductions(runtime, { serve: options.introduces, addresses: options.addresses, hard: options.hard, seek: (peer) => this.#meetings.begin(peer, INTRODUCED_MS) })
+    this.invites = new InviteService(runtime, options, (peer, patienceMs) => this.#meet(peer, patienceMs, true), () => this.#durable())
+    this.introductions = new Introductions(runtime, { serve: options.introduces, addresses: options.addresses, hard: options.hard, seek: (peer) => this.#meet(peer, INTRODUCED_MS, false) })
   }
 
   /** Somebody who was told by other ways where we are may come at any moment. */
@@ -73,6 +73,13 @@ export class PeerService {
       this.introductions.onPeer(event)
       this.#changes.settle(event.peer, event)
     }
+  }
+
+  /** Dials it again and again for a while, and guesses ports where one side is hard to find. */
+  #meet(peer: PeerHandle, patienceMs: number, byHand: boolean): void {
+    this.#meetings.begin(peer, patienceMs)
+    this.#runtime.endpoint.meet(this.#runtime.now(), peer, { patience: patienceMs * millisecond, byHand })
+    this.#runtime.schedule()
   }
 
   /** Makes the dial of a peer loud again; false: there is nothing to dial for any more. */

@@ -10,6 +10,7 @@ import { Pump, type PumpHost } from '../core/endpoint/pump.ts'
 import type { SimNetwork } from './network.ts'
 import type { Scheduler, Task } from './scheduler.ts'
 import { SimBle, type SimAir } from './sim-ble.ts'
+import { SimSpare } from './sim-spare.ts'
 import { SimTcp, type SimTcpHost } from './sim-tcp.ts'
 import { SimUdp } from './sim-udp.ts'
 
@@ -78,6 +79,7 @@ export class SimNode implements PumpHost {
   readonly #udp: SimUdp
   readonly #tcp: SimTcp | undefined
   readonly #ble: SimBle | undefined
+  readonly #spare: SimSpare
   #nextLink = 1
   /** What the network said while it slept. */
   readonly #missed: (() => void)[] = []
@@ -98,6 +100,7 @@ export class SimNode implements PumpHost {
     })
     this.#tcp = options.tcp === true ? new SimTcp(this.#driverHost(arena), { scheduler, late, network, addresses }) : undefined
     this.#ble = options.ble === undefined ? undefined : new SimBle(this.#driverHost(arena), options.ble.air, options.ble.address)
+    this.#spare = new SimSpare(this.#driverHost(arena), { scheduler, late, network })
     this.#udp.open()
     this.#ble?.open()
     this.#tcp?.open()
@@ -119,6 +122,11 @@ export class SimNode implements PumpHost {
 
   get radio(): SimBle | undefined {
     return this.#ble
+  }
+
+  /** Sockets that are open for a round of guessing, or were kept from one. */
+  get spareSockets(): number {
+    return this.#spare.size
   }
 
   get link(): LinkId {
@@ -180,6 +188,7 @@ export class SimNode implements PumpHost {
   stop(): void {
     this.stopped = true
     this.#udp.stop()
+    this.#spare.stop()
     this.#tcp?.stop()
     this.#ble?.stop()
     if (this.#timer !== undefined) this.#scheduler.cancel(this.#timer)
@@ -221,14 +230,19 @@ export class SimNode implements PumpHost {
         else this.endpoint.handleDialFailed(this.now(), action.token)
         return
       case 'cancel-dial': this.#tcp?.cancelDial(action.token); this.#ble?.cancelDial(action.token); return
-      case 'close-link': this.#tcp?.closeLink(action.link); this.#ble?.closeLink(action.link); return
+      case 'open-sockets': this.#spare.open(this.#udp.sourceFor(this.#udp.addresses[0]!), action.token, action.count); return
+      case 'close-link':
+        this.#spare.closeLink(action.link)
+        this.#tcp?.closeLink(action.link)
+        this.#ble?.closeLink(action.link)
+        return
       case 'confirm-link': return
       default: action satisfies never
     }
   }
 
   transmit(batch: TransmitBatch, done: () => void): void {
-    const drivers = [this.#udp, this.#tcp, this.#ble].filter((driver) => driver !== undefined)
+    const drivers = [this.#udp, this.#tcp, this.#ble, this.#spare.size > 0 ? this.#spare : undefined].filter((driver) => driver !== undefined)
     let left = drivers.length
     const one = (): void => {
       left--

@@ -13,14 +13,18 @@ export const pairs: readonly (readonly [NatKind, NatKind])[] = natKinds.flatMap(
 const strict: readonly NatKind[] = ['port', 'cgnat', 'sym', 'cgnatsym']
 const changing: readonly NatKind[] = ['sym', 'cgnatsym']
 
+/** Whether ports must be guessed: one of the two takes another port for each destination, and the other one looks at ports. */
+export function isGuessed(near: NatKind, far: NatKind): boolean {
+  return changing.includes(near) !== changing.includes(far) && strict.includes(near) && strict.includes(far)
+}
+
 /**
- * What must come of a pair. A router that takes another port for each destination is met only by one that looks at no ports: else
- * both would have to guess. Where no UDP passes, TCP does the same: there every router of the lab looks at ports.
+ * What must come of a pair. Two routers that both take another port for each destination do not meet: both sides would have to guess. Where
+ * no UDP passes, TCP does the same without guesses: there every router of the lab looks at ports.
  */
 export function expectedPath(near: NatKind, far: NatKind): Meeting['path'] {
   if (near === 'udpblock' || far === 'udpblock') return changing.includes(near) || changing.includes(far) ? 'none' : 'tcp'
-  const hard = (one: NatKind, other: NatKind): boolean => changing.includes(one) && strict.includes(other)
-  return hard(near, far) || hard(far, near) ? 'none' : 'udp'
+  return changing.includes(near) && changing.includes(far) ? 'none' : 'udp'
 }
 
 const words = { udp: 'UDP', tcp: 'TCP', none: '–' } as const

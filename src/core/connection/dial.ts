@@ -114,6 +114,22 @@ export function addCarrierTarget(state: SessionState, now: Now, link: LinkId, ad
   return true
 }
 
+/**
+ * The peer was heard over this link from this address: A goes there as well.
+ *
+ * @param copies how many at most, without an answer
+ */
+export function dialThrough(state: SessionState, now: Now, link: LinkId, address: Uint8Array, copies: number = COPIES_WITHOUT_ANSWER): void {
+  const { dial } = state
+  if (dial === undefined || dial.rekey || !allows(state.policy, 'udp')) return
+  if (dial.targets.some((target) => !target.reliable && target.link === link && equalAddress(target.address, 0, address, 0))) return
+  const oldest = dial.targets.filter((target) => !target.reliable).length >= TARGETS_MAX ? dial.targets.findIndex((target) => !target.reliable) : -1
+  if (oldest >= 0) dial.targets.splice(oldest, 1)
+  const target: DialTarget = { link, address: address.slice(0, ADDRESS_SIZE), reliable: false, copies: COPIES_WITHOUT_ANSWER - copies, copiesNow: 0, resentAt: never }
+  dial.targets.push(target)
+  if (dial.initiation !== undefined && !dial.suspended) sendTo(state, now, dial.initiation, target)
+}
+
 /** The connection is gone, and what was sent over it with it. */
 export function dropTarget(state: SessionState, link: LinkId): void {
   const targets = state.dial?.targets

@@ -23,7 +23,7 @@ export const counterNames = [
   // Dropped on arrival, by reason
   'drop_unknown_type', 'drop_turn', 'drop_bad_size', 'drop_version', 'drop_malformed_handshake', 'drop_mac1', 'drop_mac2',
   'drop_rate_limited', 'drop_suite', 'drop_replayed_handshake', 'drop_stale_handshake', 'drop_handshake_noise', 'drop_handshake_payload',
-  'drop_handshake_queue', 'drop_reassembly', 'drop_not_admitted', 'drop_self', 'drop_cookie', 'drop_hint', 'drop_reset',
+  'drop_handshake_queue', 'drop_reassembly', 'drop_not_admitted', 'drop_self', 'drop_cookie', 'drop_hint', 'drop_reset', 'drop_knock',
   'drop_unknown_index', 'drop_no_keys', 'drop_replay', 'drop_authentication', 'drop_wiped', 'drop_no_room', 'drop_closed',
   'drop_path_limit', 'drop_link_unknown', 'drop_link_taken', 'drop_path_policy',
   // STUN
@@ -34,7 +34,7 @@ export const counterNames = [
   'messages_dropped_no_credit', 'messages_dropped_reassembly', 'messages_dropped_deadline', 'messages_dropped_oldest', 'messages_dropped_newest',
   'messages_dropped_lane', 'messages_dropped_superseded', 'messages_dropped_peer_gone', 'messages_dropped_channel_closed', 'messages_lost',
   'notices_lost', 'sends_blocked', 'channels_refused', 'channels_timed_out', 'consumers_gone',
-  'raw_queue_full', 'challenges_ignored', 'observations_ignored', 'candidates_received', 'candidates_refused', 'probes_withheld', 'grease_skipped', 'extensions_skipped',
+  'raw_queue_full', 'challenges_ignored', 'observations_ignored', 'candidates_received', 'candidates_refused', 'probes_withheld', 'birthdays_begun', 'birthdays_met', 'birthdays_in_vain', 'birthdays_called_off', 'birthdays_refused', 'knocks_sent', 'knocks_received', 'knocks_withheld', 'grease_skipped', 'extensions_skipped',
   'close_protocol', 'close_frame_encoding', 'close_flow_control', 'close_limit',
 ] as const
 export type CounterName = (typeof counterNames)[number]

@@ -96,6 +96,10 @@ export class BatchReader {
       case datagramKind.reset:
         this.#resets.onReset(now, bytes, offset)
         return
+      case datagramKind.knock:
+        if (node.punching === undefined) node.counters.add('drop_knock')
+        else node.punching.handleKnock(now, link, addressOf(batch, row), bytes, offset, length)
+        return
       case datagramKind.hint:
         node.counters.add('drop_hint')
         return

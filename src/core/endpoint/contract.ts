@@ -20,6 +20,7 @@ import type { OutgoingMessage } from '../connection/send.ts'
 import type { SessionEvent } from '../connection/events.ts'
 import type { Attempt, RefusalReason } from '../path/attempts.ts'
 import type { PathDecision, PathView } from '../path/path-log.ts'
+import type { BirthdayView, MeetOptions, Whereabouts } from '../path/meeting.ts'
 import type { PathPolicy } from '../path/path-policy.ts'
 import type { InviteReply } from '../wire/invite-reply.ts'
 import type { Candidate } from '../wire/candidates-frame.ts'
@@ -31,6 +32,7 @@ export { CHANNEL_SLOT_BITS, channelSlot, deliveryModes, dropReasons, lanes, MESS
 export { ATTEMPTS_MAX, refusalReasons, type Attempt, type RefusalReason } from '../path/attempts.ts'
 export { DECISIONS_MAX, type PathDecision, type PathView } from '../path/path-log.ts'
 export type { PathPolicy } from '../path/path-policy.ts'
+export type { BirthdayView, MeetOptions, Whereabouts } from '../path/meeting.ts'
 export { NOTICE_DELIVERED, NOTICE_DROPPED } from '../connection/channel.ts'
 export type { OutgoingMessage } from '../connection/send.ts'
 
@@ -41,9 +43,11 @@ export interface LinkInfo {
   readonly local: Uint8Array
   /** A v6 socket that also carries IPv4 (as v4-mapped addresses). */
   readonly dualStack?: boolean
+  /** A socket that an `open-sockets` asked for. */
+  readonly spare?: boolean
   /** For connected links (tcp, ble): the one remote address. */
   readonly remote?: Uint8Array
-  /** Whether this side dialed it (tcp, ble), and the token of the `dial` that it answers. */
+  /** Whether this side dialed it (tcp, ble), and the token of the `dial` or the `open-sockets` that it answers. */
   readonly dialed?: boolean
   readonly token?: number
   /** Largest datagram the link can carry, bytes. */
@@ -264,10 +268,13 @@ export type EndpointEvent =
 export type EndpointAction =
   /** Answered by `handleLink(…, 'opened', { token, … })` or by `handleDialFailed`; after `cancel-dial` nobody waits for the answer. */
   | { readonly kind: 'dial'; readonly transport: 'tcp' | 'ble'; readonly token: number; readonly address: Uint8Array; readonly peer: PeerHandle }
+  /** Also calls off the rest of an `open-sockets`. */
   | { readonly kind: 'cancel-dial'; readonly token: number }
+  /** UDP sockets on ports of their own: each is a link that is `spare`. As many as the system gives, or none: nobody waits for all of them. */
+  | { readonly kind: 'open-sockets'; readonly token: number; readonly count: number }
   /** A session was authenticated on this connection: the driver's limits for strangers no longer hold for it. */
   | { readonly kind: 'confirm-link'; readonly link: LinkId }
-  /** The connection is of no use any more. What was given to its driver before is still delivered. */
+  /** The connection, or the spare socket, is of no use any more. What was given to its driver before is still delivered. */
   | { readonly kind: 'close-link'; readonly link: LinkId }
 
 export interface ConnectOptions {
@@ -277,14 +284,6 @@ export interface ConnectOptions {
   readonly now: boolean
   /** The peer dials this node at the same time: a connection that is refused is dialed again soon. */
   readonly meeting?: boolean
-}
-
-/** What a peer said of itself by other ways than a session: in an invite, a reply, or an introduction. */
-export interface Whereabouts {
-  /** Each destination sees another port of it. */
-  readonly hard: boolean
-  /** 18 bytes each. */
-  readonly addresses: readonly Uint8Array[]
 }
 
 export interface PathStats {
@@ -378,6 +377,8 @@ export interface PeerWhy {
   readonly mapping: MappingClass
   /** What the peer said of its own. */
   readonly whereabouts: Whereabouts | undefined
+  /** The last round of guessing ports. */
+  readonly birthday: BirthdayView | undefined
   /** Where it was reachable, or is said to be, most recent first. */
   readonly addresses: readonly Uint8Array[]
   readonly paths: readonly WhyPath[]
@@ -455,6 +456,8 @@ export interface EndpointContract {
   acceptReply(now: Now, reply: InviteReply): PeerHandle | ReplyRefusal
   /** What the peer said of itself, by others or by hand; the last word counts. Forgotten with the process. */
   noteWhereabouts(peer: PeerHandle, whereabouts: Whereabouts): void
+  /** Both sides look for each other from now on: where plain dialing leads nowhere and one of the two is hard, ports are guessed. */
+  meet(now: Now, peer: PeerHandle, options: MeetOptions): void
   /** The token by which this peer may be answered with a reply: we joined it by an invite that still holds. */
   joinedBy(peer: PeerHandle): PeerRecord['invite']
   peers(): readonly PeerHandle[]

@@ -3,25 +3,27 @@ import type { Arena } from '../base/arena.ts'
 import { CHANNEL_SLOT_BITS, deliveryModes, lanes, type ChannelHandle, type LinkId, type LinkState, type Overflow, type PeerHandle, type SendResult } from '../base/domain.ts'
 import type { MessageRun } from '../base/message-run.ts'
 import { BoundedQueue } from '../base/queue.ts'
-import { never, second, toInstant, toWallTime, type Instant, type Now } from '../base/time.ts'
+import { never, second, toInstant, type Instant, type Now } from '../base/time.ts'
 import type { Channel } from '../connection/channel.ts'
 import type { Connection } from '../connection/connection.ts'
 import { counter } from '../connection/host.ts'
 import { sendRun } from '../connection/send.ts'
 import type { RefusalReason } from '../path/attempts.ts'
-import { allows, type PathPolicy } from '../path/path-policy.ts'
+import type { PathPolicy } from '../path/path-policy.ts'
 import { CANDIDATES_MAX, type Candidate } from '../wire/candidates-frame.ts'
 import { META_MAX, isAppName } from '../wire/frame.ts'
 import type { InviteReply } from '../wire/invite-reply.ts'
 import { BatchReader } from './batch-reader.ts'
 import { connectPeer } from './connect.ts'
 import type {
-  ChannelOptions, ChannelStats, ConnectOptions, EndpointAction, EndpointContract, EndpointEvent, InviteRecord, LaneStats, LinkInfo, LinkUse, MessageBatch, NoticeBatch,
+  ChannelOptions, ChannelStats, ConnectOptions, EndpointAction, EndpointContract, EndpointEvent, InviteRecord, LaneStats, LinkInfo, LinkUse, MeetOptions, MessageBatch, NoticeBatch,
   OutgoingMessage, PeerRecord, PeerStats, PeerWhy, ReceiveBatch, ReleaseBatch, ReplyRefusal, TransmitBatch, Whereabouts,
 } from './contract.ts'
 import { Handshakes } from './handshakes.ts'
 import { onDialFailed, onLink, onNearby, onNetwork, onRefused } from './link-inputs.ts'
 import { earliest, Node, type EndpointOptions } from './node.ts'
+import { removePeer, setPeerPolicy } from './peers.ts'
+import { PUNCH_SLOT, Punching } from './punching.ts'
 import { Rekeys } from './rekeys.ts'
 import { Resets } from './resets.ts'
 import { Responder } from './responder.ts'
@@ -49,6 +51,7 @@ export class Endpoint implements EndpointContract {
   readonly #node: Node
   readonly #handshakes: Handshakes
   readonly #responder: Responder
+  readonly #punching: Punching
   readonly #reader: BatchReader
   readonly #seals: Seals
   /** Ends of channels that wait for messages to be handed out first. */
@@ -67,6 +70,7 @@ export class Endpoint implements EndpointContract {
     this.#handshakes = new Handshakes(this.#node)
     this.#node.handshakes = this.#handshakes
     this.stun = this.#node.stun = new StunService(this.#node)
+    this.#punching = this.#node.punching = new Punching(this.#node)
     this.#node.rekeyService = new Rekeys(this.#node, this.#handshakes)
     this.#responder = new Responder(this.#node, this.#handshakes, options.now)
     this.#reader = new BatchReader(this.#node, this.#handshakes, this.#responder, new Resets(this.#node, options.now))
@@ -117,6 +121,10 @@ export class Endpoint implements EndpointContract {
       }
       if (slot === STUN_SLOT) {
         this.stun.handleTimeout(now)
+        continue
+      }
+      if (slot === PUNCH_SLOT) {
+        this.#punching.handleTimeout(now)
         continue
       }
       const connection = node.sessions[slot]
@@ -172,33 +180,11 @@ export class Endpoint implements EndpointContract {
   }
 
   removePeer(now: Now, id: Uint8Array): boolean {
-    const peer = this.#node.roster.find(id)
-    if (peer?.inRoster !== true) return false
-    this.#node.roster.remove(peer)
-    const connection = peer.connection
-    if (connection === undefined) {
-      this.#node.roster.release(peer)
-      return true
-    }
-    connection.close(now, 'revoked', '')
-    this.#node.reschedule(connection)
-    return true
+    return removePeer(this.#node, now, id)
   }
 
   setPeerPolicy(now: Now, id: Uint8Array, policy: PathPolicy | undefined): 'set' | 'unknown' | 'nothing-left' {
-    const { config, roster } = this.#node
-    const peer = roster.find(id)
-    if (peer?.inRoster !== true) return 'unknown'
-    const inForce = policy ?? config.pathPolicy
-    if (!allows(inForce, 'udp') && (config.tcpAfter === never || !allows(inForce, 'tcp')) && !(config.ble && allows(inForce, 'ble'))) return 'nothing-left'
-    roster.add(peer, { policy }, [])
-    this.#node.noteDecision(peer.handle, { kind: 'policy', at: toWallTime(now.wall), policy })
-    if (peer.connection === undefined) return 'set'
-    const { connection } = peer
-    connection.setPolicy(now, inForce)
-    if (connection.state.phase === 'dialing' && connection.state.dial === undefined) connection.replace(now, 'policy')
-    this.#node.reschedule(connection)
-    return 'set'
+    return setPeerPolicy(this.#node, now, id, policy)
   }
 
   addInvite(_now: Now, invite: InviteRecord): boolean {
@@ -221,6 +207,11 @@ export class Endpoint implements EndpointContract {
   noteWhereabouts(peer: PeerHandle, whereabouts: Whereabouts): void {
     const entry = this.#node.roster.get(peer)
     if (entry !== undefined) entry.whereabouts = whereabouts
+  }
+
+  meet(now: Now, peer: PeerHandle, options: MeetOptions): void {
+    const entry = this.#node.roster.get(peer)
+    if (entry !== undefined) this.#punching.meet(now, entry, options)
   }
 
   joinedBy(peer: PeerHandle): PeerRecord['invite'] {
@@ -442,6 +433,7 @@ export class Endpoint implements EndpointContract {
   shutdown(now: Now, deadline: Instant): void {
     if (!this.#shutdown.begin(now, deadline)) return
     this.stun.setServers(now, [])
+    this.#punching.close(now)
     this.#scheduleHousekeeping(now)
   }
 

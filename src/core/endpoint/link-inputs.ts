@@ -26,7 +26,8 @@ export function onLink(node: Node, now: Now, link: LinkId, state: LinkState, inf
     case 'failed':
     case 'closed': {
       const gone = node.links.delete(link)
-      if (gone?.reliable === false) node.stun?.handleClosed(now)
+      if (gone?.spare === true) node.punching?.handleClosed(now, link)
+      else if (gone?.reliable === false) node.stun?.handleClosed(now)
       for (const connection of sessionsOn(node, gone)) {
         connection.dropLink(now, link)
         node.reschedule(connection)
@@ -38,6 +39,10 @@ export function onLink(node: Node, now: Now, link: LinkId, state: LinkState, inf
 function onOpened(node: Node, now: Now, id: LinkId, info: LinkInfo): void {
   const { links } = node
   const link = links.open(id, info)
+  if (link.spare) {
+    node.punching?.handleOpened(now, id, info.token)
+    return
+  }
   if (!link.reliable) {
     node.stun?.handleOpened(now)
     for (const connection of sessionsOn(node, link)) {
@@ -60,6 +65,7 @@ function onOpened(node: Node, now: Now, id: LinkId, info: LinkInfo): void {
 /** Sessions that a link may concern: all of them, when it is a socket. */
 function sessionsOn(node: Node, link: Link | undefined): Connection[] {
   if (link === undefined) return []
+  if (link.spare) return node.sessions.filter((connection) => connection?.state.paths.some((path) => path?.link === link.id) === true) as Connection[]
   const candidates = link.reliable ? new Set([link.owner, link.dialer]) : node.sessions
   return [...candidates].filter((connection) => connection !== undefined)
 }

@@ -28,6 +28,8 @@ export class Link implements LinkFacts {
   readonly dontFragment: boolean
   /** Its driver takes one datagram, and says when it takes the next. */
   readonly single: boolean
+  /** A socket of one round of guessing, which nothing goes through but its own. */
+  readonly spare: boolean
   blocked = false
   /** The session that this connection is a path of. One connection carries one session (WIRE.md §7). */
   owner: Connection | undefined
@@ -49,6 +51,7 @@ export class Link implements LinkFacts {
     this.single = info.single === true
     this.segmentsMax = info.segmentsMax
     this.dontFragment = info.dontFragment === true
+    this.spare = info.spare === true
   }
 }
 
@@ -102,17 +105,37 @@ export class Links {
   }
 
   get hasSocket(): boolean {
-    for (const link of this.#links.values()) if (link.kind === 'udp') return true
+    for (const link of this.#links.values()) if (link.kind === 'udp' && !link.spare) return true
     return false
   }
 
-  /** Sockets that reach this address. */
+  /** Asks for sockets that are opened for one round of guessing: each comes with the token that is returned. */
+  openSockets(count: number): number {
+    const token = ++this.#token
+    this.#actions.push({ kind: 'open-sockets', token, count })
+    return token
+  }
+
+  /** What was asked for and is not open yet is of no use any more. */
+  cancelSockets(token: number): void {
+    this.#actions.push({ kind: 'cancel-dial', token })
+  }
+
+  /** Closes such a socket. */
+  endSpare(id: LinkId): void {
+    const link = this.#links.get(id)
+    if (link?.spare !== true || link.closing) return
+    link.closing = true
+    this.#actions.push({ kind: 'close-link', link: id })
+  }
+
+  /** Sockets that reach this address, but none that is spare. */
   to(address: Uint8Array): readonly LinkId[] {
     const found: LinkId[] = []
     if (isBleAddress(address)) return found
     const four = isIPv4(address)
     for (const link of this.#links.values()) {
-      if (link.kind !== 'udp') continue
+      if (link.kind !== 'udp' || link.spare) continue
       // A socket bound to the v6 wildcard is dual stack unless its driver says it is v4 only, by a v4 local address.
       const localFour = isIPv4(link.info.local)
       if (localFour ? four : !four || link.info.dualStack === true) found.push(link.id)

@@ -74,6 +74,14 @@ export interface HandshakeService {
   answeredSid(id: Uint8Array): Uint8Array | undefined
 }
 
+/** What an endpoint's sockets and sessions bring to the punching of ports; set once it exists. */
+export interface PunchService {
+  handleOpened(now: Now, link: LinkId, token: number | undefined): void
+  handleClosed(now: Now, link: LinkId): void
+  handleKnock(now: Now, link: LinkId, from: Uint8Array, bytes: Uint8Array, offset: number, length: number): void
+  end(now: Now, peer: PeerHandle, outcome: 'met' | 'called_off'): void
+}
+
 /** The tables of one local node, and the host of its sessions. `Endpoint` decides, `Handshakes` answers, this keeps. */
 export class Node implements ConnectionHost {
   readonly provider: CryptoProvider
@@ -89,9 +97,9 @@ export class Node implements ConnectionHost {
   readonly deliveries: Deliveries = new Deliveries()
   readonly notices: Notices = new Notices()
   readonly tally: LaneTally = new LaneTally(undefined)
-  /** Slot 0 is the endpoint's own housekeeping, slot 1 STUN, the others are sessions. */
+  /** Slot 0 is the endpoint's own housekeeping, slot 1 STUN, slot 2 the punching of ports, the others are sessions. */
   readonly deadlines: DeadlineHeap = new DeadlineHeap()
-  readonly sessions: (Connection | undefined)[] = [undefined, undefined]
+  readonly sessions: (Connection | undefined)[] = [undefined, undefined, undefined]
   readonly events: BoundedQueue<EndpointEvent> = new BoundedQueue(EVENTS_MAX)
   readonly raw: BoundedQueue<RawDatagram> = new BoundedQueue(RAW_MAX)
   readonly ready: BoundedQueue<Connection> = new BoundedQueue(1 << 24)
@@ -105,6 +113,7 @@ export class Node implements ConnectionHost {
   handshakes: HandshakeService | undefined
   rekeyService: RekeyService | undefined
   stun: (StunInputs & Pick<StunContract, 'mapping'>) | undefined
+  punching: PunchService | undefined
   shuttingDown = false
   udpBlocked = false
   candidates: OwnCandidates = { generation: 0, candidates: [] }
@@ -275,7 +284,9 @@ export class Node implements ConnectionHost {
 
   sessionChanged(now: Now, peer: PeerHandle, reason: EndReason | undefined): void {
     const entry = this.roster.get(peer)
-    if (entry !== undefined) this.tellPeer(now, entry, stateOf(entry), reason)
+    if (entry === undefined) return
+    if (entry.connection?.reachable === true) this.punching?.end(now, peer, 'met')
+    this.tellPeer(now, entry, stateOf(entry), reason)
   }
 
   sessionEnded(now: Now, slot: number, reason: EndReason): void {

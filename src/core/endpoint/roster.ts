@@ -10,7 +10,7 @@ import { compareStamps, nextStamp } from '../session/tai64n.ts'
 import { encodePeerId } from '../wire/peer-id.ts'
 import type { HandshakePayload } from '../wire/handshake-payload.ts'
 import type { InviteReply } from '../wire/invite-reply.ts'
-import type { EndpointEvent, InviteRecord, PeerRecord, ReplyRefusal, Whereabouts } from './contract.ts'
+import type { BirthdayView, EndpointEvent, InviteRecord, PeerRecord, ReplyRefusal, Whereabouts } from './contract.ts'
 
 /** Addresses remembered of a peer; the oldest goes. */
 const ADDRESSES_MAX = 16
@@ -39,6 +39,8 @@ export class PeerEntry {
   pathLog: PathLog | undefined
   /** What it said of itself by other ways than a session. */
   whereabouts: Whereabouts | undefined
+  /** The last round of guessing ports with it. */
+  birthday: BirthdayView | undefined
 
   constructor(handle: PeerHandle, id: Uint8Array, staticKey: Uint8Array, lower: boolean, record: PeerRecord, inRoster: boolean, now: WallTime) {
     this.handle = handle

@@ -17,7 +17,7 @@ export function peerWhy(node: Node, peer: PeerEntry, now: Now): PeerWhy {
   return {
     id: peer.id, name: peer.record.name, inRoster: peer.inRoster, state: stateOf(peer), since: peer.stateSince,
     policy: policy ?? node.config.pathPolicy, policyFrom: policy === undefined ? 'config' : 'peer',
-    tcp: node.config.tcpAfter < never, udp: node.links.hasSocket, mapping: node.mapping, whereabouts: peer.whereabouts, addresses: peer.record.addresses,
+    tcp: node.config.tcpAfter < never, udp: node.links.hasSocket, mapping: node.mapping, whereabouts: peer.whereabouts, birthday: peer.birthday, addresses: peer.record.addresses,
     paths: state === undefined ? [] : pathsOf(state, now), asked: state === undefined ? [] : askedOf(state, now.mono), dial: state === undefined ? undefined : dialOf(state, now),
     attempts: peer.pathLog?.attempts?.entries ?? [], decisions: peer.pathLog?.entries ?? [],
   }

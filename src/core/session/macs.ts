@@ -15,6 +15,7 @@ const INVITE_ID_LABEL = utf8('postern invite id')
 const INVITE_LABEL = utf8('postern invite')
 const REPLY_LABEL = utf8('postern reply')
 const RESET_LABEL = utf8('postern reset')
+const KNOCK_LABEL = utf8('postern knock')
 const ZERO_NONCE = new Uint8Array(12)
 const NO_DATA = new Uint8Array(0)
 
@@ -128,6 +129,15 @@ export function inviteReplyProof(provider: CryptoProvider, token: Uint8Array, in
 
 export function verifyInviteReply(provider: CryptoProvider, token: Uint8Array, inviterId: Uint8Array, content: Uint8Array, proof: Uint8Array): boolean {
   return equalConstantTime(inviteReplyProof(provider, token, inviterId, content), proof)
+}
+
+/**
+ * Key of KNOCK: `HMAC(DH of both statics, "postern knock" || id_lo || id_hi)`. Only the two can make it, and both make the same.
+ *
+ * @param agreed the DH of both statics
+ */
+export function knockKey(provider: CryptoProvider, agreed: Uint8Array, lowerId: Uint8Array, higherId: Uint8Array): Uint8Array {
+  return provider.hmac(agreed, KNOCK_LABEL, lowerId, higherId)
 }
 
 /** The token a RESET for `index` must carry: derived, so that a restarted node needs no table. 16 bytes. */

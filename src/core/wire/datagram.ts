@@ -14,6 +14,7 @@ export const TYPE_COOKIE = 0x61
 export const TYPE_TRANSPORT = 0x62
 export const TYPE_RESET = 0x63
 export const TYPE_HINT = 0x64
+export const TYPE_KNOCK = 0x65
 
 export const HANDSHAKE_SIZE_MIN = 100
 /** UDP payload that fits the IPv6 minimum MTU: the base of every path (WIRE.md §6). */
@@ -21,6 +22,7 @@ export const HANDSHAKE_SIZE_MAX = 1200
 export const COOKIE_SIZE = 56
 export const RESET_SIZE = 24
 export const HINT_SIZE = 28
+export const KNOCK_SIZE = 28
 /** Header, the least plaintext and the tag. */
 export const TRANSPORT_SIZE_MIN = 45
 export const DATAGRAM_SIZE_MAX = 65_507
@@ -32,13 +34,14 @@ export const TRANSPORT_OVERHEAD = 29
 /** RFC 8656 §12.4. */
 const CHANNEL_DATA_HEADER_SIZE = 4
 
-/** What a datagram is, as small numbers for the hot path. Everything from {@link datagramKind.dropType} on is dropped and counted. */
+/** What a datagram is, as small numbers for the hot path. Those whose names begin with `drop` are dropped and counted. */
 export const datagramKind = {
   transport: 0, handshake: 1, cookie: 2, reset: 3, hint: 4, stun: 5, turnChannel: 6,
   /** First byte of no protocol here. */ dropType: 7,
   /** Shorter or longer than its type may be. */ dropSize: 8,
   /** A version we do not speak: never answered, an answer would be a downgrade oracle and a reflector. */ dropVersion: 9,
   /** STUN or ChannelData whose own length or magic is wrong. */ dropFormat: 10,
+  knock: 11,
 } as const
 export type DatagramKind = (typeof datagramKind)[keyof typeof datagramKind]
 
@@ -52,6 +55,7 @@ export function classify(bytes: Uint8Array, offset: number, length: number): Dat
     case TYPE_COOKIE: return versioned(bytes, offset, length === COOKIE_SIZE, datagramKind.cookie)
     case TYPE_RESET: return versioned(bytes, offset, length === RESET_SIZE, datagramKind.reset)
     case TYPE_HINT: return versioned(bytes, offset, length === HINT_SIZE, datagramKind.hint)
+    case TYPE_KNOCK: return versioned(bytes, offset, length === KNOCK_SIZE, datagramKind.knock)
     default:
       if (first <= 0x03) return classifyStun(bytes, offset, length)
       if (first >= 0x40 && first <= 0x4f) return classifyChannelData(bytes, offset, length)
@@ -198,6 +202,41 @@ export function decodeHintDatagram(bytes: Uint8Array, offset: number, length: nu
     suites: readU16(bytes, offset + 8),
     versions: readU16(bytes, offset + 10),
     mac: bytes.subarray(offset + HINT_MAC_OFFSET, offset + HINT_SIZE),
+  }
+}
+
+/*
+ * KNOCK, 28 bytes (decision 098): 0 0x65 | 1 version | 2 from u8 (0 the easy side, 1 the hard one) | 3 zero u8 | 4 nonce 8 | 12 mac 16
+ */
+
+/** The mac covers the bytes before it. */
+export const KNOCK_MAC_OFFSET = 12
+
+export interface KnockDatagram {
+  readonly kind: 'knock'
+  readonly from: 'easy' | 'hard'
+  /** What the mac is over. */
+  readonly head: Uint8Array
+  readonly mac: Uint8Array
+}
+
+/** The first 12 bytes of a KNOCK; the caller appends the mac over them. */
+export function encodeKnockHead(from: 'easy' | 'hard', nonce: Uint8Array): Uint8Array {
+  assert(nonce.length === 8, 'a knock has a nonce of 8 bytes')
+  const head = header(TYPE_KNOCK, KNOCK_MAC_OFFSET)
+  head[2] = from === 'hard' ? 1 : 0
+  head.set(nonce, 4)
+  return head
+}
+
+/** Head and mac are views of `bytes`. */
+export function decodeKnockDatagram(bytes: Uint8Array, offset: number, length: number): KnockDatagram | { readonly kind: 'malformed'; readonly where: HeaderFault } {
+  const fault = headerFault(bytes, offset, length, TYPE_KNOCK, KNOCK_SIZE, 3)
+  if (fault !== undefined) return { kind: 'malformed', where: fault }
+  if (bytes[offset + 2]! > 1) return { kind: 'malformed', where: 'zero' }
+  return {
+    kind: 'knock', from: bytes[offset + 2] === 1 ? 'hard' : 'easy',
+    head: bytes.subarray(offset, offset + KNOCK_MAC_OFFSET), mac: bytes.subarray(offset + KNOCK_MAC_OFFSET, offset + KNOCK_SIZE),
   }
 }
 

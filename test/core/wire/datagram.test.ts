@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { toHex } from '../../../src/core/base/bytes.ts'
+import { concat, toHex } from '../../../src/core/base/bytes.ts'
 import {
-  classify, COOKIE_SIZE, datagramKind, decodeCookieDatagram, decodeHintDatagram, decodeResetDatagram, encodeCookieDatagram, encodeHintHead, encodeResetDatagram,
+  classify, COOKIE_SIZE, datagramKind, decodeCookieDatagram, decodeHintDatagram, decodeKnockDatagram, decodeResetDatagram, encodeCookieDatagram, encodeHintHead, encodeKnockHead, encodeResetDatagram,
   HINT_SIZE, HINT_SUITE_UNKNOWN, readTransportCounter, readTransportIndex, RESET_SIZE, TRANSPORT_HEADER_SIZE, writeTransportHeader,
 } from '../../../src/core/wire/datagram.ts'
 import { bytes, hex, mutations, repeated } from '../../support/bytes.ts'
@@ -22,7 +22,7 @@ describe('classify (WIRE.md §1)', () => {
   it('keeps the size rules to the byte', () => {
     const ranges = [
       [[0x60, 1], 100, 1200, datagramKind.handshake], [[0x61, 1], 56, 56, datagramKind.cookie], [[0x62], 45, 65_507, datagramKind.transport],
-      [[0x63, 1], 24, 24, datagramKind.reset], [[0x64, 1], 28, 28, datagramKind.hint],
+      [[0x63, 1], 24, 24, datagramKind.reset], [[0x64, 1], 28, 28, datagramKind.hint], [[0x65, 1], 28, 28, datagramKind.knock],
     ] as const
     for (const [first, min, max, kind] of ranges) {
       expect([kindOf(first, min - 1), kindOf(first, min), kindOf(first, max), kindOf(first, max + 1)]).toEqual([datagramKind.dropSize, kind, kind, datagramKind.dropSize])
@@ -30,7 +30,7 @@ describe('classify (WIRE.md §1)', () => {
   })
 
   it('drops unknown versions of everything but TRANSPORT, whose index names keys that know theirs', () => {
-    for (const [type, length] of [[0x60, 100], [0x61, 56], [0x63, 24], [0x64, 28]] as const) {
+    for (const [type, length] of [[0x60, 100], [0x61, 56], [0x63, 24], [0x64, 28], [0x65, 28]] as const) {
       for (const version of [0, 2, 255]) expect(kindOf([type, version], length)).toBe(datagramKind.dropVersion)
     }
     expect(kindOf([0x62, 99], 45)).toBe(datagramKind.transport)
@@ -38,7 +38,7 @@ describe('classify (WIRE.md §1)', () => {
 
   it('drops every first byte that is nobody’s', () => {
     for (let first = 0; first < 256; first++) {
-      const ours = first <= 3 || (first >= 0x40 && first <= 0x4f) || (first >= 0x60 && first <= 0x64)
+      const ours = first <= 3 || (first >= 0x40 && first <= 0x4f) || (first >= 0x60 && first <= 0x65)
       expect(kindOf([first, 1], 100) === datagramKind.dropType).toBe(!ours)
     }
     expect(kindOf([], 0)).toBe(datagramKind.dropSize)
@@ -65,7 +65,7 @@ describe('classify (WIRE.md §1)', () => {
     fc.assert(fc.property(bytes(0, 300), (input) => {
       const kind = classify(input, 0, input.length)
       expect(kind).toBeGreaterThanOrEqual(0)
-      expect(kind).toBeLessThanOrEqual(datagramKind.dropFormat)
+      expect(kind).toBeLessThanOrEqual(datagramKind.knock)
     }))
   })
 })
@@ -136,5 +136,28 @@ describe('COOKIE, RESET and HINT (WIRE.md §3.6, §3.10)', () => {
         expect(['cookie', 'reset', 'hint', 'malformed']).toContain(decode(input, at, length).kind)
       }
     }))
+  })
+})
+
+describe('KNOCK', () => {
+  const nonce = repeated(5, 8)
+
+  it('has its layout, and says which side it is from', () => {
+    expect(toHex(encodeKnockHead('hard', nonce))).toBe('650101000505050505050505')
+    expect(toHex(encodeKnockHead('easy', nonce))).toBe('650100000505050505050505')
+    const knock = concat(encodeKnockHead('hard', nonce), repeated(7, 16))
+    expect(decodeKnockDatagram(knock, 0, knock.length)).toEqual({ kind: 'knock', from: 'hard', head: knock.subarray(0, 12), mac: repeated(7, 16) })
+  })
+
+  it('is refused with another size, version, side, or a byte that must be zero', () => {
+    const knock = concat(encodeKnockHead('easy', nonce), repeated(7, 16))
+    const changed = (at: number, value: number): Uint8Array => {
+      const copy = knock.slice()
+      copy[at] = value
+      return copy
+    }
+    for (const [bytes, where] of [[knock.subarray(1), 'size'], [changed(0, 0x64), 'type'], [changed(1, 2), 'version'], [changed(2, 2), 'zero'], [changed(3, 1), 'zero']] as const) {
+      expect(decodeKnockDatagram(bytes, 0, bytes.length)).toEqual({ kind: 'malformed', where })
+    }
   })
 })

@@ -1,0 +1,277 @@
+import { ADDRESS_SIZE, equalAddress } from '../base/address.ts'
+import { concat, equalConstantTime, toBinaryString } from '../base/bytes.ts'
+import type { LinkId, PeerHandle } from '../base/domain.ts'
+import { after, millisecond, never, second, toInstant, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
+import { dialThrough } from '../connection/dial.ts'
+import { birthdayRole, FAST_TIME, Freshening, guessAt, GuessBudget, Guesses, mayMeetAt, meetingPoint, SOCKETS_MAX, type BirthdayRole } from '../path/birthday.ts'
+import { allows } from '../path/path-policy.ts'
+import { sameHost } from '../path/remotes.ts'
+import { computeMac, knockKey } from '../session/macs.ts'
+import { isHardMapping } from '../stun/nat-classes.ts'
+import { decodeKnockDatagram, encodeKnockHead } from '../wire/datagram.ts'
+import { connectPeer } from './connect.ts'
+import type { BirthdayView, MeetOptions } from './contract.ts'
+import type { Node } from './node.ts'
+import type { PeerEntry } from './roster.ts'
+
+/** Slot of its deadline in the heap. */
+export const PUNCH_SLOT = 2
+
+/** Where plain dialing leads somewhere, it has led there by then. */
+const FIRST_TIME: Duration = 750 * millisecond
+/** Meetings that wait for their round; the one that was begun first makes room. */
+const MEETINGS_MAX = 64
+/** A meeting waits for what it lacks (our own class, its turn) and looks again. */
+const LOOK_TIME: Duration = 2 * second
+/** Addresses that knocked and are dialed, or answered, in one round. */
+const HEARD_MAX = 4
+const ANSWERED_MAX = 64
+/** How often it is looked at whether a socket that was kept still carries a path. */
+const SWEEP_TIME: Duration = 30 * second
+
+interface Meeting {
+  readonly peer: PeerEntry
+  readonly byHand: boolean
+  readonly until: Instant
+  lookAt: Instant
+}
+
+interface RoundBase {
+  readonly meeting: Meeting
+  /** Where the other side is: its one address, or of a hard one its host. */
+  readonly target: Uint8Array
+  readonly key: Uint8Array
+  readonly fastUntil: Instant
+  readonly view: { -readonly [Key in keyof BirthdayView]: BirthdayView[Key] }
+}
+
+type Round =
+  | RoundBase & { readonly role: 'easy'; readonly guesses: Guesses; readonly answered: Set<string> }
+  | RoundBase & { readonly role: 'hard'; readonly token: number; readonly sockets: Freshening<LinkId>; readonly heard: Set<LinkId> }
+
+/**
+ * Birthday probing between this node and peers that it has no session with (decision 098). One round at a time:
+ *
+ *     waiting ──0.75 s, one side hard──▶ fast, 35 s ──by hand──▶ slow, until patience is over ──▶ over
+ *                                         └──────────── a session: over at once ────────────────┘
+ *
+ * Every socket that was opened for it is closed with the round, but those that a session has a path on.
+ */
+export class Punching {
+  readonly #node: Node
+  readonly #budget = new GuessBudget()
+  readonly #meetings = new Map<PeerHandle, Meeting>()
+  /** Sockets of rounds, open now: those of this round, and kept ones. */
+  readonly #sockets = new Set<LinkId>()
+  #round: Round | undefined
+  #sweepAt: Instant = never
+
+  constructor(node: Node) {
+    this.#node = node
+  }
+
+  /** From now on this peer is looked for by both sides. Begun anew, it goes on with the round that runs. */
+  meet(now: Now, peer: PeerEntry, { patience, byHand }: MeetOptions): void {
+    if (peer.connection?.reachable === true || this.#node.shuttingDown) return
+    const running = this.#round?.meeting.peer === peer
+    const meeting: Meeting = { peer, byHand, until: after(now.mono, Math.max(patience, FIRST_TIME + FAST_TIME)), lookAt: after(now.mono, FIRST_TIME) }
+    this.#meetings.delete(peer.handle)
+    if (this.#meetings.size >= MEETINGS_MAX) this.#meetings.delete(this.#meetings.keys().next().value!)
+    if (!running) this.#meetings.set(peer.handle, meeting)
+    this.#schedule(now)
+  }
+
+  /** There is a session, or there is to be none. */
+  end(now: Now, handle: PeerHandle, outcome: 'met' | 'called_off'): void {
+    this.#meetings.delete(handle)
+    if (this.#round?.meeting.peer.handle === handle) this.#finish(now, outcome)
+    this.#schedule(now)
+  }
+
+  /** The node goes, and no round begins any more. */
+  close(now: Now): void {
+    this.#meetings.clear()
+    if (this.#round !== undefined) this.#finish(now, 'called_off')
+    for (const link of this.#sockets) this.#node.links.endSpare(link)
+  }
+
+  // ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A socket that a round asked for. It sends at once: that is what it is there for. */
+  handleOpened(now: Now, link: LinkId, token: number | undefined): void {
+    this.#sockets.add(link)
+    const round = this.#round
+    if (round?.role !== 'hard' || round.token !== token || round.sockets.size >= SOCKETS_MAX) {
+      this.#node.links.endSpare(link)
+      return
+    }
+    round.sockets.add(link, now.mono)
+    round.view.sockets = Math.max(round.view.sockets, round.sockets.size)
+    this.#knock(now, round, link, round.target)
+    this.#schedule(now)
+  }
+
+  handleClosed(now: Now, link: LinkId): void {
+    this.#sockets.delete(link)
+    if (this.#round?.role === 'hard') this.#round.sockets.remove(link)
+    this.#schedule(now)
+  }
+
+  /** A datagram that says to be a knock: of the peer of the running round, from where it may be, or of no use. */
+  handleKnock(now: Now, link: LinkId, from: Uint8Array, bytes: Uint8Array, offset: number, length: number): void {
+    const { counters, provider } = this.#node
+    const round = this.#round
+    const knock = decodeKnockDatagram(bytes, offset, length)
+    const expected = round !== undefined && knock.kind === 'knock' && knock.from !== round.role && this.#mayCome(round, link, from)
+    if (!expected || !equalConstantTime(computeMac(provider, round.key, knock.head), knock.mac)) {
+      counters.add('drop_knock')
+      return
+    }
+    counters.add('knocks_received')
+    round.view.heard++
+    if (round.role === 'easy') this.#answer(now, round, link, from)
+    else this.#dialThrough(now, round, link)
+    this.#schedule(now)
+  }
+
+  /** The easy side is at its one address, and its knocks come by the sockets of the round; the hard one at any port of its host. */
+  #mayCome(round: Round, link: LinkId, from: Uint8Array): boolean {
+    return round.role === 'easy' ? sameHost(round.target, from) : this.#sockets.has(link) && equalAddress(round.target, 0, from, 0)
+  }
+
+  /** The hard side reaches us from there. A knock for a knock, no longer than it: its source is not proven. */
+  #answer(now: Now, round: Extract<Round, { role: 'easy' }>, link: LinkId, from: Uint8Array): void {
+    const source = toBinaryString(from)
+    if (round.answered.has(source) || round.answered.size >= ANSWERED_MAX) return
+    round.answered.add(source)
+    this.#knock(now, round, link, from)
+  }
+
+  /** The easy side reaches us by this socket: the handshake goes through it. */
+  #dialThrough(now: Now, round: Extract<Round, { role: 'hard' }>, link: LinkId): void {
+    if (round.heard.has(link) || round.heard.size >= HEARD_MAX) return
+    round.heard.add(link)
+    const { peer } = round.meeting
+    if (peer.connection?.state.dial === undefined) connectPeer(this.#node, now, peer.id, { addresses: [round.target], now: true })
+    const { connection } = peer
+    if (connection === undefined) return
+    dialThrough(connection.state, now, link, round.target)
+    this.#node.reschedule(connection)
+  }
+
+  // ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  handleTimeout(now: Now): void {
+    const round = this.#round
+    if (round !== undefined && now.mono >= this.#endOf(round)) this.#finish(now, 'in_vain')
+    this.#beginNext(now)
+    if (this.#round !== undefined) this.#send(now, this.#round)
+    if (now.mono >= this.#sweepAt) this.#sweep(now)
+    this.#schedule(now)
+  }
+
+  #endOf({ meeting, fastUntil }: Round): Instant {
+    return meeting.byHand ? meeting.until : toInstant(Math.min(meeting.until, fastUntil))
+  }
+
+  #schedule(now: Now): void {
+    let next: Instant = this.#sweepAt
+    for (const { lookAt } of this.#meetings.values()) next = toInstant(Math.min(next, lookAt))
+    const round = this.#round
+    if (round !== undefined) next = toInstant(Math.min(next, this.#endOf(round), round.role === 'easy' ? round.guesses.nextAt : round.sockets.nextAt(now.mono)))
+    this.#node.deadlines.set(PUNCH_SLOT, next)
+  }
+
+  #send(now: Now, round: Round): void {
+    if (round.role === 'hard') {
+      for (const link of round.sockets.take(now.mono)) this.#knock(now, round, link, round.target)
+      return
+    }
+    const link = this.#node.linksTo(round.target)[0]
+    for (let due = round.guesses.take(now.mono); due > 0; due--) if (link !== undefined) this.#knock(now, round, link, guessAt(round.target, this.#node.randomUnit()))
+  }
+
+  #knock(now: Now, round: Round, link: LinkId, to: Uint8Array): void {
+    const { counters, provider } = this.#node
+    if (!this.#budget.take(now.mono, to, round.meeting.byHand)) {
+      counters.add('knocks_withheld')
+      return
+    }
+    const head = encodeKnockHead(round.role, this.#node.randomBytes(8))
+    counters.add('knocks_sent')
+    round.view.sent++
+    this.#node.sendRaw(link, to, concat(head, computeMac(provider, round.key, head)))
+  }
+
+  // ── rounds ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The first meeting whose time has come. A round in its slow part makes room, and waits for another turn. */
+  #beginNext(now: Now): void {
+    for (const meeting of [...this.#meetings.values()]) {
+      if (meeting.lookAt > now.mono) continue
+      const busy = this.#round !== undefined && now.mono < this.#round.fastUntil
+      meeting.lookAt = after(now.mono, LOOK_TIME)
+      if (meeting.until <= now.mono) this.#meetings.delete(meeting.peer.handle)
+      else if (!busy) this.#tryBegin(now, meeting)
+    }
+  }
+
+  #tryBegin(now: Now, meeting: Meeting): void {
+    const node = this.#node
+    const { peer } = meeting
+    const peerHard = peer.whereabouts?.hard === true
+    // Our own class may become known yet.
+    if (node.mapping === 'unknown' && !peerHard) return
+    this.#meetings.delete(peer.handle)
+    const role = birthdayRole(isHardMapping(node.mapping), peerHard)
+    if (role === undefined || !allows(peer.record.policy ?? node.config.pathPolicy, 'udp')) return
+    const target = meetingPoint(peer.whereabouts?.addresses ?? [])
+    if (target === undefined || !mayMeetAt(target, node.candidates.candidates)) {
+      node.counters.add('birthdays_refused')
+      return
+    }
+    const agreed = node.identity.agree(peer.staticKey, undefined)
+    if (agreed === undefined) return
+    this.#yield(now)
+    this.#begin(now, meeting, role, target, knockKey(node.provider, agreed, ...(peer.lower ? [node.identity.id, peer.id] as const : [peer.id, node.identity.id] as const)))
+  }
+
+  #begin(now: Now, meeting: Meeting, role: BirthdayRole, target: Uint8Array, key: Uint8Array): void {
+    this.#node.counters.add('birthdays_begun')
+    const at = toWallTime(now.wall)
+    const view: BirthdayView = { role, target: target.slice(0, ADDRESS_SIZE), startedAt: at, endedAt: undefined, outcome: 'running', sent: 0, heard: 0, sockets: 0 }
+    const base = { meeting, target, key, fastUntil: after(now.mono, FAST_TIME), view }
+    meeting.peer.birthday = view
+    this.#round = role === 'easy' ? { ...base, role, guesses: new Guesses(now.mono), answered: new Set() }
+      : { ...base, role, token: this.#node.links.openSockets(SOCKETS_MAX), sockets: new Freshening(now.mono), heard: new Set() }
+  }
+
+  /** The slow part of another meeting waits for its next turn. */
+  #yield(now: Now): void {
+    const round = this.#round
+    if (round === undefined) return
+    const { meeting } = round
+    this.#finish(now, 'called_off')
+    this.#meetings.set(meeting.peer.handle, { ...meeting, lookAt: after(now.mono, FAST_TIME) })
+  }
+
+  #finish(now: Now, outcome: 'met' | 'called_off' | 'in_vain'): void {
+    const round = this.#round!
+    this.#round = undefined
+    this.#node.counters.add(outcome === 'met' ? 'birthdays_met' : outcome === 'in_vain' ? 'birthdays_in_vain' : 'birthdays_called_off')
+    round.view.outcome = outcome
+    round.view.endedAt = toWallTime(now.wall)
+    if (round.role === 'hard') this.#node.links.cancelSockets(round.token)
+    this.#sweep(now)
+  }
+
+  /** Closes sockets that no session has a path on. */
+  #sweep(now: Now): void {
+    const node = this.#node
+    const inRound = this.#round?.role === 'hard'
+    for (const link of this.#sockets) {
+      if (!inRound && !node.sessions.some((connection) => connection?.state.paths.some((path) => path?.link === link))) node.links.endSpare(link)
+    }
+    this.#sweepAt = this.#sockets.size > 0 ? after(now.mono, SWEEP_TIME) : never
+  }
+}
