@@ -6,7 +6,9 @@ import { Socket } from 'node:net'
 import type { BackendOptions } from './backend.ts'
 import { runBackend, type BackendModules } from './child.ts'
 
-const modules: BackendModules = {}
+const modules: BackendModules = {
+  virtual: () => import('./hci/open.ts'),
+}
 
 // Ctrl-C in a terminal goes to the whole group: the daemon, which ends first what is open, decides.
 process.on('SIGINT', () => undefined)
