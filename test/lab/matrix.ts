@@ -29,22 +29,27 @@ export function expectedPath(near: NatKind, far: NatKind): Meeting['path'] {
 
 const words = { udp: 'UDP', tcp: 'TCP', none: '–' } as const
 
-function timeOf({ path, ms }: Meeting): string {
-  return path === 'none' ? '' : ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`
+export function inWords(ms: number | 'none'): string {
+  return ms === 'none' ? 'not in time' : ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`
 }
 
-/** For a terminal: a row and a column for each kind of router. */
+/** Time to direct, then time to first message. */
+function timesOf({ path, ms, firstMessageMs }: Meeting): string {
+  return path === 'none' ? '' : `${inWords(ms)} / ${inWords(firstMessageMs)}`
+}
+
+/** For a terminal, path and time to direct / to the first message: a row and a column for each kind of router. */
 export function matrixTable(matrix: Matrix): string {
   const cell = (near: NatKind, far: NatKind): string => {
     const meeting = matrix.get(pairOf(near, far))
-    return meeting === undefined ? '?' : `${words[meeting.path]} ${timeOf(meeting)}`.trim()
+    return meeting === undefined ? '?' : `${words[meeting.path]} ${timesOf(meeting)}`.trim()
   }
   const rows = [['', ...natKinds], ...natKinds.map((near) => [near, ...natKinds.map((far) => cell(near, far))])]
   const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)))
   return rows.map((row) => row.map((text, i) => text.padEnd(widths[i]!)).join('  ').trimEnd()).join('\n')
 }
 
-const CELL = 84
+const CELL = 116
 const HIGH = 40
 const LEFT = 90
 const TOP = 70
@@ -59,13 +64,13 @@ export function matrixPicture(matrix: Matrix): string {
     if (meeting === undefined) return ''
     const [x, y] = [LEFT + column * CELL, TOP + row * HIGH]
     return `<rect x="${x + 1}" y="${y + 1}" width="${CELL - 2}" height="${HIGH - 2}" rx="4" fill="${colours[meeting.path]}"/>`
-      + `<text class="in" x="${x + CELL / 2}" y="${y + 17}">${words[meeting.path]}</text><text class="in" x="${x + CELL / 2}" y="${y + 32}">${timeOf(meeting)}</text>`
+      + `<text class="in" x="${x + CELL / 2}" y="${y + 17}">${words[meeting.path]}</text><text class="in" x="${x + CELL / 2}" y="${y + 32}">${timesOf(meeting)}</text>`
   }))
   const heads = natKinds.map((kind, i) => `<text text-anchor="middle" x="${LEFT + i * CELL + CELL / 2}" y="${TOP - 10}">${kind}</text><text text-anchor="end" x="${LEFT - 10}" y="${TOP + i * HIGH + 25}">${kind}</text>`)
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">
 <style>text { font: 13px system-ui, sans-serif; fill: #24292f } .in { fill: #fff; text-anchor: middle; font-size: 12px } .title { font-weight: 600; font-size: 15px }
 @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } }</style>
-<text class="title" x="10" y="24">Two homes, by a two-way invite, while no server runs: path and time until the session</text>
+<text class="title" x="10" y="24">Two homes, by a two-way invite, while no server runs: path, time to direct / to the first message</text>
 ${[...heads, ...cells].join('\n')}
 <text x="10" y="${height - 14}">Rows and columns: kinds of routers (test/lab/nat-rules.ts). Network namespaces on one machine.</text>
 </svg>

@@ -1,5 +1,8 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFile, execFileSync, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { promisify } from 'node:util'
+
+const execute = promisify(execFile)
 
 /** Why network namespaces cannot be made here; `undefined` where they can. Tests are skipped with this sentence. */
 export function whyNoNamespaces(): string | undefined {
@@ -34,6 +37,11 @@ export class Namespace {
 
   run(...command: readonly string[]): string {
     return execFileSync('ip', ['netns', 'exec', this.name, ...command], { encoding: 'utf8' })
+  }
+
+  /** Runs lines of shell while this process goes on with what it does: for who measures meanwhile. The first that fails ends it. */
+  async shell(...lines: readonly string[]): Promise<void> {
+    await execute('ip', ['netns', 'exec', this.name, 'sh', '-ec', lines.join('\n')])
   }
 
   /** Replaces the machine's packet filter: lines of nftables for its input and output hooks; none lets everything pass. */

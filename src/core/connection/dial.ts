@@ -1,5 +1,5 @@
 import { ADDRESS_SIZE, equalAddress } from '../base/address.ts'
-import type { LinkId } from '../base/domain.ts'
+import { isReliable, type LinkId } from '../base/domain.ts'
 import { after, millisecond, never, second, toInstant, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
 import type { Initiation } from '../session/initiation.ts'
 import { allows, tierOf, type PathPolicy } from '../path/path-policy.ts'
@@ -151,6 +151,20 @@ function addTarget(state: SessionState, dial: Dial, address: Uint8Array, wanted:
   const target: DialTarget = { link, address: address.slice(0, ADDRESS_SIZE), reliable: own, copies: 0, copiesNow: 0, resentAt: never }
   dial.targets.push(target)
   return target
+}
+
+/**
+ * The peer's own A came from there, and waits for ours: so ours goes where that one came from. It may not have been there, or not got in: a router
+ * that has just let the other one out lets ours in. One copy, as long as the answer that the other A would have had.
+ */
+export function dialBack(state: SessionState, now: Now, link: LinkId, address: Uint8Array): void {
+  const { dial } = state
+  const kind = state.host.link(link)?.kind
+  if (dial?.initiation === undefined || dial.rekey || dial.suspended || kind === undefined || !allows(state.policy, kind)) return
+  const known = dial.targets.find((target) => target.link === link && equalAddress(target.address, 0, address, 0))
+  if (known !== undefined) sendTo(state, now, dial.initiation, known)
+  else if (isReliable(kind)) addCarrierTarget(state, now, link, address)
+  else if (kind === 'udp') dialThrough(state, now, link, address, 1)
 }
 
 /** The `dial` timer: the next copy, the next attempt, or the end of loudness. */

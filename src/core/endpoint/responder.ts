@@ -1,6 +1,6 @@
 import { compareBytes, equalBytes, toHex, wipe } from '../base/bytes.ts'
 import { millisecond, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
-import { dialThrough, suspendDial } from '../connection/dial.ts'
+import { dialBack, suspendDial } from '../connection/dial.ts'
 import { readInitiation, writeResponse, type Admission, type InitiationFault, type ReadInitiation } from '../session/response.ts'
 import { stampOf } from '../session/tai64n.ts'
 import { builtSuiteMask, strongerInBoth, type Suite } from '../session/suites.ts'
@@ -200,11 +200,8 @@ export class Responder {
     this.#dropStash(peer)
     this.#remember(arrived, undefined)
     this.#stash.set(peer.key, { peer, arrived, read, until: toInstant(now.mono + Math.max(STASH_TIME, 2 * rtt)) })
-    // Where the peer's A comes from ours may not have been, and then nobody would answer it: one copy, as long as what it answers.
-    if (arrived.source.kind === 'udp') {
-      dialThrough(connection.state, now, arrived.source.link, arrived.source.address, 1)
-      this.#node.reschedule(connection)
-    }
+    dialBack(connection.state, now, arrived.source.link, arrived.source.address)
+    this.#node.reschedule(connection)
     return true
   }
 

@@ -3,6 +3,7 @@
  * give it the same name, and both can send. A failing seed is printed and replays alone.
  */
 import { describe, expect, it } from 'vitest'
+import { encodeAddress } from '../../../src/core/base/address.ts'
 import { perfectWire } from '../../../src/sim/network.ts'
 import { SimWorld, SECOND, type Player } from '../../support/sim-world.ts'
 
@@ -83,6 +84,25 @@ describe('two dials meet', () => {
     // Without loss nobody waits for a timer but for the stash of a second.
     expect(Math.max(...lossless)).toBeLessThan(3)
     expect(median(all)).toBeLessThan(0.7)
+  })
+
+  it('of which only one gets through, whichever: nobody waits', () => {
+    for (const [one, other] of [[1, 2], [2, 1]] as const) {
+      const world = new SimWorld(7)
+      world.network.setConditions({ ...perfectWire, delay: 20_000 })
+      const a = world.player('a', one, '192.0.2.1')
+      const b = world.player('b', other, '192.0.2.2')
+      a.know(b)
+      // Where a was, nobody answers.
+      const gone = encodeAddress('192.0.2.99', 7000)!
+      b.node.act((endpoint, now) => endpoint.addPeer(now, a.id, { name: 'a', addresses: [gone], invite: undefined }))
+      b.node.act((endpoint, now) => endpoint.connect(now, a.id, { addresses: [], now: true }))
+      world.run(0.005)
+      a.connect(b)
+      // Two round trips, and what timers take: the lower id sends its own A back where the other came from.
+      expect(world.until(() => agreed({ world, a, b, loss: 0 }), 30), `a is ${one < other ? 'lower' : 'higher'}`).toBeLessThan(0.15)
+      expect([sessions(a), sessions(b)]).toEqual([1, 1])
+    }
   })
 
   it('after restarts: the old session ends with peer_restarted, its channels too, and one new session comes', () => {
