@@ -89,6 +89,7 @@ export async function status(globals: Globals, output: Output): Promise<void> {
       ['sessions', `${state.sessions}${carried.length > 0 ? ` (${carried.join(', ')})` : ''}`],
       ['reachable at', state.addresses.length === 0 ? 'nowhere yet' : state.addresses.join(', ')],
       ['seen at', seenText(state.stun)],
+      ['router', routerText(state.nat)],
       ['port mapping', portMappingText(state.portMapping)],
       ['messages', `${counters['messages_received'] ?? 0} received, ${counters['messages_sent'] ?? 0} sent`],
       ...laneRows(state.lanes),
@@ -102,6 +103,11 @@ export async function status(globals: Globals, output: Output): Promise<void> {
 }
 
 /** What servers outside see, or why none says. */
+function routerText(nat: StatusResult['nat']): string {
+  if (nat === undefined || nat.word === 'unknown') return nat?.servers === 'silent' ? 'not known: no STUN server answers' : 'not known; look: postern netcheck'
+  return nat.word === 'symmetric' ? 'symmetric: each destination sees another port' : nat.word
+}
+
 function seenText(stun: StatusResult['stun']): string {
   if (stun?.enabled !== true) return 'not asked: STUN is switched off'
   const seen = [...stun.reflexive.map(({ address, server }) => `${address} (by ${server})`), ...stun.tcp.reflexive.map(({ address, server }) => `${address} (TCP, by ${server})`)]

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { netcheckStates, netcheckTcpStates, portMappingProtocols, portMappingStates, stunServerStates, type IpcPortMapping, type IpcReflexive, type IpcStunServer, type IpcStunStatus, type IpcStunTcp, type NetcheckFamily, type NetcheckInterface, type NetcheckResult, type NetcheckServer, type NetcheckTcp } from '../core/wire/ipc-nat.ts'
-import { count, milliseconds, object, unixMs } from './schema-parts.ts'
+import { natSources, netcheckStates, netcheckTcpStates, portMappingProtocols, portMappingStates, stunServerStates, stunStates, type IpcNat, type IpcOwnNat, type IpcPortMapping, type IpcReflexive, type IpcStunServer, type IpcStunStatus, type IpcStunTcp, type NetcheckFamily, type NetcheckInterface, type NetcheckResult, type NetcheckServer, type NetcheckTcp } from '../core/wire/ipc-nat.ts'
+import { count, milliseconds, object, type Members, unixMs } from './schema-parts.ts'
 
 const server = object<IpcStunServer>({
   name: z.string().describe('As it is configured'), address: z.string().optional(), state: z.enum(stunServerStates).describe('unasked: none was needed; resting: it failed too often; unresolved: its name has no address yet'),
@@ -24,6 +24,16 @@ export const portMappingSchema: z.ZodType<IpcPortMapping> = object<IpcPortMappin
   mapped: z.array(object<IpcPortMapping['mapped'][number]>({ transport: z.enum(['udp', 'tcp']), external: z.string().describe('Where the router lets in'), leftMs: milliseconds.describe('Until it ends unless it is renewed') })),
   reason: z.string().optional().describe('Why there is none'),
 })
+
+const natMembers: Members<IpcNat> = {
+  mapping: z.string().describe('Class of RFC 4787, as in netcheck'), filtering: z.string().describe('Class of RFC 4787, as in netcheck'), word: z.string().describe('As in netcheck: symmetric, port-restricted cone, …, unknown'),
+  from: z.enum(natSources).describe('netcheck: asked after as RFC 5780 says; servers: what two servers saw was compared; told: the peer says so; seen: where the peer is seen was compared with what it was told; none: nobody knows'),
+}
+const ipv6 = z.boolean().describe('It has a public address of IPv6')
+
+export const natSchema: z.ZodType<IpcOwnNat> = object<IpcOwnNat>({ ...natMembers, servers: z.enum(stunStates).describe('Whether STUN servers answer; off: nobody is asked; unknown: nobody has been asked yet'), ipv6 })
+
+export const peerNatSchema: z.ZodType<IpcNat & { readonly ipv6: boolean }> = object<IpcNat & { readonly ipv6: boolean }>({ ...natMembers, ipv6 })
 
 const family = object<NetcheckFamily>({
   state: z.enum(netcheckStates).describe('off: nobody was asked; no_server: none is known that has an address of this family'),

@@ -8,7 +8,7 @@ import { type IpcLaneCount, ipcLanes, type IpcLaneStats, ipcLogLevels, ipcModes,
 import type { ApiKeyInfo, InviteCreateResult, InviteInfo, IpcPathPolicy, KeysCreateResult, LogEvent, PeerInfo, StatusResult } from '../client/client.ts'
 import type { CommandResults, ConfigKey, ConfigProblem, ErrorResult, PingResult, PingSummary, ResultName, UpResult, WatchRates, WatchResult } from './results.ts'
 import { count, milliseconds, object, peerId, share, unixMs } from './schema-parts.ts'
-import { netcheckSchema, portMappingSchema, stunSchema } from './nat-schema.ts'
+import { natSchema, netcheckSchema, portMappingSchema, stunSchema } from './nat-schema.ts'
 import { policyFrom, policyMembers, whySchema } from './why-schema.ts'
 
 const up = object<UpResult>({
@@ -26,6 +26,7 @@ const status = object<StatusResult>({
   lanes: object<IpcLaneStats>({ critical: lane, high: lane, normal: lane, low: lane }).describe('Messages by lane'),
   stun: stunSchema.optional().describe('Where servers outside see this node'),
   portMapping: portMappingSchema.optional().describe('Ports of this node that its router lets in'),
+  nat: natSchema.optional().describe('What stands before this node: UDP over IPv4, as far as it is known'),
   native: object<NonNullable<StatusResult['native']>>({
     crypto: z.enum(['addon', 'node:crypto']).describe('What seals and opens datagrams'),
     udp: z.enum(['addon', 'node:dgram']).describe('What sends and receives them'),

@@ -40,6 +40,22 @@ export function cut(text: string, columns: number): string {
   return columns < 1 ? '' : `${kept}…`
 }
 
+/** The whole text in lines of at most so many columns, as far as its words allow; each line behind the first begins with `indent`. */
+export function wrap(text: string, columns: number, indent = ''): string[] {
+  const lines: string[] = []
+  const margin = /^ */.exec(text)![0]
+  let line = ''
+  for (const word of text.slice(margin.length).split(' ')) {
+    if (line !== '' && displayWidth(line) + 1 + displayWidth(word) > columns) {
+      lines.push(line)
+      line = indent + word
+    } else {
+      line = line === '' ? margin + word : `${line} ${word}`
+    }
+  }
+  return [...lines, line]
+}
+
 export function padEnd(text: string, columns: number): string {
   return text + ' '.repeat(Math.max(0, columns - displayWidth(text)))
 }

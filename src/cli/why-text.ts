@@ -1,28 +1,29 @@
 /** `postern why` for people: the document as text. Pure, so that tests can hold it to fixed ones. */
-import type { PeerWhyResult, WhyAttempt, WhyEvent, WhyPathInfo, WhyPlace } from '../client/client.ts'
+import type { IpcNat, PeerWhyResult, WhyEvent, WhyNats, WhyPair, WhyPathInfo, WhyPlace } from '../client/client.ts'
 import { policyText } from './policy-text.ts'
-import { ago, cut, millisecondsText, percentText, safeLine, table } from './text.ts'
+import { ago, cut, millisecondsText, percentText, safeLine, table, wrap } from './text.ts'
 
 const results: Readonly<Record<string, string>> = {
   waiting: 'no answer yet', answered: 'the peer answered', opened: 'a connection, no answer on it yet', called_off: 'called off: another way was found', no_answer: 'no answer',
   refused: 'refused: nobody listens there', unreachable: 'unreachable: no way to go', forbidden: 'forbidden by this machine', not_postern: 'no Postern daemon', no_resources: 'out of sockets or memory',
   failed: 'failed', policy: 'not tried: the policy forbids it',
+  in_use: 'in use', works: 'works', silent: 'silent', quarantined: 'rests: loses data', not_tried: 'not tried', not_asked: 'not tried: nobody is sent there by a peer\'s word',
 }
 
 const states: Readonly<Record<string, string>> = {
   proven: 'works', asked: 'asked', silent: 'silent', refused: 'refused by the system', quarantined: 'rests: loses data', policy: 'forbidden by the policy',
 }
 
-/** Lines of it that are wider than `columns` are cut. */
+/** Rows that are wider than `columns` are cut, sentences go on in the next line. */
 export function whyText(why: PeerWhyResult, columns: number): string {
   const who = safeLine(why.name ?? why.id.slice(0, 8))
   const parts = [headline(why, who), policyText('Policy', why.policy)]
   if (why.paths.length > 0) parts.push('', 'Paths', indent(pathTable(why.paths, why.at)))
-  if (why.attempts.length > 0) parts.push('', `What was tried (the last ${why.bounds.attempts} addresses)`, indent(attemptTable(why.attempts, why.at)))
-  if (why.probes.length > 0 && why.path?.kind !== 'udp') parts.push('', 'UDP is asked at', indent(probeTable(why)))
+  parts.push('', 'Routers in between', ...natLines(why.nat, columns), ...guessLines(why))
+  if (why.pairs.length > 0) parts.push('', 'Pairs of addresses', indent(pairTable(why)))
   if (why.history.length > 0) parts.push('', `What happened (the last ${why.bounds.history})`, indent(historyTable(why.history, why.at)))
   const told = parts.flatMap((part) => part.split('\n')).map((line) => cut(safeLine(line), columns))
-  return [...told, ...advice(why)].join('\n')
+  return [...told, ...advice(why, columns)].join('\n')
 }
 
 function headline(why: PeerWhyResult, who: string): string {
@@ -45,29 +46,56 @@ function pathTable(paths: readonly WhyPathInfo[], at: number): string {
   ])])
 }
 
-function attemptTable(attempts: readonly WhyAttempt[], at: number): string {
-  return table(attempts.map((attempt) => [
-    placeText(attempt), results[attempt.result] ?? attempt.result, attempt.count === 0 ? '' : attempt.count === 1 ? 'once' : `${attempt.count} times`, attempt.lastAt === undefined ? '' : `${ago(at - attempt.lastAt)} ago`,
-  ]))
+function natLines({ ours, theirs, outlook, text }: WhyNats, columns: number): string[] {
+  const rows = [`  here   ${natText(ours)}`, `  there  ${natText(theirs)}`]
+  // Where one side lets in everybody there is nothing to explain, and of an unknown class the rows say all.
+  return [...rows, ...(outlook === 'plain' || outlook === 'unknown' ? [] : [`  ${text}`])].flatMap((line, i) => wrap(line, columns, i < 2 ? ' '.repeat(9) : '  '))
 }
 
-function probeTable({ probes }: PeerWhyResult): string {
-  return table(probes.map((probe) => [probe.address, probeText(probe)]))
+const guesses = { running: 'is under way', met: 'led to the session', in_vain: 'led nowhere', called_off: 'was called off' } as const
+
+function guessLines({ guess, at }: PeerWhyResult): string[] {
+  if (guess === undefined) return []
+  const { role, target, startedAt, outcome, sent, heard } = guess
+  return [`  Guessing ports (${role === 'hard' ? 'by many sockets here' : 'by many ports there'}, ${target}) ${guesses[outcome]}: ${ago(at - startedAt)} ago, ${sent} sent, ${heard} heard.`]
 }
 
-function probeText({ unanswered, refused, restMs }: PeerWhyResult['probes'][number]): string {
-  if (restMs !== undefined) return `rests for ${ago(restMs)}: it answered probes, but lost data`
-  if (refused !== undefined) return results[refused] ?? refused
-  return unanswered === 0 ? 'answered' : `${unanswered} questions without an answer`
+const sources: Readonly<Record<string, string>> = { netcheck: 'by netcheck', servers: 'by what two servers see', told: 'it says so', seen: 'by where it is seen' }
+
+function natText(nat: IpcNat & { readonly ipv6: boolean; readonly servers?: string }): string {
+  const { word, mapping, filtering, from, ipv6, servers } = nat
+  const kind = word === 'unknown' ? 'not known' : word
+  const mapped = mapping === 'unknown' ? [] : [`mapping ${mapping === 'dependent' ? 'by destination' : mapping}`]
+  const filtered = filtering === 'unknown' ? [] : [`filtering ${filtering}`]
+  const source = sources[from] === undefined ? [] : [sources[from]]
+  const asked = servers === 'silent' ? ['no STUN server answers'] : servers === 'off' ? ['STUN is switched off'] : []
+  const details = [...mapped, ...filtered, ...source, ...asked, ...(ipv6 ? ['has IPv6'] : [])]
+  return details.length === 0 ? kind : `${kind}: ${details.join(', ')}`
+}
+
+function pairTable({ pairs, probes, at }: PeerWhyResult): string {
+  return table([['KIND', 'OURS', 'THEIRS', 'RESULT', '', ''], ...pairs.map((pair) => [
+    pair.kind, candidateText(pair.ours), candidateText(pair.theirs), pairText(pair, probes), pair.count === 0 ? '' : pair.count === 1 ? 'once' : `${pair.count} times`, pair.at === undefined ? '' : `${ago(at - pair.at)} ago`,
+  ])])
+}
+
+function candidateText(candidate: WhyPair['ours']): string {
+  return candidate === undefined ? '-' : candidate.type === 'known' ? candidate.address : `${candidate.address} ${candidate.type.replace('tcp-', '')}`
+}
+
+function pairText({ kind, theirs, result }: WhyPair, probes: PeerWhyResult['probes']): string {
+  const rest = kind === 'udp' ? probes.find(({ address }) => address === theirs.address)?.restMs : undefined
+  return rest === undefined ? results[result] ?? result : `rests for ${ago(rest)}: it answered probes, but lost data`
 }
 
 function historyTable(history: readonly WhyEvent[], at: number): string {
   return table(history.map((event) => [`${ago(at - event.at)} ago`, `${event.text}${event.count === undefined ? '' : ` (${event.count} times)`}`]))
 }
 
-function advice({ advice: all }: PeerWhyResult): string[] {
-  if (all.length === 0) return []
-  return ['', ...all.flatMap(({ text, command }) => (command === undefined ? [safeLine(text)] : [safeLine(text), `  ${safeLine(command)}`]))]
+/** Of several each begins with a dash; commands stay on one line, to be copied. */
+function advice({ advice: all }: PeerWhyResult, columns: number): string[] {
+  const [dash, indent] = all.length > 1 ? ['- ', '  '] : ['', '']
+  return all.length === 0 ? [] : ['', ...all.flatMap(({ text, command }) => [...wrap(`${dash}${safeLine(text)}`, columns, indent), ...(command === undefined ? [] : [`${indent}  ${safeLine(command)}`])])]
 }
 
 function placeText({ kind, address }: WhyPlace): string {

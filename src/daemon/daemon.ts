@@ -115,11 +115,11 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     })
     this.#runtime.add(this.#udp)
     this.#nat = new NatService(this.#runtime, provider, config, {
-      secret: node.resetKey, log, changed: () => this.#tellCandidates(), wanted: () => this.#peers.meeting || endpoint.invites().some(({ uses, spentBy, expires }) => spentBy.length < uses && expires > clock.now().wall),
+      secret: node.resetKey, log, changed: () => this.#reachableChanged(), wanted: () => this.#peers.meeting || endpoint.invites().some(({ uses, spentBy, expires }) => spentBy.length < uses && expires > clock.now().wall),
     })
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
     this.#peers = new PeerService(this.#runtime, {
-      provider, introduces: config.introduce.serve, addresses: () => this.#addresses(), hard: () => this.#nat.hard, freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
+      provider, introduces: config.introduce.serve, addresses: () => this.#addresses(), hard: () => this.#nat.hard, nat: this.#nat, freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
     })
     this.#router = new Router(this.#runtime, {
       apps: config.access.apps, messageMax: config.limits.message, sessionWith: (peer, signal) => this.#peers.session(peer, undefined, signal),
@@ -200,6 +200,12 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   #tellCandidates(): void {
     if (this.#stopping === undefined) this.#runtime.endpoint.setLocalCandidates(this.#runtime.now(), nodeCandidates(this.#config, this.#reachable))
     this.#runtime.schedule()
+  }
+
+  /** Where this node can be reached, or what stands before it, is another than before. */
+  #reachableChanged(): void {
+    this.#tellCandidates()
+    this.#subscriptions.statusChanged()
   }
 
   // ── stopping ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -301,6 +307,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
         this.#log.info('peer', { id: this.#idOf(event.peer), state: event.state, ...(event.reason === undefined ? {} : { reason: event.reason }) })
         this.#peers.onEvent(event)
         this.#subscriptions.onEvent(event)
+        if (event.state === 'unreachable') this.#nat.lookOnce()
         return
       case 'peer-joined':
         this.#log.info('a peer joined by an invite', { id: this.#idOf(event.peer) })
@@ -319,10 +326,11 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       case 'reflexive-address':
         this.#log.info('reflexive address', { family: event.family, address: event.address === undefined ? 'none' : formatAddress(event.address), server: event.server })
         this.#nat.reflexiveChanged()
-        this.#tellCandidates()
+        this.#reachableChanged()
         return
       case 'nat-mapping':
         this.#log.info('how the NAT gives out ports', { mapping: event.mapping })
+        this.#reachableChanged()
         return
       case 'pong':
         this.#peers.onEvent(event)
@@ -466,7 +474,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     const buffers = this.#udp.links()[0]
     return {
       peerId: this.peerId, version, uptimeMs: Math.round(performance.now() - this.#startedAt), sessions, paths,
-      addresses: this.#addresses().map((address) => formatAddress(address)), stun: this.#nat.status(), portMapping: this.#nat.mapping.status(), lanes: endpoint.laneStats(),
+      addresses: this.#addresses().map((address) => formatAddress(address)), stun: this.#nat.status(), portMapping: this.#nat.mapping.status(), nat: this.#nat.own(), lanes: endpoint.laneStats(),
       counters: {
         ...endpoint.counters(), ...this.#nat.counters(), ...this.#peers.introductions.stats(), ...drivers, ...(this.#runtime.spare?.stats() ?? {}), ...(this.#ipc?.counters() ?? {}),
         memory_used: endpoint.arena.used, memory_capacity: endpoint.arena.capacity, udp_receive_buffer: buffers?.receiveBuffer ?? 0,

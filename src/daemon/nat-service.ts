@@ -6,7 +6,7 @@ import { isHardMapping } from '../core/stun/nat-classes.ts'
 import { millisecond, type Now } from '../core/base/time.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
 import type { IpFamily, Reflexive } from '../core/stun/reflexive.ts'
-import type { IpcReflexive, IpcStunStatus, NetcheckResult } from '../core/wire/ipc-nat.ts'
+import type { IpcOwnNat, IpcReflexive, IpcStunStatus, NetcheckResult } from '../core/wire/ipc-nat.ts'
 import type { Transport } from '../core/wire/pcp.ts'
 import { NameResolver } from '../net/resolver.ts'
 import { hasNetwork } from '../net/network-state.ts'
@@ -19,6 +19,8 @@ import type { NodeRuntime } from './node-runtime.ts'
 import { PortMapping, type PortMappingOptions } from './port-mapping.ts'
 import { nameOf, StunNames } from './stun-names.ts'
 import { TcpReflexive } from './tcp-reflexive.ts'
+import type { Outside } from './why.ts'
+import { natInfo } from './why-nat.ts'
 
 /** [P] What a person who asked for an invite hardly notices. */
 const FRESHEN_MS = 1000
@@ -63,6 +65,11 @@ export class NatService {
   #tcpPort: number | undefined
   /** Waits for UDP to answer; `undefined`: it had its time. */
   #patience: NodeJS.Timeout | undefined
+  /** Of the network as it is, as far as is known. */
+  #found: NetcheckResult | undefined
+  #looked = false
+  /** Grows whenever the network is another. */
+  #network = 0
 
   constructor(runtime: NodeRuntime, provider: CryptoProvider, config: Pick<Config, 'portmap' | 'stun' | 'udp'>, options: NatServiceOptions) {
     const { stun, udp } = config
@@ -106,6 +113,9 @@ export class NatService {
 
   /** The machine's addresses or routes are others than before. */
   networkChanged(): void {
+    this.#found = undefined
+    this.#looked = false
+    this.#network++
     this.#options.changed()
     this.mapping.networkChanged()
     if (!this.#enabled) return
@@ -188,8 +198,42 @@ export class NatService {
     return { ...this.mapping.counters(), ...this.#tcp.counters() }
   }
 
+  /** The NAT before this node: all that the last check of this network found, else what the socket's own mapping shows. */
+  own(): IpcOwnNat {
+    const { stun, node } = this.#runtime.endpoint
+    const checked = this.#found?.udp4.state === 'works' ? this.#found.udp4 : undefined
+    const nat = checked === undefined ? natInfo({ mapping: stun.mapping, filtering: 'unknown' }, stun.mapping === 'unknown' ? 'none' : 'servers')
+      : { mapping: checked.mapping, filtering: checked.filtering, word: checked.word, from: 'netcheck' as const }
+    const ipv6 = node.candidates.candidates.some(({ address }) => !isIPv4(address) && addressClass(address) === 'global')
+    return { ...nat, servers: this.#serversState(), ipv6 }
+  }
+
+  /** What bears on who can reach this node. */
+  outside(): Outside {
+    const { endpoint } = this.#runtime
+    const sessions = endpoint.peers().filter((peer) => endpoint.peerStats(peer)?.state === 'connected').length
+    return { nat: this.own(), portMapping: this.mapping.status(), advertises: this.#config.udp.advertise.length > 0, sessions }
+  }
+
+  #serversState(): IpcOwnNat['servers'] {
+    if (!this.#enabled) return 'off'
+    const { stun } = this.#runtime.endpoint
+    const servers = stun.servers(this.#runtime.now())
+    if (stun.addresses.length > 0 || this.#tcp.addresses.length > 0 || servers.some(({ state }) => state === 'answers')) return 'answer'
+    if (this.#names.looking || stun.asking) return 'unknown'
+    return servers.every(({ state }) => state === 'unasked') && servers.length > 0 ? 'unknown' : 'silent'
+  }
+
+  /** Somebody is not to be reached, so the class is of interest: one check for each network, in the background. */
+  lookOnce(): void {
+    if (!this.#enabled || this.#looked || this.#ending.signal.aborted) return
+    this.#looked = true
+    this.netcheck().catch(() => undefined)
+  }
+
   /** Looks at the network as it is now; one look at a time. */
   netcheck(): Promise<NetcheckResult> {
+    this.#looked = true
     this.#check ??= this.#look().catch((error: unknown) => {
       throw this.#ending.signal.aborted ? new PosternError('shutting_down', 'The daemon is shutting down.') : error
     }).finally(() => { this.#check = undefined })
@@ -200,11 +244,16 @@ export class NatService {
     await this.#while(() => this.#names.looking)
     const { endpoint, clock } = this.#runtime
     const servers = endpoint.stun.servers(this.#runtime.now())
-    return netcheck({
+    const network = this.#network
+    const found = await netcheck({
       provider: this.#provider, clock, enabled: this.#enabled, servers, unresolved: this.#names.unresolved.map(nameOf), bind: this.#config.udp.bind,
       portal: this.#config.stun.portal, count: (counter) => endpoint.node.counters.add(counter), signal: this.#ending.signal, portMapping: () => this.mapping.status(),
       tcp: { servers: servers.filter(({ address }) => this.#reaches(address)), punching: this.#tcp.able },
     })
+    if (network !== this.#network) return found
+    this.#found = found
+    this.#options.changed()
+    return found
   }
 
   async close(): Promise<void> {

@@ -6,16 +6,25 @@ import type { PeerWhyResult } from '../core/wire/ipc-why.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 import { policyResult } from './peer-policy.ts'
 import { idBytes } from './router.ts'
-import { whyDocument } from './why.ts'
+import { whyDocument, type Outside } from './why.ts'
+
+/** What is known of the routers before this node, and how more comes to be known. */
+export interface WayOut {
+  outside(): Outside
+  /** Asks in the background, once for each network. */
+  lookOnce(): void
+}
 
 /** Which ways to a peer may be taken, and why the traffic takes which. */
 export class PeerPaths {
   readonly #runtime: NodeRuntime
   readonly #durable: () => Promise<void>
+  readonly #nat: WayOut
 
-  constructor(runtime: NodeRuntime, durable: () => Promise<void>) {
+  constructor(runtime: NodeRuntime, durable: () => Promise<void>, nat: WayOut) {
     this.#runtime = runtime
     this.#durable = durable
+    this.#nat = nat
   }
 
   /** Shows the policy for a peer, or changes it: on disk before it is answered, in force before that. */
@@ -45,7 +54,9 @@ export class PeerPaths {
     const peer = endpoint.findPeer(idBytes(id))
     const why = peer === undefined ? undefined : endpoint.peerWhy(now, peer)
     if (why === undefined) throw unknownPeer(id)
-    return whyDocument(why, now.wall)
+    const document = whyDocument(why, this.#nat.outside(), now.wall)
+    if (document.path?.kind !== 'udp') this.#nat.lookOnce()
+    return document
   }
 
   /** Whether the last path to this peer was given up because the policy forbids it. */

@@ -13,7 +13,7 @@ import { InviteService } from './invite-service.ts'
 import { Meetings } from './meetings.ts'
 import { idBytes } from './router.ts'
 import type { NodeRuntime } from './node-runtime.ts'
-import { PeerPaths, policyError, unknownPeer } from './peer-paths.ts'
+import { PeerPaths, policyError, unknownPeer, type WayOut } from './peer-paths.ts'
 import { Waiters } from './waiters.ts'
 
 const PING_TIMEOUT_MS = 10_000
@@ -30,6 +30,7 @@ export interface PeerServiceOptions {
   readonly freshen: () => Promise<void>
   /** Each destination sees another port of this node. */
   readonly hard: () => boolean
+  readonly nat: WayOut
   /** Whether this node introduces its peers to each other. */
   readonly introduces: boolean
   /** Everything noted so far is on disk. */
@@ -55,7 +56,7 @@ export class PeerService {
   constructor(runtime: NodeRuntime, options: PeerServiceOptions) {
     this.#runtime = runtime
     this.#options = options
-    this.paths = new PeerPaths(runtime, () => this.#durable())
+    this.paths = new PeerPaths(runtime, () => this.#durable(), options.nat)
     this.#meetings = new Meetings((peer) => this.#redial(peer))
     this.invites = new InviteService(runtime, options, (peer, patienceMs) => this.#meet(peer, patienceMs, true), () => this.#durable())
     this.introductions = new Introductions(runtime, { serve: options.introduces, addresses: options.addresses, hard: options.hard, seek: (peer) => this.#meet(peer, INTRODUCED_MS, false) })

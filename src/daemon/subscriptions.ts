@@ -99,6 +99,11 @@ export class Subscriptions {
     this.#tell('peer', undefined, (subscriber) => subscriber.peerChanged(id, reason))
   }
 
+  /** Who asked for the topic need not wait for the next interval: how this node can be reached is another. */
+  statusChanged(): void {
+    this.#tell('status', undefined, (subscriber) => subscriber.statusTick())
+  }
+
   channelChanged(channel: ChannelHandle, info: ChannelInfo): void {
     this.#tell('channel', info.app, (subscriber, client) => subscriber.channelChanged(channel, { ...info, handle: client.peerHandle(info.peer) }))
   }

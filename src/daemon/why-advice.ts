@@ -1,6 +1,11 @@
 import type { PeerWhyResult, WhyAdvice, WhyResult } from '../core/wire/ipc-why.ts'
+import { remediesFor, type RemedyFacts } from './why-remedies.ts'
 
 type Facts = Omit<PeerWhyResult, 'advice'>
+
+export interface RouterFacts extends Pick<RemedyFacts, 'portMapping' | 'advertises'> {
+  readonly sessions: number
+}
 
 export interface NodeFacts {
   readonly inRoster: boolean
@@ -8,15 +13,20 @@ export interface NodeFacts {
   readonly udp: boolean
   /** The configuration lets TCP be dialed. */
   readonly tcp: boolean
+  /** Some address of the peer is of the Internet. */
+  readonly outside: boolean
 }
 
 /** What the reader can do, in plain words, the most likely remedy first; empty where all is as good as it gets. */
-export function adviceFor(facts: Facts, node: NodeFacts): WhyAdvice[] {
+export function adviceFor(facts: Facts, node: NodeFacts, outside: RouterFacts): WhyAdvice[] {
   if (!node.udp) return [{ text: 'This daemon has no UDP socket at the moment; its log says why, and it goes on trying to open one.', command: 'postern log' }]
-  return facts.state === 'connected' ? connected(facts) : unreached(facts, node)
+  const routers = (): WhyAdvice[] => remediesFor({
+    nat: facts.nat, portMapping: outside.portMapping, advertises: outside.advertises, connected: facts.state === 'connected', otherPeers: outside.sessions, outside: node.outside, who: nameOf(facts),
+  })
+  return facts.state === 'connected' ? connected(facts, routers) : unreached(facts, node, routers)
 }
 
-function connected(facts: Facts): WhyAdvice[] {
+function connected(facts: Facts, routers: () => WhyAdvice[]): WhyAdvice[] {
   const { path, policy } = facts
   if (path?.kind !== 'tcp') return []
   if (policy.only === 'tcp' || policy.prefer === 'tcp' || policy.never.includes('udp')) return [takeBack(facts, 'TCP is used because the policy asks for it.')]
@@ -24,6 +34,7 @@ function connected(facts: Facts): WhyAdvice[] {
   if (resting) return [{ text: 'UDP answers probes but loses what is sent: something on the way drops it, or only small datagrams pass. It is tried again when its rest is over.' }]
   const held = facts.probes.filter(({ refused }) => refused !== undefined)
   if (held.length > 0) return [{ text: `This machine does not let UDP go to ${listed(held.map(({ address }) => address))}: look at its packet filter and its routes.` }]
+  if (facts.nat.outlook === 'never' || facts.nat.outlook === 'guess') return [{ text: 'UDP to the peer does not get through, so TCP carries the traffic: it costs latency.' }, ...routers()]
   return [{ text: `UDP to the peer does not get through, so TCP carries the traffic: it costs latency. Let UDP pass${asked(facts)} in the firewalls on the way, in both directions. It is asked again by itself.` }]
 }
 
@@ -32,7 +43,7 @@ function asked({ probes }: Facts): string {
   return probes.length === 0 ? '' : ` to ${probes.slice(0, 2).map(({ address }) => address).join(' and ')}${probes.length > 2 ? ' …' : ''}`
 }
 
-function unreached(facts: Facts, node: NodeFacts): WhyAdvice[] {
+function unreached(facts: Facts, node: NodeFacts, routers: () => WhyAdvice[]): WhyAdvice[] {
   const who = nameOf(facts)
   switch (facts.reason) {
     case 'not_admitted':
@@ -56,8 +67,15 @@ function unreached(facts: Facts, node: NodeFacts): WhyAdvice[] {
       : { text: 'No address of this peer is known: only it can dial this node. Join by an invite of that node, or add an address.', command: `postern peers add ${facts.id} --address <address>` })
     return advice
   }
-  return [...advice, ...byAnswers(facts, node)]
+  // Where something answers, or this machine cannot even send, no router is to blame.
+  const silent = attempts.every(({ result }) => quiet.includes(result))
+  if (!silent) return [...advice, ...byAnswers(facts, node)]
+  const between = facts.nat.outlook === 'never' || facts.nat.outlook === 'guess'
+  return between ? [...advice, ...routers(), ...byAnswers(facts, node)] : [...advice, ...byAnswers(facts, node), ...routers()]
 }
+
+/** Nothing came back from there. */
+const quiet: readonly WhyResult[] = ['no_answer', 'waiting', 'called_off', 'policy']
 
 /** By what the addresses answered. */
 function byAnswers(facts: Facts, node: NodeFacts): WhyAdvice[] {
@@ -71,7 +89,7 @@ function byAnswers(facts: Facts, node: NodeFacts): WhyAdvice[] {
   say(['refused'], (places) => `A machine answers at ${places}, but no Postern daemon listens there: is posternd running there, at this port? There: postern status`)
   say(['not_postern'], (places) => `What answers at ${places} is no Postern daemon: the address is an old or a wrong one.`, `postern peers add ${facts.id} --address <address>`)
   say(['no_resources'], () => 'This machine was out of sockets or memory when it dialed.', 'postern status')
-  if (facts.attempts.every(({ result }) => result === 'no_answer' || result === 'waiting' || result === 'called_off' || result === 'policy')) {
+  if (facts.attempts.every(({ result }) => quiet.includes(result))) {
     advice.push({ text: 'Nobody answers at any address. Is that machine on, is posternd running there, do its addresses still hold? If they have changed: a new invite there (postern invite), and here:', command: 'postern join <link>' })
   }
   if (!node.tcp && facts.attempts.some(({ kind, result }) => kind === 'udp' && result !== 'answered')) {

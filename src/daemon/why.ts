@@ -1,15 +1,29 @@
 /** What the core knows of the ways to a peer, as the document that `peer.why` answers with. Pure: one snapshot and one moment give one document. */
 import { equalAddress, formatAddress } from '../core/base/address.ts'
+import { addressClass } from '../core/base/address-class.ts'
 import { millisecond, type WallTime } from '../core/base/time.ts'
-import { ATTEMPTS_MAX, DECISIONS_MAX, type Attempt, type PathDecision, type PathView, type PeerWhy, type WhyPath } from '../core/endpoint/contract.ts'
+import { ATTEMPTS_MAX, DECISIONS_MAX, type Attempt, type BirthdayView, type PathDecision, type PathView } from '../core/endpoint/contract.ts'
+import type { PeerWhy, WhyPath } from '../core/endpoint/why-contract.ts'
 import { allows } from '../core/path/path-policy.ts'
-import type { PeerWhyResult, WhyAttempt, WhyCurrent, WhyEvent, WhyPathInfo, WhyPlace } from '../core/wire/ipc-why.ts'
+import type { IpcOwnNat, IpcPortMapping } from '../core/wire/ipc-nat.ts'
+import type { PeerWhyResult, WhyAttempt, WhyCurrent, WhyEvent, WhyGuess, WhyPathInfo, WhyPlace } from '../core/wire/ipc-why.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
 import { policyResult } from './peer-policy.ts'
 import { adviceFor } from './why-advice.ts'
+import { natsOf } from './why-nat.ts'
+import { PAIRS_MAX, pairsOf } from './why-pairs.ts'
 import { becauseOf, decisionText } from './why-words.ts'
 
-export function whyDocument(why: PeerWhy, at: WallTime): PeerWhyResult {
+/** What the daemon knows besides the core of the way out. */
+export interface Outside {
+  readonly nat: IpcOwnNat
+  readonly portMapping: IpcPortMapping
+  /** The configuration names an address. */
+  readonly advertises: boolean
+  readonly sessions: number
+}
+
+export function whyDocument(why: PeerWhy, outside: Outside, at: WallTime): PeerWhyResult {
   const { policy, from } = policyResult(why.policy, why.policyFrom)
   const current = why.paths.find(({ active }) => active)
   const reason = current === undefined && why.state !== 'dialing' ? endOf(why.decisions) : undefined
@@ -18,9 +32,18 @@ export function whyDocument(why: PeerWhy, at: WallTime): PeerWhyResult {
     ...(current === undefined ? {} : { path: currentPath(current) }), policy: { ...policy, from }, paths: why.paths.filter(({ probing }) => !probing).map(pathInfo), attempts: attemptsOf(why),
     probes: why.asked.map(({ address, probes, refused, rest }) => ({ address: formatAddress(address), unanswered: probes, ...(refused === undefined ? {} : { refused }), ...(rest === undefined ? {} : { restMs: Math.round(rest / millisecond) }) })),
     ...(why.dial === undefined ? {} : { dial: { since: why.dial.since, loud: why.dial.loud, ...(why.dial.next === undefined ? {} : { nextMs: Math.round(why.dial.next / millisecond) }) } }),
-    history: why.decisions.map(eventOf), bounds: { history: DECISIONS_MAX, attempts: ATTEMPTS_MAX },
+    nat: natsOf(why, outside.nat), ...(why.birthday === undefined ? {} : { guess: guessOf(why.birthday) }), pairs: pairsOf(why), history: why.decisions.map(eventOf), bounds: { history: DECISIONS_MAX, attempts: ATTEMPTS_MAX, pairs: PAIRS_MAX },
   }
-  return { ...facts, advice: adviceFor(facts, { inRoster: why.inRoster, udp: why.udp, tcp: why.tcp }) }
+  return { ...facts, advice: adviceFor(facts, { inRoster: why.inRoster, udp: why.udp, tcp: why.tcp, outside: isOutside(why) }, outside) }
+}
+
+function isOutside({ addresses, told, whereabouts, attempts }: PeerWhy): boolean {
+  const all = [...addresses, ...(whereabouts?.addresses ?? []), ...told.map(({ candidate }) => candidate.address), ...attempts.map(({ address }) => address)]
+  return all.some((address) => addressClass(address) === 'global')
+}
+
+function guessOf({ role, target, startedAt, endedAt, outcome, sent, heard }: BirthdayView): WhyGuess {
+  return { role, target: formatAddress(target), startedAt, ...(endedAt === undefined ? {} : { endedAt }), outcome, sent, heard }
 }
 
 function currentPath({ kind, address, takenAt, openedAt, rule = 'first' }: WhyPath): WhyCurrent {

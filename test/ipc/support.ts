@@ -12,6 +12,7 @@ import {
 import { IpcFrameReader } from '../../src/core/wire/ipc-reader.ts'
 import { ipcPaths } from '../../src/core/wire/ipc-path.ts'
 import type { ChannelEnd, HelloRequest, IpcLane, IpcLaneStats, IpcMode } from '../../src/core/wire/ipc-methods.ts'
+import type { PeerWhyResult } from '../../src/core/wire/ipc-why.ts'
 import type { NetcheckFamily } from '../../src/core/wire/ipc-nat.ts'
 import type { ClientEnd, Grant, IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../../src/ipc/handler.ts'
 import { startIpcServer, type IpcServer, type IpcServerOptions } from '../../src/ipc/server.ts'
@@ -22,6 +23,7 @@ export const MESSAGE_MAX = 1_048_576
 
 const family: NetcheckFamily = { state: 'off', mapping: 'unknown', filtering: 'unknown', word: 'unknown', meaning: '', servers: [] }
 const idle = { sent: 0, queued: 0, dropped: {} }
+const unknownNats: PeerWhyResult['nat'] = { ours: { mapping: 'unknown', filtering: 'unknown', word: 'unknown', from: 'none', servers: 'off', ipv6: false }, theirs: { mapping: 'unknown', filtering: 'unknown', word: 'unknown', from: 'none', ipv6: false }, outlook: 'unknown', text: '' }
 export const idleLanes: IpcLaneStats = { critical: idle, high: idle, normal: idle, low: idle }
 
 /** Time that moves only when told; deferred work runs at the end of the real turn. */
@@ -128,7 +130,7 @@ export class EchoHandler implements IpcHandler {
     'peer.add': () => ({}),
     'peer.remove': () => ({}),
     'peer.why': (_client, { id }) => ({
-      id, at: 0, state: 'offline', since: 0, policy: { never: [], from: 'default' }, paths: [], attempts: [], probes: [], history: [], bounds: { history: 32, attempts: 32 }, advice: [],
+      id, at: 0, state: 'offline', since: 0, policy: { never: [], from: 'default' }, paths: [], attempts: [], probes: [], history: [], bounds: { history: 32, attempts: 32, pairs: 64 }, advice: [], nat: unknownNats, pairs: [],
     }),
     'peer.policy': () => ({ policy: { never: [] }, from: 'default' }),
     'peer.connect': (client, request, signal) => this.overrides['peer.connect']?.(client, request, signal) ?? { handle: client.peerHandle(request.id), state: 'connected' },

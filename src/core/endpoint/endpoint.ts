@@ -17,7 +17,7 @@ import { BatchReader } from './batch-reader.ts'
 import { connectPeer } from './connect.ts'
 import type {
   ChannelOptions, ChannelStats, ConnectOptions, EndpointAction, EndpointContract, EndpointEvent, InviteRecord, LaneStats, LinkInfo, LinkUse, MeetOptions, MessageBatch, NoticeBatch,
-  OutgoingMessage, PeerRecord, PeerStats, PeerWhy, ReceiveBatch, ReleaseBatch, ReplyRefusal, TransmitBatch, Whereabouts,
+  OutgoingMessage, PeerRecord, PeerStats, ReceiveBatch, ReleaseBatch, ReplyRefusal, TransmitBatch, Whereabouts,
 } from './contract.ts'
 import { Handshakes } from './handshakes.ts'
 import { onDialFailed, onLink, onNearby, onNetwork, onRefused } from './link-inputs.ts'
@@ -31,6 +31,7 @@ import { Seals } from './seals.ts'
 import { Shutdown } from './shutdown.ts'
 import { channelStats, nodeLanes, peerStats } from './stats.ts'
 import { StunService, STUN_SLOT } from './stun-service.ts'
+import type { PeerWhy } from './why-contract.ts'
 import { peerWhy } from './why.ts'
 
 /** Slot of the endpoint's own deadlines in the heap. */

@@ -6,7 +6,7 @@ import { silentSince } from '../connection/silence.ts'
 import type { SessionState } from '../connection/state.ts'
 import { timer } from '../connection/timers.ts'
 import { allows } from '../path/path-policy.ts'
-import type { AskedAddress, PeerWhy, RunningDial, WhyPath } from './contract.ts'
+import type { AskedAddress, PeerWhy, RunningDial, WhyPath } from './why-contract.ts'
 import { stateOf, type Node } from './node.ts'
 import type { PeerEntry } from './roster.ts'
 
@@ -18,6 +18,7 @@ export function peerWhy(node: Node, peer: PeerEntry, now: Now): PeerWhy {
     id: peer.id, name: peer.record.name, inRoster: peer.inRoster, state: stateOf(peer), since: peer.stateSince,
     policy: policy ?? node.config.pathPolicy, policyFrom: policy === undefined ? 'config' : 'peer',
     tcp: node.config.tcpAfter < never, udp: node.links.hasSocket, mapping: node.mapping, whereabouts: peer.whereabouts, birthday: peer.birthday, addresses: peer.record.addresses,
+    own: node.candidates.candidates, told: state === undefined ? [] : toldOf(state, now.mono),
     paths: state === undefined ? [] : pathsOf(state, now), asked: state === undefined ? [] : askedOf(state, now.mono), dial: state === undefined ? undefined : dialOf(state, now),
     attempts: peer.pathLog?.attempts?.entries ?? [], decisions: peer.pathLog?.entries ?? [],
   }
@@ -38,6 +39,11 @@ function whyPath(state: SessionState, now: Now, path: SessionPath): WhyPath {
     provenAt: path.provenAt === never ? undefined : wallOf(now, path.provenAt), datagramSize: path.size + TRANSPORT_OVERHEAD,
     silent: since === never ? undefined : now.mono - since, sent: path.recovery.packetsSent, lost: path.recovery.packetsLost,
   }
+}
+
+function toldOf(state: SessionState, now: Instant): PeerWhy['told'] {
+  const asked = state.candidates?.asked(now, state.host.candidates.candidates) ?? []
+  return (state.candidates?.all ?? []).map((candidate) => ({ candidate, mayAsk: asked.includes(candidate.address) }))
 }
 
 function askedOf(state: SessionState, now: Instant): AskedAddress[] {

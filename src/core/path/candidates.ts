@@ -59,7 +59,8 @@ function isSeen({ kind }: Candidate): boolean {
   return kind === 'reflexive' || kind === 'tcp-mapped'
 }
 
-function sameNetwork(a: Uint8Array, b: Uint8Array): boolean {
+/** On the same link, as far as the usual lengths of prefixes tell. */
+export function sameNetwork(a: Uint8Array, b: Uint8Array): boolean {
   if (isIPv4(a) !== isIPv4(b)) return false
   const length = isIPv4(a) ? PREFIX_IPV4 : PREFIX_IPV6
   for (let i = 0; i < length; i++) if (a[i] !== b[i]) return false

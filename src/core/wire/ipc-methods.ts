@@ -3,7 +3,7 @@
  * parsing (`request`, defaults filled in, text decoded), what comes back (`result`). Both sides ignore members they do not know.
  */
 import type { ErrorCode } from '../base/errors.ts'
-import type { IpcPortMapping, IpcStunStatus, NetcheckResult } from './ipc-nat.ts'
+import type { IpcOwnNat, IpcPortMapping, IpcStunStatus, NetcheckResult } from './ipc-nat.ts'
 import type { PeerPolicyParams, PeerPolicyRequest, PeerPolicyResult } from './ipc-policy.ts'
 import type { PeerWhyResult } from './ipc-why.ts'
 
@@ -100,6 +100,8 @@ export interface StatusResult {
   /** Where servers outside see this node. */
   readonly stun?: IpcStunStatus
   readonly portMapping?: IpcPortMapping
+  /** What stands before this node. */
+  readonly nat?: IpcOwnNat
   /** What does the work, and why not the addon. */
   readonly native?: { readonly crypto: 'addon' | 'node:crypto'; readonly udp: 'addon' | 'node:dgram'; readonly features: readonly string[]; readonly reason?: string }
 }

@@ -42,6 +42,26 @@ export interface IpcStunTcp {
 export const netcheckStates = ['works', 'silent', 'unreachable', 'no_address', 'no_server', 'off'] as const
 export type NetcheckState = (typeof netcheckStates)[number]
 
+/** netcheck: it was asked after as RFC 5780 says · servers: what two servers saw was compared · told: the peer says so · seen: where the peer is seen was compared with what it was told · none: nobody knows */
+export const natSources = ['netcheck', 'servers', 'told', 'seen', 'none'] as const
+
+/** How the NAT before a node treats UDP over IPv4: the classes of RFC 4787, as in `netcheck`. */
+export interface IpcNat {
+  readonly mapping: string
+  readonly filtering: string
+  readonly word: string
+  readonly from: (typeof natSources)[number]
+}
+
+/** off: nobody is asked · unknown: nobody has been asked yet · answer: some server does · silent: none does, or none is found */
+export const stunStates = ['off', 'unknown', 'answer', 'silent'] as const
+
+export interface IpcOwnNat extends IpcNat {
+  readonly servers: (typeof stunStates)[number]
+  /** It has an address of IPv6 that the world can reach, firewalls aside. */
+  readonly ipv6: boolean
+}
+
 export interface NetcheckServer {
   readonly name: string
   readonly address: string

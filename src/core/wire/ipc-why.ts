@@ -1,4 +1,5 @@
 /** The answer to `peer.why`: where the traffic with a peer goes, why, what else was tried, and what would help. Times are Unix milliseconds. */
+import type { IpcNat, IpcOwnNat } from './ipc-nat.ts'
 import type { IpcPathPolicy, PeerPolicyResult } from './ipc-policy.ts'
 
 /** Kind of path and address, as in `udp 192.0.2.1:7000`. */
@@ -54,6 +55,58 @@ export interface WhyAttempt extends WhyPlace {
   readonly cause?: string
 }
 
+/** What an address is of the one that has it: of an interface, as a server sees it, as its router maps it … known: from an invite, the roster or an earlier session. */
+export const whyCandidateTypes = ['host', 'reflexive', 'observed', 'mapped', 'turn', 'tcp-host', 'tcp-mapped', 'known'] as const
+
+export interface WhyCandidate {
+  readonly address: string
+  readonly type: (typeof whyCandidateTypes)[number]
+}
+
+/** in_use: the path · works: it answered lately · silent, quarantined: as of paths · not_tried: another way is good, or its turn has not come · not_asked: one does not send there because a peer names it */
+export type WhyPairResult = WhyResult | 'in_use' | 'works' | 'silent' | 'quarantined' | 'not_tried' | 'not_asked'
+export const whyPairResults: readonly WhyPairResult[] = [...whyResults, 'in_use', 'works', 'silent', 'quarantined', 'not_tried', 'not_asked']
+
+/** An address of the peer by one kind of path, and ours that the peer would see. Our side has one socket: it is the same whichever of our addresses stands there. */
+export interface WhyPair {
+  readonly kind: string
+  /** Absent: this node has none that goes with it. */
+  readonly ours?: WhyCandidate
+  readonly theirs: WhyCandidate
+  readonly result: WhyPairResult
+  /** How often it was tried, if it was. */
+  readonly count: number
+  /** When that became known. */
+  readonly at?: number
+}
+
+/** plain: dialing at the same time is enough · guess: one side has to guess ports · never: no direct way by UDP · unknown: for want of a class */
+export const whyOutlooks = ['plain', 'guess', 'never', 'unknown'] as const
+
+/** The NATs of both sides, and what they let one hope for. */
+export interface WhyNats {
+  readonly ours: IpcOwnNat
+  readonly theirs: IpcNat & { readonly ipv6: boolean }
+  readonly outlook: (typeof whyOutlooks)[number]
+  /** In a sentence. */
+  readonly text: string
+}
+
+export const whyGuessOutcomes = ['running', 'met', 'in_vain', 'called_off'] as const
+
+/** Ports are guessed where one of two is seen at another port by each destination. */
+export interface WhyGuess {
+  /** hard: this side opened many sockets · easy: it tried many ports of the other */
+  readonly role: 'hard' | 'easy'
+  readonly target: string
+  readonly startedAt: number
+  readonly endedAt?: number
+  readonly outcome: (typeof whyGuessOutcomes)[number]
+  /** Datagrams sent, and those of the peer that were heard. */
+  readonly sent: number
+  readonly heard: number
+}
+
 /** A UDP address that is asked, while UDP carries no traffic, whether it answers again. */
 export interface WhyProbe {
   readonly address: string
@@ -79,6 +132,8 @@ export interface WhyEvent {
 }
 
 export interface WhyAdvice {
+  /** A word for programs, of those that follow from the facts about NATs. */
+  readonly remedy?: string
   readonly text: string
   /** A command to type. */
   readonly command?: string
@@ -95,6 +150,11 @@ export interface PeerWhyResult {
   readonly reason?: string
   readonly path?: WhyCurrent
   readonly policy: IpcPathPolicy & { readonly from: PeerPolicyResult['from'] }
+  readonly nat: WhyNats
+  /** The last round of guessing ports, if there was one. */
+  readonly guess?: WhyGuess
+  /** The one in use first, then those that work. */
+  readonly pairs: readonly WhyPair[]
   readonly paths: readonly WhyPathInfo[]
   readonly attempts: readonly WhyAttempt[]
   readonly probes: readonly WhyProbe[]
@@ -102,7 +162,7 @@ export interface PeerWhyResult {
   /** Oldest first. */
   readonly history: readonly WhyEvent[]
   /** How many events and attempts are kept at most. */
-  readonly bounds: { readonly history: number; readonly attempts: number }
+  readonly bounds: { readonly history: number; readonly attempts: number; readonly pairs: number }
   /** Empty where there is nothing to do. */
   readonly advice: readonly WhyAdvice[]
 }

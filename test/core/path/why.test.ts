@@ -5,6 +5,7 @@ import { anyPath, type PathPolicy } from '../../../src/core/path/path-policy.ts'
 import type { PeerWhyResult } from '../../../src/core/wire/ipc-why.ts'
 import { whyDocument } from '../../../src/daemon/why.ts'
 import { perfectWire, type Route } from '../../../src/sim/network.ts'
+import { nothingOutside } from '../../support/outside.ts'
 import { SimWorld, type Player } from '../../support/sim-world.ts'
 
 /** What the network does to each kind of traffic. */
@@ -33,7 +34,7 @@ class Ways {
   why(who: Player = this.a): PeerWhyResult {
     const other = who === this.a ? this.b : this.a
     const now = who.node.now()
-    return whyDocument(who.node.endpoint.peerWhy(now, who.handleOf(other))!, now.wall)
+    return whyDocument(who.node.endpoint.peerWhy(now, who.handleOf(other))!, nothingOutside, now.wall)
   }
 
   kind(who: Player = this.a): string | undefined {
