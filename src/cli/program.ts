@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { withTypedUsage } from '../platform/usage-error.ts'
 import { version } from '../platform/version.ts'
+import { bleStatus, nearby, type NearbyOptions } from './ble-commands.ts'
 import { configCheck, configShow, type ConfigOptions } from './config-commands.ts'
 import { down, id, status, up, type UpOptions } from './daemon-commands.ts'
 import { accept, invite, join, type InviteOptions, type JoinOptions } from './invite-commands.ts'
@@ -48,6 +49,12 @@ function addDaemonCommands(program: Command, run: Run): void {
   program.command('status').description('what the daemon is doing, and everything it counted').action(() => run(status))
   program.command('id').description('the peer id of this node').action(() => run(id))
   program.command('netcheck').description('what this network lets through: UDP, the NATs on the way, STUN servers').action(() => run(netcheck))
+  const ble = program.command('ble').description('Bluetooth of this node')
+  ble.command('status').description('whether there is any, why not, and what it is doing').action(() => run(bleStatus))
+  program.command('nearby').description('who is in range of Bluetooth, the strongest first')
+    .option('--watch', 'go on until Ctrl-C')
+    .option('-i, --interval <duration>', 'from one look to the next: 1, 0.5, 200ms', '1')
+    .action((options: NearbyOptions) => run((globals, output) => nearby(globals, options, output)))
   const config = program.command('config').description('check or show the configuration, without a daemon')
   for (const [name, description, action] of [['check', 'whether a daemon could start with it; else everything that is wrong', configCheck], ['show', 'every key, its value, and where it comes from', configShow]] as const) {
     config.command(name).description(description)

@@ -1,5 +1,5 @@
 /** What commands print with `--json`, by command. `result-schemas.ts` describes the same for programs: docs/schemas. */
-import type { ApiKeyInfo, InviteCreateResult, InviteInfo, IpcMode, KeysCreateResult, LogEvent, NetcheckResult, PeerInfo, PeerPolicyResult, PeerWhyResult, StatusResult } from '../client/client.ts'
+import type { ApiKeyInfo, BleNearbyResult, BleStatusResult, InviteCreateResult, InviteInfo, IpcMode, KeysCreateResult, LogEvent, NetcheckResult, PeerInfo, PeerPolicyResult, PeerWhyResult, StatusResult } from '../client/client.ts'
 
 export interface UpResult {
   readonly kind: 'ready'
@@ -102,6 +102,8 @@ export interface CommandResults {
   readonly 'peers-policy': PeerPolicyResult & { readonly peer: string }
   readonly 'why': PeerWhyResult
   readonly 'netcheck': NetcheckResult
+  readonly 'ble-status': BleStatusResult
+  readonly 'nearby': BleNearbyResult
   readonly 'ping': PingResult
   readonly 'watch': WatchResult
   readonly 'send': { readonly peer: string; readonly app: string; readonly bytes: number; readonly mode: IpcMode; readonly outcome: 'delivered' }

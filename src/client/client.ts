@@ -10,6 +10,7 @@ import type {
   HelloParams, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMethod, IpcMode, IpcOverflow, IpcParams, IpcPeerState,
   PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult,
 } from '../core/wire/ipc-methods.ts'
+import type { BleNearbyResult, BleStatusResult } from '../core/wire/ipc-ble.ts'
 import type { NetcheckResult } from '../core/wire/ipc-nat.ts'
 import type { IpcPathPolicy, PeerPolicyResult } from '../core/wire/ipc-policy.ts'
 import type { PeerWhyResult } from '../core/wire/ipc-why.ts'
@@ -26,6 +27,7 @@ import { systemTimers, type ClientTimers } from './timers.ts'
 
 export { PosternError, type ErrorCode } from '../core/base/errors.ts'
 export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcLaneStats, IpcLogLevel, IpcMode, IpcOverflow, IpcPeerState, IpcTopic, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
+export type { BleDevice, BleLinkInfo, BleNearbyResult, BleState, BleStatusResult } from '../core/wire/ipc-ble.ts'
 export type { IpcNat, IpcOwnNat, IpcReflexive, IpcStunServer, IpcStunStatus, IpcStunTcp, NetcheckFamily, NetcheckInterface, NetcheckResult, NetcheckServer, NetcheckTcp } from '../core/wire/ipc-nat.ts'
 export type { IpcPathKind, IpcPathPolicy, PeerPolicyResult } from '../core/wire/ipc-policy.ts'
 export type { PeerWhyResult, WhyAdvice, WhyAttempt, WhyEvent, WhyNats, WhyPair, WhyPathInfo, WhyPlace } from '../core/wire/ipc-why.ts'
@@ -163,6 +165,16 @@ export class Client implements AsyncDisposable {
   /** The network as it is now: interfaces, UDP, the NATs on the way. The daemon asks servers outside for it, which takes some seconds. */
   netcheck(options: WaitOptions = {}): Promise<NetcheckResult> {
     return this.#call('netcheck', {}, options, (result) => result as unknown as NetcheckResult)
+  }
+
+  /** Whether this node has Bluetooth, why not, and what it is doing with it. */
+  bleStatus(options: WaitOptions = {}): Promise<BleStatusResult> {
+    return this.#call('ble.status', {}, options, (result) => result as unknown as BleStatusResult)
+  }
+
+  /** Who is in range of Bluetooth. The daemon looks hard for half a minute from each such question. */
+  nearby(options: WaitOptions = {}): Promise<BleNearbyResult> {
+    return this.#call('ble.nearby', {}, options, (result) => result as unknown as BleNearbyResult)
   }
 
   /** All peers the daemon knows, or those in one state; with `lanes`, their messages by lane. */

@@ -4,7 +4,7 @@ import type { Config } from './config-schema.ts'
 
 /** What the core is told of the configuration. What is not in the file (the base datagram size) stays the core's own. */
 export function coreConfigOf(config: Config): CoreConfig {
-  const { access, limits, path, session, stun, tcp, transport } = config
+  const { access, ble, limits, path, session, stun, tcp, transport } = config
   return {
     ...defaultConfig,
     maxData: limits.sessionWindow,
@@ -32,6 +32,7 @@ export function coreConfigOf(config: Config): CoreConfig {
     admitStrangers: access.strangers,
     congestion: transport.congestion,
     tcpAfter: tcp.enabled ? tcp.after : never,
+    ble: ble.enabled !== 'off',
     pathPolicy: path,
     stunRefresh: stun.refresh,
   }

@@ -1,8 +1,10 @@
 import { z } from 'zod'
 import type { HostPort } from '../core/base/address.ts'
 import { millisecond, second, type Duration } from '../core/base/time.ts'
+import { powerModes, type PowerMode } from '../core/ble/duty.ts'
 import { congestionNames, type CongestionName } from '../core/flow/controllers.ts'
 import { builtPathKinds, faultOf, type PathKind, type PathPolicy } from '../core/path/path-policy.ts'
+import { backendNames } from '../net/ble/backend.ts'
 import { advertised, duration, formatDuration, formatSize, ipLiteral, list, matching, oneOf, path, plainUrl, share, size, stunServer, wholeNumber, yesNo, type Parser } from './config-values.ts'
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error'] as const
@@ -49,6 +51,19 @@ export interface Config {
     /** Off: the router is asked for nothing. */
     readonly enabled: boolean
     readonly lifetime: Duration
+  }
+  readonly ble: {
+    /** auto: where a cheap look finds an adapter. */
+    readonly enabled: (typeof bleSwitch)[number]
+    readonly backend: (typeof bleBackends)[number]
+    readonly adapter: string | undefined
+    /** Of the virtual air. */
+    readonly socket: string | undefined
+    readonly mode: PowerMode
+    /** Whether `nearby` lists devices that show no friend's hint. */
+    readonly strangers: boolean
+    readonly linksOut: number
+    readonly linksIn: number
   }
   readonly path: PathPolicy
   readonly store: {
@@ -159,6 +174,22 @@ const portmap = z.strictObject({
   lifetime: key(duration({ min: '10s', max: '24h', step: second }), '20min'),
 })
 
+const bleSwitch = ['auto', 'on', 'off'] as const
+const bleBackends: readonly ['auto', ...typeof backendNames] = ['auto', ...backendNames]
+
+const ble = z.strictObject({
+  enabled: key(oneOf(bleSwitch), 'auto'),
+  backend: key(oneOf(bleBackends), 'auto'),
+  adapter: key(matching(/^(|hci\d{1,3})$/, 'the name of an adapter, such as "hci0", or ""'), ''),
+  socket: key(path, ''),
+  mode: key(oneOf(powerModes), 'active'),
+  strangers: key(yesNo, false),
+  links_out: key(wholeNumber(0, 16), 6),
+  links_in: key(wholeNumber(0, 16), 4),
+}).transform((raw): Config['ble'] => ({
+  enabled: raw.enabled, backend: raw.backend, adapter: raw.adapter === '' ? undefined : raw.adapter, socket: raw.socket, mode: raw.mode, strangers: raw.strangers, linksOut: raw.links_out, linksIn: raw.links_in,
+}))
+
 const pathKind = oneOf(builtPathKinds)
 const noPathKind: Parser<PathKind | undefined> = (input) => (input === '' ? { value: undefined } : pathKind(input))
 
@@ -261,7 +292,7 @@ const shutdown = z.strictObject({
   drain: key(duration({ min: '0s', max: '10min' }), '5s'),
 })
 
-const sections = { udp, transport, tcp, stun, portmap, introduce, path: pathPolicy, store, ipc, access, limits, session, native, log, shutdown }
+const sections = { udp, transport, tcp, stun, portmap, introduce, ble, path: pathPolicy, store, ipc, access, limits, session, native, log, shutdown }
 
 /** A section that is not written is one whose keys all have their defaults. */
 function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
@@ -270,7 +301,7 @@ function section<T>(schema: z.ZodType<T>): z.ZodType<T> {
 
 /** Reads a parsed TOML document. */
 export const configSchema: z.ZodType<Config> = z.strictObject({
-  udp: section(udp), transport: section(transport), tcp: section(tcp), stun: section(stun), portmap: section(portmap), introduce: section(introduce), path: section(pathPolicy), store: section(store), ipc: section(ipc),
+  udp: section(udp), transport: section(transport), tcp: section(tcp), stun: section(stun), portmap: section(portmap), introduce: section(introduce), ble: section(ble), path: section(pathPolicy), store: section(store), ipc: section(ipc),
   access: section(access),
   limits: section(limits), session: section(session), native: section(native), log: section(log), shutdown: section(shutdown),
 })

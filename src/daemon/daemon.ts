@@ -22,6 +22,7 @@ import { instanceLockDefaults } from '../store/instance-lock.ts'
 import type { KeySource } from '../store/keys.ts'
 import { StateDirectory } from '../store/state-directory.ts'
 import { ApiKeys } from './api-keys.ts'
+import { BleService } from './ble-service.ts'
 import { coreConfigOf } from './config-core.ts'
 import type { Config } from './config-schema.ts'
 import type { Log } from './log.ts'
@@ -72,6 +73,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   readonly #runtime: NodeRuntime
   readonly #udp: UdpDriver
   readonly #nat: NatService
+  readonly #ble: BleService
   readonly #native: NativeStatus
   readonly #access: SocketAccess | undefined
   #tcp: TcpDriver | undefined
@@ -117,6 +119,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#nat = new NatService(this.#runtime, provider, config, {
       secret: node.resetKey, log, changed: () => this.#reachableChanged(), wanted: () => this.#peers.meeting || endpoint.invites().some(({ uses, spentBy, expires }) => spentBy.length < uses && expires > clock.now().wall),
     })
+    this.#ble = new BleService(this.#runtime, { config: config.ble, log })
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
     this.#peers = new PeerService(this.#runtime, {
       provider, introduces: config.introduce.serve, addresses: () => this.#addresses(), hard: () => this.#nat.hard, nat: this.#nat, freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
@@ -128,7 +131,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#subscriptions = new Subscriptions(this.#runtime, {
       log, status: () => this.#status(), channels: () => this.#router.channels(), channel: (channel) => this.#router.channelInfo(channel),
     })
-    this.methods = methodTable({ router: this.#router, peers: this.#peers, nat: this.#nat, apiKeys, subscriptions: this.#subscriptions, status: () => this.#status(), shutdown: () => this.#shutdown() })
+    this.methods = methodTable({ router: this.#router, peers: this.#peers, nat: this.#nat, ble: this.#ble, apiKeys, subscriptions: this.#subscriptions, status: () => this.#status(), shutdown: () => this.#shutdown() })
   }
 
   /** Starts everything, or nothing: what was opened is closed again before it rejects with a {@link PosternError}. */
@@ -164,7 +167,9 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#runtime.watchNetwork(this.#options.native.netlink, () => {
       this.#log.info('this machine has other addresses or routes than before')
       this.#nat.networkChanged()
+      this.#ble.search()
     })
+    await this.#ble.start()
     this.#tellCandidates()
     // Also who never came, or came so lately that a crash was quicker than the disk: the session is repaired by our dial alone.
     const wanted = node.peers.filter((peer) => peer.hadSession || (peer.connectedAt === undefined && peer.addresses.length > 0))
@@ -246,6 +251,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
 
   async #close(): Promise<void> {
     clearTimeout(this.#dialTimer)
+    this.#ble.close()
     await this.#nat.close()
     await this.#ipc?.close()
     this.#subscriptions.close()
@@ -307,7 +313,9 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
         this.#log.info('peer', { id: this.#idOf(event.peer), state: event.state, ...(event.reason === undefined ? {} : { reason: event.reason }) })
         this.#peers.onEvent(event)
         this.#subscriptions.onEvent(event)
-        if (event.state === 'unreachable') this.#nat.lookOnce()
+        if (event.state !== 'unreachable') return
+        this.#nat.lookOnce()
+        this.#ble.search()
         return
       case 'peer-joined':
         this.#log.info('a peer joined by an invite', { id: this.#idOf(event.peer) })
@@ -370,7 +378,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   }
 
   onDialFailed(cause: PosternError): void {
-    this.#log.debug('a TCP dial led nowhere', { code: cause.code, error: cause.message })
+    this.#log.debug('a dial led nowhere', { code: cause.code, error: cause.message })
   }
 
   onLink(kind: LinkKind, state: LinkState, cause: PosternError | undefined): void {
@@ -476,7 +484,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       peerId: this.peerId, version, uptimeMs: Math.round(performance.now() - this.#startedAt), sessions, paths,
       addresses: this.#addresses().map((address) => formatAddress(address)), stun: this.#nat.status(), portMapping: this.#nat.mapping.status(), nat: this.#nat.own(), lanes: endpoint.laneStats(),
       counters: {
-        ...endpoint.counters(), ...this.#nat.counters(), ...this.#peers.introductions.stats(), ...drivers, ...(this.#runtime.spare?.stats() ?? {}), ...(this.#ipc?.counters() ?? {}),
+        ...endpoint.counters(), ...this.#nat.counters(), ...this.#peers.introductions.stats(), ...this.#ble.counters(), ...drivers, ...(this.#runtime.spare?.stats() ?? {}), ...(this.#ipc?.counters() ?? {}),
         memory_used: endpoint.arena.used, memory_capacity: endpoint.arena.capacity, udp_receive_buffer: buffers?.receiveBuffer ?? 0,
       },
       native: { ...this.#native, features: buffers?.features ?? [] },

@@ -1,6 +1,7 @@
 import type { ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
 import type { IpcMethodTable } from '../ipc/handler.ts'
 import type { ApiKeys } from './api-keys.ts'
+import type { BleService } from './ble-service.ts'
 import type { NatService } from './nat-service.ts'
 import type { PeerService } from './peer-service.ts'
 import type { Router } from './router.ts'
@@ -11,6 +12,7 @@ export interface MethodParts {
   readonly router: Router
   readonly peers: PeerService
   readonly nat: NatService
+  readonly ble: BleService
   readonly apiKeys: ApiKeys
   readonly subscriptions: Subscriptions
   readonly status: () => StatusResult
@@ -18,11 +20,13 @@ export interface MethodParts {
 }
 
 /** Who answers which method of the IPC. */
-export function methodTable({ router, peers, nat, apiKeys, subscriptions, status, shutdown }: MethodParts): IpcMethodTable {
+export function methodTable({ router, peers, nat, ble, apiKeys, subscriptions, status, shutdown }: MethodParts): IpcMethodTable {
   const { invites } = peers
   return {
     'status': () => status(),
     'netcheck': () => nat.netcheck(),
+    'ble.status': () => ble.status(),
+    'ble.nearby': () => ble.nearby(),
     'peers': (client, request) => peers.list(client, request),
     'peer.add': (_client, request) => peers.add(request),
     'peer.remove': (_client, request) => peers.remove(request.id),

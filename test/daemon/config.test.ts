@@ -53,7 +53,8 @@ describe('the shipped file', () => {
 
 describe('the core', () => {
   it('is told its own defaults by ours', () => {
-    expect(coreConfigOf(defaultConfig())).toEqual(coreDefaults)
+    // The core alone has no radio; a daemon has one where there is an adapter.
+    expect(coreConfigOf(defaultConfig())).toEqual({ ...coreDefaults, ble: true })
   })
 
   it('is told what was written', () => {
@@ -236,6 +237,10 @@ const validDocument = fc.record({
   stun: fc.record({ enabled: fc.boolean(), servers: fc.constantFrom([], ['192.0.2.1'], ['stun.example.org', '[2001:db8::1]:1']), refresh: fc.oneof(fc.constant('off'), durations(1, 600)), portal: fc.constantFrom('', 'http://example.org/x') }, { requiredKeys: [] }),
   introduce: fc.record({ serve: fc.boolean() }, { requiredKeys: [] }),
   portmap: fc.record({ enabled: fc.boolean(), lifetime: durations(10, 86_400) }, { requiredKeys: [] }),
+  ble: fc.record({
+    enabled: fc.constantFrom('auto', 'on', 'off'), backend: fc.constantFrom('auto', 'hci', 'bluez', 'corebluetooth', 'virtual'), adapter: fc.constantFrom('', 'hci0', 'hci12'), socket: fc.constantFrom('', '/tmp/air.sock'),
+    mode: fc.constantFrom('active', 'background', 'saver'), strangers: fc.boolean(), links_out: fc.integer({ min: 0, max: 16 }), links_in: fc.integer({ min: 0, max: 16 }),
+  }, { requiredKeys: [] }),
   path: fc.constantFrom({}, { prefer: 'tcp' }, { prefer: '' }, { only: 'udp', never: ['tcp'] }, { never: ['udp'] }, { prefer: 'tcp', only: 'tcp', never: [] }),
   store: fc.record({ key: fc.constantFrom('file', 'passphrase'), passphrase_file: fc.constantFrom('', '/run/secret', 'beside') }, { requiredKeys: [] }),
   ipc: fc.record({ socket: fc.constantFrom('', '/tmp/x.sock'), uids: fc.uniqueArray(fc.nat({ max: 4_294_967_294 }), { maxLength: 8 }), uid_scopes: fc.subarray(['status', 'admin', 'app:*', 'app:dice']), linger: durations(0, 600) }, { requiredKeys: [] }),

@@ -6,6 +6,7 @@ import { DaemonLog } from '../../src/daemon/log.ts'
 import { introductionCounterNames } from '../../src/daemon/introductions.ts'
 import { stunTcpCounterNames } from '../../src/daemon/tcp-reflexive.ts'
 import { ipcCounterNames } from '../../src/ipc/counters.ts'
+import { newBleCounters } from '../../src/net/ble/ble-counters.ts'
 import { newTcpCounters } from '../../src/net/tcp-counters.ts'
 import { spareCounterNames } from '../../src/net/spare-sockets.ts'
 import { newUdpCounters } from '../../src/net/udp-counters.ts'
@@ -36,7 +37,7 @@ describe('docs/counters.md', () => {
 
   it('has every counter of the code, once', async () => {
     const log = new DaemonLog({ level: 'error', format: 'text', sink: { write: () => undefined, reopen: () => undefined, flush: () => undefined, close: () => Promise.resolve(), lost: 0 } })
-    const inCode = [...counterNames, ...introductionCounterNames, ...stunTcpCounterNames, ...ipcCounterNames, ...spareCounterNames, ...Object.keys(newUdpCounters().snapshot()), ...Object.keys(newTcpCounters().snapshot()), ...Object.keys(log.stats())]
+    const inCode = [...counterNames, ...introductionCounterNames, ...stunTcpCounterNames, ...ipcCounterNames, ...spareCounterNames, ...Object.keys(newUdpCounters().snapshot()), ...Object.keys(newTcpCounters().snapshot()), ...Object.keys(newBleCounters().snapshot()), ...Object.keys(log.stats())]
     await log.close()
     expect(inCode.filter((name) => !documented.includes(name))).toEqual([])
     expect(documented.filter((name, i) => documented.indexOf(name) !== i)).toEqual([])

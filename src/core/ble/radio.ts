@@ -4,7 +4,7 @@ import { BoundedQueue } from '../base/queue.ts'
 import { after, never, toInstant, type Instant } from '../base/time.ts'
 import { dutyOf, scanWindow, SEARCH_TIME, type Pace, type PowerMode } from './duty.ts'
 import type { BleRadioLimits } from './limits.ts'
-import { Sightings, type Sighting } from './sightings.ts'
+import { Sightings, type FindFriend, type Sighting } from './sightings.ts'
 
 export type RadioCommand =
   | { readonly kind: 'advertise'; readonly on: boolean; readonly hint: Uint8Array | undefined; readonly pace: Pace }
@@ -115,8 +115,8 @@ export class Radio {
     this.#hint = hint
   }
 
-  setFriends(now: Instant, hints: ReadonlyMap<string, PeerHandle>): void {
-    this.sightings.setHints(hints)
+  setFriends(now: Instant, find: FindFriend): void {
+    this.sightings.setFriends(find)
     this.#tellNearby(now)
   }
 

@@ -1,4 +1,3 @@
-import { toBinaryString } from '../base/bytes.ts'
 import type { PeerHandle } from '../base/domain.ts'
 import { after, never, toInstant, type Instant } from '../base/time.ts'
 import type { BleRadioLimits } from './limits.ts'
@@ -17,6 +16,9 @@ export interface Sighting {
   restUntil: Instant
 }
 
+/** The friend whose hint of this hour it is. */
+export type FindFriend = (hint: Uint8Array) => PeerHandle | undefined
+
 /** What part a new value has in the smoothed signal. */
 const RSSI_WEIGHT = 0.25
 /** Devices that may show the same friend's hint: the friend with its changing addresses, and who repeats what it heard. */
@@ -32,7 +34,7 @@ export class Sightings {
   /** The one heard longest ago first. */
   readonly #strangers = new Map<string, Sighting>()
   readonly #friends = new Map<string, Sighting>()
-  #hints: ReadonlyMap<string, PeerHandle> = new Map()
+  #find: FindFriend = () => undefined
 
   /** @param random 0 … 1: two nodes that fail with each other must not meet again at the same moments */
   constructor(limits: BleRadioLimits, random: () => number) {
@@ -53,9 +55,9 @@ export class Sightings {
     yield* this.#strangers.values()
   }
 
-  /** Whose hints are whose from now on, by {@link hintKey}: several of each friend, as clocks differ and keys change. */
-  setHints(hints: ReadonlyMap<string, PeerHandle>): void {
-    this.#hints = hints
+  /** Whose hints are whose from now on. */
+  setFriends(find: FindFriend): void {
+    this.#find = find
     for (const sighting of [...this]) this.#file(sighting)
   }
 
@@ -122,7 +124,7 @@ export class Sightings {
   #file(sighting: Sighting): void {
     this.#delete(sighting.address)
     const { hint } = sighting
-    sighting.peer = hint === undefined ? undefined : this.#hints.get(hintKey(hint))
+    sighting.peer = hint === undefined ? undefined : this.#find(hint)
     if (sighting.peer !== undefined) this.#crowd(sighting.peer)
     if (this.size >= this.#limits.sightingsMax && !this.#evict(sighting)) return
     const table = sighting.peer === undefined ? this.#strangers : this.#friends
@@ -148,8 +150,4 @@ export class Sightings {
     this.#strangers.delete(address)
     this.#friends.delete(address)
   }
-}
-
-export function hintKey(hint: Uint8Array): string {
-  return toBinaryString(hint)
 }

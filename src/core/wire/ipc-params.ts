@@ -41,6 +41,8 @@ const parsers: { readonly [M in IpcMethod]: Parser<M> } = {
   'hello': parseHello,
   'status': () => nothing,
   'netcheck': () => nothing,
+  'ble.status': () => nothing,
+  'ble.nearby': () => nothing,
   'peers': (m) => ({ state: m.optional('state', (name) => m.oneOf(name, ipcPeerStates)), after: m.optional('after', (name) => m.peerId(name)), lanes: m.optional('lanes', (name) => m.boolean(name)) ?? false }),
   'peer.add': parsePeerAdd,
   'peer.remove': parsePeer,

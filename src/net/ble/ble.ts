@@ -5,6 +5,7 @@ import { never, toInstant, type Instant } from '../../core/base/time.ts'
 import type { PowerMode } from '../../core/ble/duty.ts'
 import { bleLinkLimits, bleRadioLimits, type BleLinkLimits, type BleRadioLimits } from '../../core/ble/limits.ts'
 import { Radio, type RadioEvent } from '../../core/ble/radio.ts'
+import type { FindFriend } from '../../core/ble/sightings.ts'
 import type { LinkId, PeerHandle, TransmitBatch } from '../../core/endpoint/contract.ts'
 import type { ConnectionDriver, ConnectionHost, DialResult, DriverLink } from '../driver.ts'
 import { bleAddressOf } from './addresses.ts'
@@ -139,9 +140,9 @@ export class BleDriver implements ConnectionDriver {
     this.#wake()
   }
 
-  /** Whose hints are whose, by `hintKey`. */
-  setFriends(hints: ReadonlyMap<string, PeerHandle>): void {
-    this.#radio.setFriends(this.#system.now(), hints)
+  /** Whose hints are whose from now on. */
+  setFriends(find: FindFriend): void {
+    this.#radio.setFriends(this.#system.now(), find)
     this.#wake()
   }
 

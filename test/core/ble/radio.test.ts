@@ -5,14 +5,19 @@ import { after, second, toInstant, type Instant } from '../../../src/core/base/t
 import { dutyOf, powerModes, scanWindow, SEARCH_TIME } from '../../../src/core/ble/duty.ts'
 import { bleRadioLimits } from '../../../src/core/ble/limits.ts'
 import { Radio, type RadioCommand, type RadioEvent } from '../../../src/core/ble/radio.ts'
-import { hintKey } from '../../../src/core/ble/sightings.ts'
+import type { FindFriend } from '../../../src/core/ble/sightings.ts'
 
 const start: Instant = toInstant(5_000_000)
 const ana = 7 as PeerHandle
 const bob = 9 as PeerHandle
 const anaHint = Uint8Array.of(1, 2, 3, 4, 5, 6)
 const bobHint = Uint8Array.of(6, 5, 4, 3, 2, 1)
-const friends = new Map([[hintKey(anaHint), ana], [hintKey(bobHint), bob]])
+const friends = finding([[anaHint, ana], [bobHint, bob]])
+
+function finding(known: readonly (readonly [Uint8Array, PeerHandle])[]): FindFriend {
+  const table = new Map(known.map(([hint, peer]) => [hint.join(), peer]))
+  return (hint) => table.get(hint.join())
+}
 
 function at(seconds: number): Instant {
   return after(start, seconds * second)
@@ -57,7 +62,7 @@ describe('who is in range', () => {
 
   test('a table full of friends takes no stranger, and repeats nobody', () => {
     const radio = switchedOn()
-    const many = new Map(Array.from({ length: 300 }, (_, n) => [hintKey(Uint8Array.of(n, n >> 8, 0, 0, 0, 0)), n as PeerHandle] as const))
+    const many = finding(Array.from({ length: 300 }, (_, n) => [Uint8Array.of(n, n >> 8, 0, 0, 0, 0), n as PeerHandle] as const))
     radio.setFriends(start, many)
     for (let n = 0; n < 300; n++) radio.handleSeen(start, `friend ${n}`, -50, Uint8Array.of(n, n >> 8, 0, 0, 0, 0))
     radio.handleSeen(start, 'stranger', -20, undefined)
@@ -106,9 +111,9 @@ describe('who is in range', () => {
   test('new hints: who was a stranger is a friend, and the other way round', () => {
     const radio = switchedOn()
     radio.handleSeen(start, 'x', -60, Uint8Array.of(0, 0, 0, 0, 0, 1))
-    radio.setFriends(start, new Map([[hintKey(Uint8Array.of(0, 0, 0, 0, 0, 1)), bob]]))
+    radio.setFriends(start, finding([[Uint8Array.of(0, 0, 0, 0, 0, 1), bob]]))
     expect(events(radio)).toEqual([{ kind: 'nearby', peer: bob, address: 'x' }])
-    radio.setFriends(start, new Map())
+    radio.setFriends(start, finding([]))
     expect(events(radio)).toEqual([{ kind: 'nearby', peer: bob, address: undefined }])
   })
 })

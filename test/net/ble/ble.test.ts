@@ -1,7 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import type { LinkId, PeerHandle } from '../../../src/core/endpoint/contract.ts'
 import { bleLinkLimits } from '../../../src/core/ble/limits.ts'
-import { hintKey } from '../../../src/core/ble/sightings.ts'
 import { decodeBleValue, encodeBye, encodeHello } from '../../../src/core/ble/values.ts'
 import { millisecond } from '../../../src/core/base/time.ts'
 import { bleAddressOf } from '../../../src/net/ble/addresses.ts'
@@ -41,7 +40,7 @@ describe('finding', () => {
     const air = new TestAir()
     const options: Partial<BleOptions> = { radioLimits: { sightingAge: 200 * millisecond } }
     const [a, b] = [await node(air, 1, options), await node(air, 2, options)]
-    a.driver.setFriends(new Map([[hintKey(hint), peer]]))
+    a.driver.setFriends((heard) => heard.join() === hint.join() ? peer : undefined)
     b.driver.setHint(hint)
     await until(() => a.host.around.length === 1)
     expect(a.host.around).toEqual([{ peer, address: Buffer.from(bleAddressOf(b.radio.address)).toString('hex') }])

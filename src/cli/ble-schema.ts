@@ -1,0 +1,25 @@
+import { z } from 'zod'
+import { bleStates, type BleDevice, type BleLinkInfo, type BleNearbyResult, type BleStatusResult } from '../core/wire/ipc-ble.ts'
+import { ipcPeerStates } from '../core/wire/ipc-methods.ts'
+import { count, milliseconds, object, peerId } from './schema-parts.ts'
+
+const state = z.enum(bleStates).describe('on: ready; off: powered down; absent: none that works; no_permission; blocked: rfkill; resetting: comes back by itself; disabled: by configuration')
+const reason = z.string().describe('Why it is so, as one sentence for people')
+
+export const bleStatusSchema: z.ZodType<BleStatusResult> = object<BleStatusResult>({
+  state, reason, backend: z.string().optional().describe('What drives the radio; absent where nothing does'), mode: z.string().describe('[ble] mode: active, background, saver'),
+  advertising: z.boolean(), scanning: z.boolean(),
+  inRange: count.describe('Devices with the service that were heard lately'), friendsInRange: count,
+  links: z.array(object<BleLinkInfo>({
+    address: z.string(), peer: peerId.optional(), name: z.string().optional(), dialed: z.boolean().describe('This side dialed it'),
+    use: z.enum(['active', 'standby', 'stranger']).describe('active: it carries the traffic; standby: another path does; stranger: nobody was authenticated on it yet'),
+  })),
+})
+
+export const nearbySchema: z.ZodType<BleNearbyResult> = object<BleNearbyResult>({
+  state, reason,
+  devices: z.array(object<BleDevice>({
+    address: z.string(), rssi: z.int().describe('dBm'), ageMs: milliseconds.describe('Since it was heard'), peer: peerId.optional().describe('Whose hint it shows, which proves nothing yet; absent: a stranger'),
+    name: z.string().optional(), peerState: z.enum(ipcPeerStates).optional(),
+  })).describe('Friends, then strangers where [ble] strangers allows it; the strongest first'),
+})

@@ -1,0 +1,55 @@
+/** What the daemon tells of Bluetooth: the answers to `ble.status` and `ble.nearby`. */
+import type { PeerState } from '../base/domain.ts'
+
+/**
+ * on: ready · off: present but powered down · absent: none in this machine, or none that works · no_permission: this user may not · blocked: rfkill ·
+ * resetting: comes back by itself · disabled: by configuration
+ */
+export const bleStates = ['on', 'off', 'absent', 'no_permission', 'blocked', 'resetting', 'disabled'] as const
+export type BleState = (typeof bleStates)[number]
+
+export interface BleLinkInfo {
+  readonly address: string
+  /** Whose session it carries, or may carry. */
+  readonly peer?: string
+  readonly name?: string
+  /** This side dialed it. */
+  readonly dialed: boolean
+  /** active: it carries the traffic · standby: another path does · stranger: nobody was authenticated on it yet */
+  readonly use: 'active' | 'standby' | 'stranger'
+}
+
+export interface BleStatusResult {
+  readonly state: BleState
+  /** Why it is so, as one sentence for people. */
+  readonly reason: string
+  /** What drives the radio; absent where nothing does. */
+  readonly backend?: string
+  /** How much is spent on finding and being found: active, background, saver. */
+  readonly mode: string
+  readonly advertising: boolean
+  readonly scanning: boolean
+  /** Devices with the service that were heard lately, and friends among them. */
+  readonly inRange: number
+  readonly friendsInRange: number
+  readonly links: readonly BleLinkInfo[]
+}
+
+export interface BleDevice {
+  readonly address: string
+  /** dBm, smoothed. */
+  readonly rssi: number
+  readonly ageMs: number
+  /** Whose hint it shows: no proof yet. Absent: a stranger. */
+  readonly peer?: string
+  readonly name?: string
+  /** Of the session with that peer. */
+  readonly peerState?: PeerState
+}
+
+export interface BleNearbyResult {
+  readonly state: BleState
+  readonly reason: string
+  /** Friends, then strangers where those are allowed ([ble] strangers); the strongest first. */
+  readonly devices: readonly BleDevice[]
+}

@@ -1,0 +1,193 @@
+import { formatBleAddress, isBleAddress } from '../core/base/ble-address.ts'
+import { millisecond } from '../core/base/time.ts'
+import { bleRadioLimits } from '../core/ble/limits.ts'
+import type { FindFriend } from '../core/ble/sightings.ts'
+import type { PeerHandle } from '../core/endpoint/contract.ts'
+import type { BleDevice, BleLinkInfo, BleNearbyResult, BleState, BleStatusResult } from '../core/wire/ipc-ble.ts'
+import type { AdapterState, BackendName } from '../net/ble/backend.ts'
+import { newBleCounters } from '../net/ble/ble-counters.ts'
+import { BleDriver, type BleHost } from '../net/ble/ble.ts'
+import { BackendProcess, type ProcessSystem } from '../net/ble/process.ts'
+import { processSystem } from '../net/ble/process-system.ts'
+import { lookForAdapter, thisMachine, type Machine } from './ble-adapters.ts'
+import type { Config } from './config-schema.ts'
+import type { Log } from './log.ts'
+import type { NodeRuntime } from './node-runtime.ts'
+
+/** A dongle may be plugged in at any time: the directory of adapters is read again after this. */
+const LOOK_MS = 30_000
+
+const states: Readonly<Record<AdapterState, string>> = {
+  on: 'Bluetooth works.',
+  off: 'The Bluetooth adapter is switched off.',
+  absent: 'There is no Bluetooth adapter that works.',
+  no_permission: 'This user may not use the Bluetooth adapter.',
+  blocked: 'Bluetooth is blocked by rfkill (aeroplane mode, or a switch).',
+  resetting: 'The Bluetooth adapter is being started again.',
+}
+
+export interface BleServiceOptions {
+  readonly config: Config['ble']
+  readonly log: Log
+  readonly machine?: Machine
+  readonly processes?: ProcessSystem
+  readonly env?: NodeJS.ProcessEnv
+}
+
+/** Bluetooth in this daemon: whether there is any, which backend drives it, who is in range. Nothing is started where nothing is found. */
+export class BleService {
+  readonly #runtime: NodeRuntime
+  readonly #options: BleServiceOptions
+  readonly #config: Config['ble']
+  readonly #disabled: string | undefined
+  #backend: BackendName | undefined
+  #driver: BleDriver | undefined
+  /** Of the machine, before there is a driver. */
+  #reason = 'Bluetooth has not been looked for yet.'
+  #look: NodeJS.Timeout | undefined
+  #find: FindFriend = () => undefined
+  #hint: Uint8Array | undefined
+
+  constructor(runtime: NodeRuntime, options: BleServiceOptions) {
+    this.#runtime = runtime
+    this.#options = options
+    this.#config = options.config
+    const env = options.env ?? process.env
+    if (options.config.enabled === 'off') this.#disabled = 'Bluetooth is switched off by [ble] enabled.'
+    else if (env['POSTERN_BLE'] === '0') this.#disabled = 'Bluetooth is switched off by POSTERN_BLE=0.'
+  }
+
+  /** Looks for an adapter, and starts what drives it. */
+  async start(): Promise<void> {
+    if (this.#disabled !== undefined || this.#driver !== undefined) return
+    const { backend, enabled } = this.#config
+    const look = lookForAdapter(this.#options.machine ?? thisMachine)
+    if (backend !== 'auto') this.#backend = backend
+    else if (look.kind === 'found') this.#backend = look.backend
+    else if (enabled === 'on') this.#backend = 'hci'
+    // An air is no adapter of the machine: it is there because the configuration names it.
+    const wanted = enabled === 'on' || look.kind === 'found' || backend === 'virtual'
+    if (wanted && this.#backend !== undefined) return this.#open(this.#backend)
+    this.#reason = look.kind === 'none' ? look.reason : ''
+    this.#look = setTimeout(() => void this.start().catch((error: unknown) => this.#failed(error)), LOOK_MS).unref()
+  }
+
+  #failed(error: unknown): void {
+    this.#reason = error instanceof Error ? error.message : String(error)
+    this.#options.log.warn('Bluetooth could not be started', { error: this.#reason })
+  }
+
+  async #open(name: BackendName): Promise<void> {
+    const { adapter, socket, mode, linksOut, linksIn } = this.#config
+    const { processes = processSystem } = this.#options
+    this.#driver = new BleDriver(this.#host(), {
+      mode, radioLimits: { ...bleRadioLimits, outMax: linksOut, inMax: linksIn },
+      backend: () => {
+        const backend = new BackendProcess({ name, ...(adapter === undefined ? {} : { adapter }), ...(socket === undefined ? {} : { socket }) }, processes)
+        backend.start()
+        return backend
+      },
+    })
+    this.#driver.setFriends(this.#find)
+    this.#driver.setHint(this.#hint)
+    this.#runtime.addDialer(this.#driver)
+    await this.#driver.start()
+  }
+
+  #host(): BleHost {
+    const runtime = this.#runtime
+    return {
+      arena: runtime.arena,
+      opened: (info, token) => runtime.opened(info, token),
+      changed: (link, state, cause) => runtime.changed(link, state, cause),
+      refused: (link, addresses, reason) => runtime.refused(link, addresses, reason),
+      tooLarge: (link, length) => runtime.tooLarge(link, length),
+      received: (batch) => runtime.received(batch),
+      dialFailed: (token, cause) => runtime.dialFailed(token, cause),
+      nearby: (peer, address) => this.#nearby(peer, address),
+      adapter: (state, detail) => this.#options.log[state === 'on' ? 'info' : 'warn']('Bluetooth', { state, detail }),
+    }
+  }
+
+  #nearby(peer: PeerHandle, address: Uint8Array | undefined): void {
+    this.#options.log.info(address === undefined ? 'a friend left the range of Bluetooth' : 'a friend is in range of Bluetooth', { id: this.#runtime.endpoint.peerId(peer) ?? '' })
+    this.#runtime.endpoint.handleNearby(this.#runtime.now(), peer, address)
+    this.#runtime.schedule()
+  }
+
+  /** The hint of this hour, and whose hints are whose. */
+  setPresence(hint: Uint8Array | undefined, find: FindFriend): void {
+    this.#hint = hint
+    this.#find = find
+    this.#driver?.setHint(hint)
+    this.#driver?.setFriends(find)
+  }
+
+  /** Looks hard for half a minute: the network is gone, or somebody asks. */
+  search(): void {
+    this.#driver?.search()
+  }
+
+  get state(): BleState {
+    if (this.#disabled !== undefined) return 'disabled'
+    return this.#driver?.adapter.state ?? 'absent'
+  }
+
+  get reason(): string {
+    if (this.#disabled !== undefined) return this.#disabled
+    if (this.#driver === undefined) return this.#reason
+    const { state, detail } = this.#driver.adapter
+    return `${states[state].slice(0, -1)}${detail === '' ? '' : `: ${detail.replace(/\.$/, '')}`}.`
+  }
+
+  status(): BleStatusResult {
+    const driver = this.#driver
+    const nearby = driver?.nearby() ?? []
+    return {
+      state: this.state, reason: this.reason, ...(driver === undefined || this.#backend === undefined ? {} : { backend: this.#backend }),
+      mode: this.#config.mode, advertising: driver?.advertising === true, scanning: driver?.scanning === true,
+      inRange: nearby.length, friendsInRange: new Set(nearby.flatMap(({ peer }) => peer ?? [])).size, links: this.#links(),
+    }
+  }
+
+  nearby(): BleNearbyResult {
+    this.search()
+    const devices = (this.#driver?.nearby() ?? []).filter(({ peer }) => peer !== undefined || this.#config.strangers).map(({ address, rssi, age, peer }): BleDevice => {
+      const stats = peer === undefined ? undefined : this.#runtime.endpoint.peerStats(peer)
+      const id = peer === undefined ? undefined : this.#runtime.endpoint.peerId(peer)
+      return {
+        address, rssi, ageMs: Math.round(age / millisecond), ...(id === undefined ? {} : { peer: id }),
+        ...(stats?.name === undefined ? {} : { name: stats.name }), ...(stats === undefined ? {} : { peerState: stats.state }),
+      }
+    })
+    devices.sort((a, b) => Number(b.peer !== undefined) - Number(a.peer !== undefined) || b.rssi - a.rssi)
+    return { state: this.state, reason: this.reason, devices }
+  }
+
+  #links(): BleLinkInfo[] {
+    const { endpoint } = this.#runtime
+    const owners = new Map<string, { readonly id: string | undefined; readonly name: string | undefined }>()
+    for (const peer of endpoint.peers()) {
+      const stats = endpoint.peerStats(peer)
+      for (const path of stats?.paths ?? []) if (isBleAddress(path.address)) owners.set(formatBleAddress(path.address), { id: endpoint.peerId(peer), name: stats?.name })
+    }
+    return (this.#driver?.links() ?? []).map(({ id, info }): BleLinkInfo => {
+      const address = formatBleAddress(info.remote!)
+      const owner = owners.get(address)
+      return {
+        address, ...(owner?.id === undefined ? {} : { peer: owner.id }), ...(owner?.name === undefined ? {} : { name: owner.name }),
+        dialed: info.dialed === true, use: endpoint.linkUse(id) ?? 'stranger',
+      }
+    })
+  }
+
+  /** All there are, also where nothing was started. */
+  counters(): Readonly<Record<string, number>> {
+    return this.#driver?.stats() ?? newBleCounters().snapshot()
+  }
+
+  /** The driver is closed with the runtime, after sessions said goodbye. */
+  close(): void {
+    clearTimeout(this.#look)
+  }
+}
