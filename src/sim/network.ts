@@ -101,8 +101,13 @@ export interface Route {
 }
 
 /** SYNs of one connect (RFC 6298), after which the driver gives up (WIRE.md §7: 5 s). */
-const SYN_TIMES = [0, 1_000_000, 3_000_000] as const
-const CONNECT_TIME = 5_000_000
+export const SYN_TIMES: readonly number[] = [0, 1_000_000, 3_000_000]
+export const CONNECT_TIME: number = 5_000_000
+
+export interface StreamEnds {
+  readonly local: Uint8Array
+  readonly remote: Uint8Array
+}
 
 /** A network of addresses (18 bytes) joined pairwise by wires, all from one seed. */
 export class SimNetwork {
@@ -144,7 +149,6 @@ export class SimNetwork {
   inject(from: Uint8Array, to: Uint8Array, datagram: Uint8Array): void {
     const source = from.slice()
     const target = to.slice()
-    const key = addressKey(to)
     const wire = this.wire(from, to)
     const route = this.route?.(source, target, 'udp')
     if (route !== undefined) {
@@ -153,7 +157,7 @@ export class SimNetwork {
     }
     wire.send(datagram.slice(), (arrived) => {
       if (this.route?.(source, target, 'udp').cut === true) return
-      const receive = this.#receivers.get(key)
+      const receive = this.receiverOf(source, target)
       if (receive === undefined) return
       this.arrival?.(source, target, arrived)
       receive(source, arrived)
@@ -194,18 +198,33 @@ export class SimNetwork {
 
   /** Both sides of a new connection; the other learns of it with the ACK. `undefined` when nobody listens there: a reset came back. */
   #join(local: Uint8Array, remote: Uint8Array, there: number): StreamSide | undefined {
-    const accept = this.#listeners.get(addressKey(remote))
+    const accept = this.listenerAt(remote)
     if (accept === undefined) return undefined
-    const near = new StreamSide(local, remote, () => this.#streamRoute(local, remote), this.#scheduler, this.#random.fork())
-    const far = new StreamSide(remote, local, () => this.#streamRoute(remote, local), this.#scheduler, this.#random.fork())
-    joinStream(near, far)
+    const [near, far] = this.joinSides({ local, remote }, { local: remote, remote: local })
     this.#scheduler.at(this.#scheduler.now + there, () => {
       if (near.state === 'gone' || far.state === 'gone') return
       // Whoever listened may be gone by now.
-      if (this.#listeners.get(addressKey(remote)) === accept) accept(far)
+      if (this.listenerAt(remote) === accept) accept(far)
       else far.reset()
     })
     return near
+  }
+
+  /** Two ends of a connection, each with the addresses that its own system knows. */
+  protected joinSides(near: StreamEnds, far: StreamEnds): readonly [StreamSide, StreamSide] {
+    const side = ({ local, remote }: StreamEnds): StreamSide => new StreamSide(local, remote, () => this.#streamRoute(local, remote), this.#scheduler, this.#random.fork())
+    const sides = [side(near), side(far)] as const
+    joinStream(...sides)
+    return sides
+  }
+
+  /** Who gets what arrives from there. */
+  protected receiverOf(_from: Uint8Array, to: Uint8Array): Receive | undefined {
+    return this.#receivers.get(addressKey(to))
+  }
+
+  protected listenerAt(address: Uint8Array): ((side: StreamSide) => void) | undefined {
+    return this.#listeners.get(addressKey(address))
   }
 
   #streamRoute(from: Uint8Array, to: Uint8Array): Route {

@@ -27,8 +27,8 @@ export interface SimNodeOptions {
   readonly address: Uint8Array
   /** Of another family, on the same socket: what goes to an address of its family leaves from there. */
   readonly secondAddress?: Uint8Array
-  /** It listens for TCP at its addresses, and dials. */
-  readonly tcp?: boolean
+  /** It listens for TCP at its addresses, and dials; with `shared-port` from there. */
+  readonly tcp?: boolean | 'shared-port'
   /** It has a radio of this address, on this air. */
   readonly ble?: { readonly air: SimAir; readonly address: Uint8Array } | undefined
   readonly config?: Partial<CoreConfig>
@@ -98,7 +98,7 @@ export class SimNode implements PumpHost {
     this.#udp = new SimUdp(this.#driverHost(arena), {
       scheduler, late, network, addresses, sendTime, dontFragment: options.mayFragment !== true, coalesce: coalesce === true, ...(segmentsMax === undefined ? {} : { segmentsMax }),
     })
-    this.#tcp = options.tcp === true ? new SimTcp(this.#driverHost(arena), { scheduler, late, network, addresses }) : undefined
+    this.#tcp = options.tcp === true || options.tcp === 'shared-port' ? new SimTcp(this.#driverHost(arena), { scheduler, late, network, addresses, sharesPort: options.tcp === 'shared-port' }) : undefined
     this.#ble = options.ble === undefined ? undefined : new SimBle(this.#driverHost(arena), options.ble.air, options.ble.address)
     this.#spare = new SimSpare(this.#driverHost(arena), { scheduler, late, network })
     this.#udp.open()

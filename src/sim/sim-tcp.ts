@@ -1,4 +1,5 @@
 import { ADDRESS_SIZE, formatAddress } from '../core/base/address.ts'
+import { writeU16 } from '../core/base/bytes.ts'
 import type { LinkId } from '../core/base/domain.ts'
 import { PosternError } from '../core/base/errors.ts'
 import type { LinkInfo, LinkState, TransmitBatch } from '../core/endpoint/contract.ts'
@@ -22,6 +23,8 @@ export interface SimTcpOptions {
   readonly network: SimNetwork
   /** It listens at each. */
   readonly addresses: readonly Uint8Array[]
+  /** Dials leave from the port that is listened on, as with the addon (decision 078). */
+  readonly sharesPort?: boolean
   readonly late?: () => number
 }
 
@@ -40,6 +43,7 @@ export class SimTcp {
   readonly #network: SimNetwork
   readonly #scheduler: Scheduler
   readonly #addresses: Uint8Array[]
+  readonly #sharesPort: boolean
   readonly #receiver: SimReceiver
   readonly #connections = new Map<LinkId, Connection>()
   readonly #dials = new Map<number, () => void>()
@@ -55,6 +59,7 @@ export class SimTcp {
     this.#network = options.network
     this.#scheduler = options.scheduler
     this.#addresses = [...options.addresses]
+    this.#sharesPort = options.sharesPort === true
     this.#receiver = new SimReceiver(host, options.scheduler, false, options.late)
   }
 
@@ -105,9 +110,7 @@ export class SimTcp {
 
   dial(from: Uint8Array, to: Uint8Array, token: number): void {
     const local = from.slice(0, ADDRESS_SIZE)
-    const port = FIRST_EPHEMERAL_PORT + this.#port++ % EPHEMERAL_PORTS
-    local[ADDRESS_SIZE - 2] = port >> 8
-    local[ADDRESS_SIZE - 1] = port & 255
+    if (!this.#sharesPort) writeU16(local, ADDRESS_SIZE - 2, FIRST_EPHEMERAL_PORT + this.#port++ % EPHEMERAL_PORTS)
     this.#dials.set(token, this.#network.connect(local, to, (side) => {
       this.#dials.delete(token)
       if (side === 'refused') this.#host.dialFailed(token, new PosternError('refused', `The TCP connection with ${formatAddress(to)} was refused.`))

@@ -58,12 +58,12 @@ export class Player implements SimApp {
   readonly #world: SimWorld
   readonly #seed: Uint8Array
   readonly #config: Partial<CoreConfig>
-  readonly #tcp: boolean
+  readonly #tcp: boolean | 'shared-port'
   readonly #ble: { readonly air: SimAir; readonly address: Uint8Array } | undefined
   /** As in the store: the same after a restart. */
   readonly #resetKey: Uint8Array
 
-  constructor(world: SimWorld, name: string, seed: number, host: string, config: Partial<CoreConfig>, tcp = false, air?: SimAir) {
+  constructor(world: SimWorld, name: string, seed: number, host: string, config: Partial<CoreConfig>, tcp: boolean | 'shared-port' = false, air?: SimAir) {
     this.name = name
     this.#world = world
     this.#seed = new Uint8Array(32).fill(seed)
@@ -186,13 +186,13 @@ export class SimWorld {
   readonly mayFragment: boolean
   readonly #players: Player[] = []
 
-  constructor(seed: number, mayFragment = false) {
+  constructor(seed: number, mayFragment = false, makeNetwork: (scheduler: Scheduler, random: SeededRandom) => SimNetwork = (scheduler, random) => new SimNetwork(scheduler, random)) {
     this.mayFragment = mayFragment
     this.random = new SeededRandom(seed)
-    this.network = new SimNetwork(this.scheduler, this.random.fork())
+    this.network = makeNetwork(this.scheduler, this.random.fork())
   }
 
-  player(name: string, seed: number, host: string, config: Partial<CoreConfig> = {}, tcp = false, air?: SimAir): Player {
+  player(name: string, seed: number, host: string, config: Partial<CoreConfig> = {}, tcp: boolean | 'shared-port' = false, air?: SimAir): Player {
     const player = new Player(this, name, seed, host, config, tcp, air)
     this.#players.push(player)
     return player

@@ -6,7 +6,7 @@ import { natWord, mappingBySeveral, type FilteringClass, type MappingClass, type
 import { NatCheck, type NatCheckResult } from '../../../src/core/stun/nat-check.ts'
 import { decodeChangeRequest, encodeErrorCode, encodeStunAddress, encodeXorAddress } from '../../../src/core/wire/stun-attributes.ts'
 import { decodeStun, encodeStun, findAttribute, stunAttribute } from '../../../src/core/wire/stun.ts'
-import { hostOf, Nat, withPort, type NatModel } from '../../support/nat-model.ts'
+import { hostOf, Nat, withPort, type NatModel } from '../../../src/sim/nat.ts'
 import { node } from '../../support/providers.ts'
 
 const A = 1 as LinkId
@@ -47,7 +47,7 @@ function check({ nat: model, firewall, plain = [], behaviour = true, brokenAlter
   const send = (link: LinkId, to: Uint8Array, bytes: Uint8Array): void => {
     const from = link === A ? inside : second
     sentTo.push(to)
-    const seen = nat === undefined ? from : nat.out(from, to)
+    const seen = nat === undefined ? from : nat.out(from, to)!
     if (++sends <= lossOfFirst) return
     if (nat?.owns(to) === true) {
       if (nat.turns(to)) deliver(seen, to, bytes)
