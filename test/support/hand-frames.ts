@@ -69,6 +69,12 @@ export function close(code: number, reason = ''): number[] {
   return [0x3f, ...vi(code), ...vi(0), ...text(reason)]
 }
 
+export interface PunchFields { readonly mode?: number; readonly nat?: number; readonly delay?: number; readonly packets?: number; readonly sockets?: number }
+
+export function punch(op: number, round: number, { mode = 1, nat = 0, delay = 0, packets = 0, sockets = 0 }: PunchFields = {}): number[] {
+  return [0x0e, op, ...vi(round), mode, nat, ...vi(delay), ...vi(packets), ...vi(sockets)]
+}
+
 export interface RekeyFields { readonly message: 0 | 1; readonly suite?: number; readonly sender: number; readonly receiver?: number; readonly offset?: number; readonly total?: number }
 
 /** HANDSHAKE: a piece of a rekey's Noise message. */
@@ -125,6 +131,7 @@ export function readHandFrames(plain: Uint8Array): HandFrame[] {
       case 0x07: case 0x09: case 0x21: push(type, numbers(2)); break
       case 0x0a: case 0x0b: push(type, [], take(8)); break
       case 0x0c: push(type, numbers(1), take(u8() === 4 ? 6 : 18)); break
+      case 0x0e: { const [op, round, mode, nat] = [u8(), ...numbers(1), u8(), u8()]; push(type, [op, round, mode, nat!, ...numbers(3)]); break }
       case 0x0d: { const head = numbers(2); for (let i = 0; i < head[1]!; i++) { take(4); take(u8() === 4 ? 6 : 18) } push(type, head); break }
       case 0x10: case 0x11: case 0x12: case 0x13: {
         const fields = numbers(type & 2 ? 4 : 2)

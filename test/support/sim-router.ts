@@ -1,4 +1,5 @@
 import { equalAddress, formatAddress, portOf } from '../../src/core/base/address.ts'
+import { addressClass } from '../../src/core/base/address-class.ts'
 import { writeU16 } from '../../src/core/base/bytes.ts'
 import { sameHost } from '../../src/core/path/remotes.ts'
 import { encodeXorAddress } from '../../src/core/wire/stun-attributes.ts'
@@ -48,6 +49,8 @@ export class SimRouter {
   }
 
   #out(from: Uint8Array, to: Uint8Array, datagram: Uint8Array): void {
+    // Private addresses lead nowhere outside.
+    if (addressClass(to) === 'private') return
     const { network, scheduler } = this.#world
     const { mapping } = this.#options
     const key = `${formatAddress(from)} ${mapping === 'endpoint-independent' ? '' : mapping === 'address-dependent' ? hostOf(to) : formatAddress(to)}`

@@ -26,6 +26,7 @@ import { READ_ACK_NOW, READ_APP, READ_CLOSED, READ_ELICITING, READ_INCOMPLETE, R
 import { wantsToSend, writeBurst, writeCloseDatagram } from './packet-writer.ts'
 import { addPath, dropLink, findPath, nextPathTimeout, noteAnswer, onPathTimer, onPathUsed } from './paths.ts'
 import { onProbeTimer, scheduleProbing } from './probing.ts'
+import { onPunchTimer, updatePunch } from './punch.ts'
 import { applyPolicy, insist, isLeft, lostPaths, onRefused, useSource, type HandshakeSource } from './reach.ts'
 import type { SessionPath } from './session-path.ts'
 import { sendMessage, type OutgoingMessage } from './send.ts'
@@ -181,6 +182,7 @@ export class Connection implements ReadyMember {
     if (timers.take(timer.dial, now.mono)) onDialTimer(state, now)
     if (timers.take(timer.carrier, now.mono)) onCarrierTimer(state, now)
     if (timers.take(timer.probe, now.mono)) onProbeTimer(state, now)
+    if (timers.take(timer.punch, now.mono)) onPunchTimer(state, now)
     if (timers.take(timer.idle, now.mono)) this.#onIdleTimer(now)
     if (timers.take(timer.deadline, now.mono)) onDeadlineTimer(state, now)
     this.update(now)
@@ -201,6 +203,7 @@ export class Connection implements ReadyMember {
     nextLivenessCheck(state)
     scheduleKeepAlive(state, now)
     scheduleProbing(state, now)
+    updatePunch(state, now)
     // Keys that wore out before a rekey got through are as good as no path, and the clock of the idle keep begins.
     if ((state.current === undefined || state.active === undefined) && (state.dial === undefined || state.dial.rekey)) lostPaths(this.state, now)
     if (state.timers.get(timer.idle) === never && !state.parked) state.timers.set(timer.idle, after(now.mono, QUIET_TIME))

@@ -10,12 +10,14 @@ import {
   writeChannelClose, writeChannelOpen, writeWireAddress, type ChannelCloseFrame, type ChannelOpenFrame,
 } from '../wire/frame.ts'
 import { candidatesSize, writeCandidates } from '../wire/candidates-frame.ts'
+import { punchSize, writePunch } from '../wire/punch-frame.ts'
 import { ACK_DELAY_UNIT } from './acks.ts'
 import type { Channel } from './channel.ts'
 import { counter } from './host.ts'
 import type { Keys } from './keys.ts'
 import { packet, packetEmpty, packetFits, packetRoom } from './packet.ts'
 import { mayChallenge } from './paths.ts'
+import type { PunchState } from './punch-state.ts'
 import type { SessionPath } from './session-path.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
@@ -120,12 +122,22 @@ export function writeControl(state: SessionState, keys: Keys): void {
     writeSessionNumber(state, FRAME_BLOCKED, state.blockedAt, RECORD_BLOCKED)
   }
   if (state.candidatesWanted) writeOwnCandidates(state)
+  if (state.punch !== undefined) writePunches(state, state.punch)
   for (;;) {
     const channel = state.control.peek()
     if (channel === undefined) return
     if (state.channels.get(channel.id) === channel && !writeChannelControl(state, keys, channel)) return
     state.control.shift()
     channel.controlListed = false
+  }
+}
+
+/** Not repeated when it is lost: a round that hears nothing is over soon. */
+function writePunches(state: SessionState, { outbox }: PunchState): void {
+  for (let next = outbox[0]; next !== undefined && packetRoom() >= punchSize(next); next = outbox[0]) {
+    packet.position = writePunch(state.host.arena.bytes, packet.position, next)
+    packet.eliciting = true
+    outbox.shift()
   }
 }
 

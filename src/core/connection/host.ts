@@ -6,6 +6,8 @@ import type { CryptoProvider } from '../crypto/provider.ts'
 import type { Initiation } from '../session/initiation.ts'
 import type { Attempts } from '../path/attempts.ts'
 import type { OwnCandidates } from '../path/candidates.ts'
+import type { BirthdayRole } from '../path/birthday.ts'
+import type { MappingClass } from '../stun/nat-classes.ts'
 import type { PathDecision } from '../path/path-log.ts'
 import type { RekeyInitiation, RekeyResult } from '../session/rekey.ts'
 import type { LaneTally } from '../flow/lane-tally.ts'
@@ -34,7 +36,7 @@ export const counterNames = [
   'messages_dropped_no_credit', 'messages_dropped_reassembly', 'messages_dropped_deadline', 'messages_dropped_oldest', 'messages_dropped_newest',
   'messages_dropped_lane', 'messages_dropped_superseded', 'messages_dropped_peer_gone', 'messages_dropped_channel_closed', 'messages_lost',
   'notices_lost', 'sends_blocked', 'channels_refused', 'channels_timed_out', 'consumers_gone',
-  'raw_queue_full', 'challenges_ignored', 'observations_ignored', 'candidates_received', 'candidates_refused', 'probes_withheld', 'birthdays_begun', 'birthdays_met', 'birthdays_in_vain', 'birthdays_called_off', 'birthdays_refused', 'knocks_sent', 'knocks_received', 'knocks_withheld', 'grease_skipped', 'extensions_skipped',
+  'raw_queue_full', 'challenges_ignored', 'observations_ignored', 'candidates_received', 'candidates_refused', 'probes_withheld', 'birthdays_begun', 'birthdays_met', 'birthdays_in_vain', 'birthdays_called_off', 'birthdays_refused', 'knocks_sent', 'knocks_received', 'knocks_withheld', 'punches_begun', 'punches_met', 'punches_in_vain', 'punches_sent', 'punches_received', 'punches_ignored', 'grease_skipped', 'extensions_skipped',
   'close_protocol', 'close_frame_encoding', 'close_flow_control', 'close_limit',
 ] as const
 export type CounterName = (typeof counterNames)[number]
@@ -85,6 +87,11 @@ export interface ConnectionHost {
   readonly udpBlocked: boolean
   /** Where this node may be reached; generation 0: nobody said. */
   readonly candidates: OwnCandidates
+  /** How the NAT before this node gives out ports. */
+  readonly mapping: MappingClass
+  /** Begins to guess ports towards the peer at this address, if nobody else is guessed for; whether it does. */
+  guess(now: Now, peer: PeerHandle, role: BirthdayRole, target: Uint8Array): boolean
+  endGuessing(now: Now, peer: PeerHandle, found: boolean): void
   /** A message was dropped by its sender's side; `reason` is an index of `dropReasons`. */
   countDropped(reason: number): void
   /** Messages of all sessions by lane. */

@@ -15,6 +15,7 @@ export function onNetworkChange(state: SessionState, now: Now): void {
   if (dial !== undefined && dial.quiet > 0) beginDial(state, now, dial.addresses, dial.rekey)
   resumeDials(state, now.mono)
   state.remotes?.hurry(now.mono)
+  state.punch?.changed()
   if (state.phase !== 'open' || active === undefined) return
   for (const path of state.paths) if (path?.validation.pending === false) path.validation.begin()
   state.pingWanted = true

@@ -13,6 +13,7 @@ import {
   MESSAGE_LENGTH, isGrease, readChannelClose, readChannelOpen, readWireAddress,
 } from '../wire/frame.ts'
 import { FRAME_CANDIDATES, readCandidates } from '../wire/candidates-frame.ts'
+import { FRAME_PUNCH, readPunch } from '../wire/punch-frame.ts'
 import { readHandshakeFrame } from '../wire/handshake-frame.ts'
 import { readAck } from './acks.ts'
 import { onCandidates } from './peer-candidates.ts'
@@ -24,6 +25,7 @@ import { consumedPassed, countReceived, raiseChannelLimit, raiseSessionLimit, re
 import type { Keys } from './keys.ts'
 import { onObservedAddress, onPathChallenge, onPathResponse } from './paths.ts'
 import { onPeerProbes } from './probing.ts'
+import { onPunch } from './punch.ts'
 import { onHandshakeFrame } from './rekey.ts'
 import type { SessionPath } from './session-path.ts'
 import type { SessionState } from './state.ts'
@@ -164,6 +166,11 @@ function readControl(state: SessionState, now: Now, keys: Keys, path: SessionPat
       const frame = readCandidates(reader)
       if (frame !== undefined) onCandidates(state, now, frame)
       return READ_ELICITING | READ_APP | READ_USES_PATH
+    }
+    case FRAME_PUNCH: {
+      const frame = readPunch(reader)
+      if (frame !== undefined) onPunch(state, now, frame)
+      return READ_ELICITING
     }
     case FRAME_HANDSHAKE: {
       const frame = readHandshakeFrame(reader)

@@ -13,6 +13,7 @@ import type { SessionState } from './state.ts'
 export function onCandidates(state: SessionState, now: Now, { generation, candidates }: CandidatesFrame): void {
   const known = (state.candidates ??= new PeerCandidates())
   if (!known.take(now.mono, generation, candidates)) return
+  state.punch?.changed()
   const { counters } = state.host
   counters.add('candidates_received', candidates.length)
   const asked = candidatesOf(state, now)

@@ -1,3 +1,4 @@
+import type { LinkId } from '../base/domain.ts'
 import { never, second, type Duration, type Now } from '../base/time.ts'
 import { allows } from '../path/path-policy.ts'
 import { sameHost } from '../path/remotes.ts'
@@ -49,15 +50,19 @@ export function onProbeTimer(state: SessionState, now: Now): void {
   if (!mayProbe(state)) return
   for (const { address, proven } of remotesOf(state).due(now.mono, isBusy(state, now))) {
     const link = state.host.linksTo(address)[0]
-    if (link === undefined) continue
-    if (!proven && !state.host.mayProbe(now, address)) continue
-    const known = findPath(state, link, address, 0)
-    // What is asked with more than a probe, as the path in use when it is in doubt, is not asked besides.
-    if (known?.validation.pending === true && !known.probing) continue
-    const path = known ?? addPath(state, now, link, address, 0)
-    if (path === undefined) continue
-    if (known === undefined) path.probing = true
-    path.validation.grantProbe()
-    path.validation.begin(true)
+    if (link !== undefined) probeAt(state, now, link, address, proven)
   }
+}
+
+/** One small challenge over this link. `proven`: the peer answered there before; else the network there is asked by few. */
+export function probeAt(state: SessionState, now: Now, link: LinkId, address: Uint8Array, proven: boolean): void {
+  if (!proven && !state.host.mayProbe(now, address)) return
+  const known = findPath(state, link, address, 0)
+  // What is asked with more than a probe, as the path in use when it is in doubt, is not asked besides.
+  if (known?.validation.pending === true && !known.probing) return
+  const path = known ?? addPath(state, now, link, address, 0)
+  if (path === undefined) return
+  if (known === undefined) path.probing = true
+  path.validation.grantProbe()
+  path.validation.begin(true)
 }

@@ -15,6 +15,7 @@ import type { Dial } from './dial-campaign.ts'
 import type { ConnectionHost } from './host.ts'
 import type { Keys } from './keys.ts'
 import { CarrierDials, type CarrierKind } from './pending-dials.ts'
+import type { PunchState } from './punch-state.ts'
 import type { Rekeying } from './rekeying.ts'
 import type { SessionPath } from './session-path.ts'
 import { TimerTable } from './timers.ts'
@@ -97,6 +98,10 @@ export class SessionState {
   candidatesWanted: boolean
   /** Where the peer says that it may be reached; made when it says so. */
   candidates: PeerCandidates | undefined
+  /** The peer takes PUNCH. */
+  peerPunches = false
+  /** Made when it may first be of use, or the peer speaks of it. */
+  punch: PunchState | undefined
   maxDataWanted = false
   blockedWanted = false
   blockedAt = -1

@@ -34,10 +34,12 @@ export const timer = {
   carrier: 14,
   /** Messages that wait to be sent are late. */
   deadline: 15,
+  /** The next step of punching inside the session. */
+  punch: 16,
 } as const
 
 export type TimerKind = (typeof timer)[keyof typeof timer]
-const TIMER_COUNT = 16
+const TIMER_COUNT = 17
 
 /** The deadlines of one session as a table. */
 export class TimerTable {

@@ -15,7 +15,7 @@ import type { SplitKeys } from '../session/noise.ts'
 import { builtSuiteMask, strongerInBoth, suiteOf, type Suite } from '../session/suites.ts'
 import { laterStamp } from '../session/tai64n.ts'
 import { MESSAGE_B, type HandshakeFragment } from '../wire/handshake-fragment.ts'
-import type { HandshakePayload, InviteProof, Limits } from '../wire/handshake-payload.ts'
+import { capabilities, type HandshakePayload, type InviteProof, type Limits } from '../wire/handshake-payload.ts'
 import type { HalfOpen } from './half-open.ts'
 import type { HandshakeService, Node } from './node.ts'
 import type { PeerEntry } from './roster.ts'
@@ -86,7 +86,7 @@ export class Handshakes implements HandshakeService {
   payload(index: number, stamp: Uint8Array, sidSelf: Uint8Array, sidPeer: Uint8Array): Omit<HandshakePayload, 'id'> {
     const node = this.#node
     return {
-      status: 0, suites: builtSuiteMask, caps: 0, index, sidSelf, sidPeer, tai64n: stamp, limits: ownLimits(node), invite: undefined, extensions: [],
+      status: 0, suites: builtSuiteMask, caps: capabilities.birthdayPunch, index, sidSelf, sidPeer, tai64n: stamp, limits: ownLimits(node), invite: undefined, extensions: [],
       resetToken: resetToken(node.provider, node.resetKey, index),
     }
   }
@@ -251,6 +251,7 @@ export class Handshakes implements HandshakeService {
     }
     // An address that proved nothing may be a racer's: it is remembered when it is validated.
     if (source.validated && isDialable(node.link(source.link))) node.roster.noteAddress(peer, source.address)
+    connection.state.peerPunches = (payload.caps & capabilities.birthdayPunch) !== 0
     connection.install(now, keys, payload.sidSelf, this.#limitsOf(payload.limits), source, reason)
     node.reschedule(connection)
     this.responder?.established(peer)

@@ -23,6 +23,7 @@ import { channelCodes } from '../wire/frame.ts'
 import { ChannelTable } from './channel-table.ts'
 import type { Attempts } from '../path/attempts.ts'
 import { sameCandidates, type OwnCandidates } from '../path/candidates.ts'
+import type { BirthdayRole } from '../path/birthday.ts'
 import { ProbeBudget } from '../path/probe-budget.ts'
 import type { Candidate } from '../wire/candidates-frame.ts'
 import { PathLog, type PathDecision } from '../path/path-log.ts'
@@ -79,7 +80,9 @@ export interface PunchService {
   handleOpened(now: Now, link: LinkId, token: number | undefined): void
   handleClosed(now: Now, link: LinkId): void
   handleKnock(now: Now, link: LinkId, from: Uint8Array, bytes: Uint8Array, offset: number, length: number): void
-  end(now: Now, peer: PeerHandle, outcome: 'met' | 'called_off'): void
+  end(now: Now, peer: PeerHandle, outcome: 'met' | 'called_off' | 'in_vain'): void
+  /** For a session that runs over a connection; whether the round begins. */
+  guess(now: Now, peer: PeerEntry, role: BirthdayRole, target: Uint8Array): boolean
 }
 
 /** The tables of one local node, and the host of its sessions. `Endpoint` decides, `Handshakes` answers, this keeps. */
@@ -185,12 +188,22 @@ export class Node implements ConnectionHost {
   }
 
   /** Peers with a session are told at once, others when they have one. */
+  guess(now: Now, peer: PeerHandle, role: BirthdayRole, target: Uint8Array): boolean {
+    const entry = this.roster.get(peer)
+    return entry !== undefined && this.punching?.guess(now, entry, role, target) === true
+  }
+
+  endGuessing(now: Now, peer: PeerHandle, found: boolean): void {
+    this.punching?.end(now, peer, found ? 'met' : 'in_vain')
+  }
+
   setCandidates(candidates: readonly Candidate[]): void {
     if (sameCandidates(this.candidates.candidates, candidates)) return
     this.candidates = { generation: this.candidates.generation + 1, candidates }
     for (const connection of this.sessions) {
       if (connection === undefined) continue
       connection.state.candidatesWanted = true
+      connection.state.punch?.changed()
       this.markReady(connection)
     }
   }

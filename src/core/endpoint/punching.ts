@@ -3,6 +3,7 @@ import { concat, equalConstantTime, toBinaryString } from '../base/bytes.ts'
 import type { LinkId, PeerHandle } from '../base/domain.ts'
 import { after, millisecond, never, second, toInstant, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
 import { dialThrough } from '../connection/dial.ts'
+import { probeAt } from '../connection/probing.ts'
 import { birthdayRole, FAST_TIME, Freshening, guessAt, GuessBudget, Guesses, mayMeetAt, meetingPoint, SOCKETS_MAX, type BirthdayRole } from '../path/birthday.ts'
 import { allows } from '../path/path-policy.ts'
 import { sameHost } from '../path/remotes.ts'
@@ -34,6 +35,8 @@ interface Meeting {
   readonly byHand: boolean
   readonly until: Instant
   lookAt: Instant
+  /** Begun by a session that runs over a connection: what is found becomes a path of it. */
+  readonly session: boolean
 }
 
 interface RoundBase {
@@ -74,7 +77,7 @@ export class Punching {
   meet(now: Now, peer: PeerEntry, { patience, byHand }: MeetOptions): void {
     if (peer.connection?.reachable === true || this.#node.shuttingDown) return
     const running = this.#round?.meeting.peer === peer
-    const meeting: Meeting = { peer, byHand, until: after(now.mono, Math.max(patience, FIRST_TIME + FAST_TIME)), lookAt: after(now.mono, FIRST_TIME) }
+    const meeting: Meeting = { peer, byHand, until: after(now.mono, Math.max(patience, FIRST_TIME + FAST_TIME)), lookAt: after(now.mono, FIRST_TIME), session: false }
     this.#meetings.delete(peer.handle)
     if (this.#meetings.size >= MEETINGS_MAX) this.#meetings.delete(this.#meetings.keys().next().value!)
     if (!running) this.#meetings.set(peer.handle, meeting)
@@ -82,10 +85,19 @@ export class Punching {
   }
 
   /** There is a session, or there is to be none. */
-  end(now: Now, handle: PeerHandle, outcome: 'met' | 'called_off'): void {
+  end(now: Now, handle: PeerHandle, outcome: 'met' | 'called_off' | 'in_vain'): void {
     this.#meetings.delete(handle)
     if (this.#round?.meeting.peer.handle === handle) this.#finish(now, outcome)
     this.#schedule(now)
+  }
+
+  /** A session that runs over a connection has agreed on a round with its peer. */
+  guess(now: Now, peer: PeerEntry, role: BirthdayRole, target: Uint8Array): boolean {
+    const round = this.#round
+    if ((round !== undefined && now.mono < round.fastUntil) || this.#node.shuttingDown) return false
+    const begun = this.#open(now, { peer, byHand: false, until: after(now.mono, FAST_TIME), lookAt: never, session: true }, role, target)
+    this.#schedule(now)
+    return begun
   }
 
   /** The node goes, and no round begins any more. */
@@ -151,11 +163,13 @@ export class Punching {
   #dialThrough(now: Now, round: Extract<Round, { role: 'hard' }>, link: LinkId): void {
     if (round.heard.has(link) || round.heard.size >= HEARD_MAX) return
     round.heard.add(link)
-    const { peer } = round.meeting
-    if (peer.connection?.state.dial === undefined) connectPeer(this.#node, now, peer.id, { addresses: [round.target], now: true })
+    const { peer, session } = round.meeting
+    if (!session && peer.connection?.state.dial === undefined) connectPeer(this.#node, now, peer.id, { addresses: [round.target], now: true })
     const { connection } = peer
     if (connection === undefined) return
-    dialThrough(connection.state, now, link, round.target)
+    if (session) probeAt(connection.state, now, link, round.target, true)
+    else dialThrough(connection.state, now, link, round.target)
+    connection.update(now)
     this.#node.reschedule(connection)
   }
 
@@ -225,15 +239,22 @@ export class Punching {
     this.#meetings.delete(peer.handle)
     const role = birthdayRole(isHardMapping(node.mapping), peerHard)
     if (role === undefined || !allows(peer.record.policy ?? node.config.pathPolicy, 'udp')) return
-    const target = meetingPoint(peer.whereabouts?.addresses ?? [])
+    this.#open(now, meeting, role, meetingPoint(peer.whereabouts?.addresses ?? []))
+  }
+
+  /** A round towards this address, if one may go there. */
+  #open(now: Now, meeting: Meeting, role: BirthdayRole, target: Uint8Array | undefined): boolean {
+    const node = this.#node
+    const { peer } = meeting
     if (target === undefined || !mayMeetAt(target, node.candidates.candidates)) {
       node.counters.add('birthdays_refused')
-      return
+      return false
     }
     const agreed = node.identity.agree(peer.staticKey, undefined)
-    if (agreed === undefined) return
+    if (agreed === undefined) return false
     this.#yield(now)
     this.#begin(now, meeting, role, target, knockKey(node.provider, agreed, ...(peer.lower ? [node.identity.id, peer.id] as const : [peer.id, node.identity.id] as const)))
+    return true
   }
 
   #begin(now: Now, meeting: Meeting, role: BirthdayRole, target: Uint8Array, key: Uint8Array): void {
@@ -252,7 +273,7 @@ export class Punching {
     if (round === undefined) return
     const { meeting } = round
     this.#finish(now, 'called_off')
-    this.#meetings.set(meeting.peer.handle, { ...meeting, lookAt: after(now.mono, FAST_TIME) })
+    if (!meeting.session) this.#meetings.set(meeting.peer.handle, { ...meeting, lookAt: after(now.mono, FAST_TIME) })
   }
 
   #finish(now: Now, outcome: 'met' | 'called_off' | 'in_vain'): void {

@@ -91,6 +91,11 @@ export class PeerCandidates {
       .sort((a, b) => b.priority - a.priority).slice(0, ASKED_MAX).map(({ address }) => address)
   }
 
+  /** Where others see the peer, as far as it said so. */
+  get seen(): readonly Uint8Array[] {
+    return this.#candidates.filter(({ kind }) => kind === 'reflexive' || kind === 'mapped').sort((a, b) => a.priority < b.priority ? 1 : -1).map(({ address }) => address)
+  }
+
   /** All that was told last, also what may not be asked. */
   get all(): readonly Candidate[] {
     return this.#candidates

@@ -17,7 +17,7 @@ const LIMITS = [1, 28, 0, 1, 0x80, 0x80, 0, 0, 2, 0x80, 0x20, 0, 0, 3, 0x80, 0x1
 
 function expectHead(plain: Uint8Array, expected: { index: number; sidPeer: Uint8Array; stamp: Uint8Array; id: Uint8Array; resetToken: Uint8Array }): void {
   expect(plain).toHaveLength(192)
-  expect([plain[0], plain[1], readU16(plain, 2), readU32(plain, 4)]).toEqual([1, 0, 0b10, 0])
+  expect([plain[0], plain[1], readU16(plain, 2), readU32(plain, 4)]).toEqual([1, 0, 0b10, 8])
   expect([readU32(plain, 8), readU32(plain, 12)]).toEqual([expected.index, 0])
   expect(isAllZero(plain.subarray(16, 24))).toBe(false)
   expect(plain.subarray(24, 32)).toEqual(expected.sidPeer)
