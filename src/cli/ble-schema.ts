@@ -1,10 +1,12 @@
 import { z } from 'zod'
-import { bleStates, type BleDevice, type BleLinkInfo, type BleNearbyResult, type BleStatusResult } from '../core/wire/ipc-ble.ts'
+import { bleStates, type BleDevice, type BleLinkInfo, type BleNearbyResult, type BleStatusResult, type IpcBleHealth } from '../core/wire/ipc-ble.ts'
 import { ipcPeerStates } from '../core/wire/ipc-methods.ts'
 import { count, milliseconds, object, peerId } from './schema-parts.ts'
 
 const state = z.enum(bleStates).describe('on: ready; off: powered down; absent: none that works; no_permission; blocked: rfkill; resetting: comes back by itself; disabled: by configuration')
 const reason = z.string().describe('Why it is so, as one sentence for people')
+
+export const bleHealthSchema: z.ZodType<IpcBleHealth> = object<IpcBleHealth>({ state, reason })
 
 export const bleStatusSchema: z.ZodType<BleStatusResult> = object<BleStatusResult>({
   state, reason, backend: z.string().optional().describe('What drives the radio; absent where nothing does'), mode: z.string().describe('[ble] mode: active, background, saver'),

@@ -91,6 +91,7 @@ export async function status(globals: Globals, output: Output): Promise<void> {
       ['seen at', seenText(state.stun)],
       ['router', routerText(state.nat)],
       ['port mapping', portMappingText(state.portMapping)],
+      ...(state.ble === undefined ? [] : [['bluetooth', state.ble.reason]]),
       ['messages', `${counters['messages_received'] ?? 0} received, ${counters['messages_sent'] ?? 0} sent`],
       ...laneRows(state.lanes),
       ['datagrams', `${counters['datagrams_received'] ?? 0} in (${bytesText(counters['bytes_received'] ?? 0)}), ${counters['datagrams_sent'] ?? 0} out (${bytesText(counters['bytes_sent'] ?? 0)})`],

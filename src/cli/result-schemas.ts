@@ -7,7 +7,7 @@ import { errorCodes } from '../core/base/errors.ts'
 import { type IpcLaneCount, ipcLanes, type IpcLaneStats, ipcLogLevels, ipcModes, ipcPeerStates } from '../core/wire/ipc-methods.ts'
 import type { ApiKeyInfo, InviteCreateResult, InviteInfo, IpcPathPolicy, KeysCreateResult, LogEvent, PeerInfo, StatusResult } from '../client/client.ts'
 import type { CommandResults, ConfigKey, ConfigProblem, ErrorResult, PingResult, PingSummary, ResultName, UpResult, WatchRates, WatchResult } from './results.ts'
-import { bleStatusSchema, nearbySchema } from './ble-schema.ts'
+import { bleHealthSchema, bleStatusSchema, nearbySchema } from './ble-schema.ts'
 import { count, milliseconds, object, peerId, share, unixMs } from './schema-parts.ts'
 import { natSchema, netcheckSchema, portMappingSchema, stunSchema } from './nat-schema.ts'
 import { policyFrom, policyMembers, whySchema } from './why-schema.ts'
@@ -28,6 +28,7 @@ const status = object<StatusResult>({
   stun: stunSchema.optional().describe('Where servers outside see this node'),
   portMapping: portMappingSchema.optional().describe('Ports of this node that its router lets in'),
   nat: natSchema.optional().describe('What stands before this node: UDP over IPv4, as far as it is known'),
+  ble: bleHealthSchema.optional().describe('Bluetooth of this node'),
   native: object<NonNullable<StatusResult['native']>>({
     crypto: z.enum(['addon', 'node:crypto']).describe('What seals and opens datagrams'),
     udp: z.enum(['addon', 'node:dgram']).describe('What sends and receives them'),

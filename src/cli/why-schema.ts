@@ -11,7 +11,7 @@ type Event = Part<PeerWhyResult['history']>
 type Place = NonNullable<Event['from']>
 type Policy = PeerWhyResult['policy']
 
-const kind = z.string().describe('Kind of path: udp, tcp')
+const kind = z.string().describe('Kind of path: udp, tcp, ble')
 const address = z.string().describe('192.0.2.1:7000 or [2001:db8::1]:7000')
 const place = object<Place>({ kind, address })
 const pathKind = z.enum(ipcPathKinds)

@@ -3,7 +3,7 @@ import { millisecond } from '../core/base/time.ts'
 import { bleRadioLimits } from '../core/ble/limits.ts'
 import type { FindFriend } from '../core/ble/sightings.ts'
 import type { PeerHandle } from '../core/endpoint/contract.ts'
-import type { BleDevice, BleLinkInfo, BleNearbyResult, BleState, BleStatusResult } from '../core/wire/ipc-ble.ts'
+import type { BleDevice, BleLinkInfo, BleNearbyResult, BleState, BleStatusResult, IpcBleHealth } from '../core/wire/ipc-ble.ts'
 import type { AdapterState, BackendName } from '../net/ble/backend.ts'
 import { newBleCounters } from '../net/ble/ble-counters.ts'
 import { BleDriver, type BleHost } from '../net/ble/ble.ts'
@@ -128,6 +128,11 @@ export class BleService {
     this.#driver?.search()
   }
 
+  /** There is an adapter, be it switched off for now. */
+  get present(): boolean {
+    return this.#driver !== undefined && this.#driver.adapter.state !== 'absent'
+  }
+
   get state(): BleState {
     if (this.#disabled !== undefined) return 'disabled'
     return this.#driver?.adapter.state ?? 'absent'
@@ -138,6 +143,10 @@ export class BleService {
     if (this.#driver === undefined) return this.#reason
     const { state, detail } = this.#driver.adapter
     return `${states[state].slice(0, -1)}${detail === '' ? '' : `: ${detail.replace(/\.$/, '')}`}.`
+  }
+
+  get health(): IpcBleHealth {
+    return { state: this.state, reason: this.reason }
   }
 
   status(): BleStatusResult {

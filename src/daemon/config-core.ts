@@ -2,9 +2,9 @@ import { never } from '../core/base/time.ts'
 import { defaultConfig, type CoreConfig } from '../core/connection/config.ts'
 import type { Config } from './config-schema.ts'
 
-/** What the core is told of the configuration. What is not in the file (the base datagram size) stays the core's own. */
-export function coreConfigOf(config: Config): CoreConfig {
-  const { access, ble, limits, path, session, stun, tcp, transport } = config
+/** What the core is told of the configuration. What is not in the file (the base datagram size) stays the core's own. `ble`: asked each time, since adapters come and go. */
+export function coreConfigOf(config: Config, ble: () => boolean = () => false): CoreConfig {
+  const { access, limits, path, session, stun, tcp, transport } = config
   return {
     ...defaultConfig,
     maxData: limits.sessionWindow,
@@ -32,7 +32,7 @@ export function coreConfigOf(config: Config): CoreConfig {
     admitStrangers: access.strangers,
     congestion: transport.congestion,
     tcpAfter: tcp.enabled ? tcp.after : never,
-    ble: ble.enabled !== 'off',
+    get ble() { return ble() },
     pathPolicy: path,
     stunRefresh: stun.refresh,
   }

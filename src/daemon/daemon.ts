@@ -105,7 +105,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     if (status.reason !== undefined) log.info('the native addon is not used in full: this node is slower than it could be', { reason: status.reason })
     const clock = new Clock()
     const endpoint = new Endpoint({
-      provider, seed: node.seed, arena: new Arena(config.limits.memory), config: coreConfigOf(config), peers: node.peers, invites: node.invites,
+      provider, seed: node.seed, arena: new Arena(config.limits.memory), config: coreConfigOf(config, () => this.#ble.present), peers: node.peers, invites: node.invites,
       resetKey: node.resetKey, now: clock.now(),
     })
     wipe(node.seed)
@@ -482,7 +482,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     const buffers = this.#udp.links()[0]
     return {
       peerId: this.peerId, version, uptimeMs: Math.round(performance.now() - this.#startedAt), sessions, paths,
-      addresses: this.#addresses().map((address) => formatAddress(address)), stun: this.#nat.status(), portMapping: this.#nat.mapping.status(), nat: this.#nat.own(), lanes: endpoint.laneStats(),
+      addresses: this.#addresses().map((address) => formatAddress(address)), stun: this.#nat.status(), portMapping: this.#nat.mapping.status(), ble: this.#ble.health, nat: this.#nat.own(), lanes: endpoint.laneStats(),
       counters: {
         ...endpoint.counters(), ...this.#nat.counters(), ...this.#peers.introductions.stats(), ...this.#ble.counters(), ...drivers, ...(this.#runtime.spare?.stats() ?? {}), ...(this.#ipc?.counters() ?? {}),
         memory_used: endpoint.arena.used, memory_capacity: endpoint.arena.capacity, udp_receive_buffer: buffers?.receiveBuffer ?? 0,

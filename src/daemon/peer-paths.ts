@@ -33,11 +33,7 @@ export class PeerPaths {
       const wish = change === 'default' ? undefined : checked(change)
       const set = this.#runtime.endpoint.setPeerPolicy(this.#runtime.now(), idBytes(id), wish)
       if (set === 'unknown') throw notInRoster(id)
-      if (set === 'nothing-left') {
-        throw new PosternError('policy', 'This would leave no way to the peer: TCP is switched off in the configuration ([tcp] enabled), and the policy forbids UDP.', {
-          hint: 'Set [tcp] enabled = true and restart the daemon, or allow UDP.', details: { member: 'policy' },
-        })
-      }
+      if (set === 'nothing-left') throw nothingLeft(wish)
       await this.#durable()
     }
     const { endpoint } = this.#runtime
@@ -86,4 +82,13 @@ export function policyError(id: string): PosternError {
   return new PosternError('policy', `The policy for ${id} forbids every way to it that is known.`, {
     hint: `Take it back: postern peers policy ${id.slice(0, 8)} --default. What was tried: postern why ${id.slice(0, 8)}`,
   })
+}
+
+/** The policy names only kinds that this node does not have. */
+function nothingLeft(wish: PathPolicy | undefined): PosternError {
+  const tcp = wish === undefined || (wish.only === undefined && !wish.never.includes('tcp')) || wish.only === 'tcp'
+  const [why, hint] = tcp
+    ? ['TCP is switched off in the configuration ([tcp] enabled), and the policy forbids UDP.', 'Set [tcp] enabled = true and restart the daemon, or allow UDP.']
+    : ['there is no Bluetooth here, and the policy forbids the rest.', 'postern ble status says why there is none; or allow UDP.']
+  return new PosternError('policy', `This would leave no way to the peer: ${why}`, { hint, details: { member: 'policy' } })
 }

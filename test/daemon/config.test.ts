@@ -53,8 +53,12 @@ describe('the shipped file', () => {
 
 describe('the core', () => {
   it('is told its own defaults by ours', () => {
-    // The core alone has no radio; a daemon has one where there is an adapter.
-    expect(coreConfigOf(defaultConfig())).toEqual({ ...coreDefaults, ble: true })
+    expect(coreConfigOf(defaultConfig())).toEqual(coreDefaults)
+    let adapter = false
+    const core = coreConfigOf(defaultConfig(), () => adapter)
+    expect(core.ble).toBe(false)
+    adapter = true
+    expect(core.ble).toBe(true)
   })
 
   it('is told what was written', () => {

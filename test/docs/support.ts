@@ -30,7 +30,7 @@ export function run(program: 'cli' | 'daemon', args: readonly string[]): Promise
   delete env['POSTERN_DIR']
   return new Promise((resolve) => {
     // The help is as wide as it likes, so that no option is torn from its argument.
-    execFile(process.execPath, [main, ...args], { env: { ...env, COLUMNS: '400', POSTERN_STUN: '0', POSTERN_PORTMAP: '0' } }, (error, out, err) => {
+    execFile(process.execPath, [main, ...args], { env: { ...env, COLUMNS: '400', POSTERN_STUN: '0', POSTERN_PORTMAP: '0', POSTERN_BLE: '0' } }, (error, out, err) => {
       resolve({ status: error === null ? 0 : typeof error.code === 'number' ? error.code : 1, out, err })
     })
   })

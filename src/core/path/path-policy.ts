@@ -11,7 +11,7 @@ export interface PathPolicy {
 }
 
 /** Kinds of path that this version has. */
-export const builtPathKinds = ['udp', 'tcp'] as const
+export const builtPathKinds = ['udp', 'tcp', 'ble'] as const
 export type PathKind = (typeof builtPathKinds)[number]
 
 export const anyPath: PathPolicy = { prefer: undefined, only: undefined, never: [] }

@@ -8,6 +8,13 @@ import type { PeerState } from '../base/domain.ts'
 export const bleStates = ['on', 'off', 'absent', 'no_permission', 'blocked', 'resetting', 'disabled'] as const
 export type BleState = (typeof bleStates)[number]
 
+/** What `status` has of it. */
+export interface IpcBleHealth {
+  readonly state: BleState
+  /** Why it is so, as one sentence for people. */
+  readonly reason: string
+}
+
 export interface BleLinkInfo {
   readonly address: string
   /** Whose session it carries, or may carry. */
@@ -19,10 +26,7 @@ export interface BleLinkInfo {
   readonly use: 'active' | 'standby' | 'stranger'
 }
 
-export interface BleStatusResult {
-  readonly state: BleState
-  /** Why it is so, as one sentence for people. */
-  readonly reason: string
+export interface BleStatusResult extends IpcBleHealth {
   /** What drives the radio; absent where nothing does. */
   readonly backend?: string
   /** How much is spent on finding and being found: active, background, saver. */
@@ -47,9 +51,7 @@ export interface BleDevice {
   readonly peerState?: PeerState
 }
 
-export interface BleNearbyResult {
-  readonly state: BleState
-  readonly reason: string
+export interface BleNearbyResult extends IpcBleHealth {
   /** Friends, then strangers where those are allowed ([ble] strangers); the strongest first. */
   readonly devices: readonly BleDevice[]
 }

@@ -3,7 +3,7 @@
  * parsing (`request`, defaults filled in, text decoded), what comes back (`result`). Both sides ignore members they do not know.
  */
 import type { ErrorCode } from '../base/errors.ts'
-import type { BleNearbyResult, BleStatusResult } from './ipc-ble.ts'
+import type { BleNearbyResult, BleStatusResult, IpcBleHealth } from './ipc-ble.ts'
 import type { IpcOwnNat, IpcPortMapping, IpcStunStatus, NetcheckResult } from './ipc-nat.ts'
 import type { PeerPolicyParams, PeerPolicyRequest, PeerPolicyResult } from './ipc-policy.ts'
 import type { PeerWhyResult } from './ipc-why.ts'
@@ -101,6 +101,7 @@ export interface StatusResult {
   /** Where servers outside see this node. */
   readonly stun?: IpcStunStatus
   readonly portMapping?: IpcPortMapping
+  readonly ble?: IpcBleHealth
   /** What stands before this node. */
   readonly nat?: IpcOwnNat
   /** What does the work, and why not the addon. */

@@ -1,7 +1,7 @@
 /** Which kinds of path may lead to a peer, as clients say it: `peer.policy`. */
 
 /** Kinds of path that a policy may name, in order of preference. */
-export const ipcPathKinds = ['udp', 'tcp'] as const
+export const ipcPathKinds = ['udp', 'tcp', 'ble'] as const
 export type IpcPathKind = (typeof ipcPathKinds)[number]
 export interface IpcPathPolicy {
   /** This kind before all others. */

@@ -61,6 +61,9 @@ export interface AdapterHealth {
   readonly detail: string
 }
 
+/** Before the backend's first word. */
+const STARTING: AdapterHealth = { state: 'resetting', detail: 'not heard of yet' }
+
 /** The longest that a timer may be set for: a clock that jumps is looked at anyway. */
 const TIMER_MAX_MS = 60_000
 
@@ -84,8 +87,8 @@ export class BleDriver implements ConnectionDriver {
   readonly #receiver: BleReceiver
   readonly #radio: Radio
   #state: State = { kind: 'closed' }
-  #adapter: AdapterHealth = { state: 'absent', detail: 'not started' }
-  #adapterTold: AdapterHealth | undefined
+  #adapter: AdapterHealth = STARTING
+  #adapterTold: AdapterHealth = STARTING
   /** By the backend's number; as many as the radio admits, and those that are ending. */
   readonly #links = new Map<number, DriverBleLink>()
   readonly #byId = new Map<LinkId, DriverBleLink>()
@@ -260,7 +263,7 @@ export class BleDriver implements ConnectionDriver {
     await backend.close()
     this.#system.clearTimeout(this.#timer)
     this.#receiver.close()
-    this.#adapter = { state: 'absent', detail: 'not started' }
+    this.#adapter = this.#adapterTold = STARTING
     this.#state = { kind: 'closed' }
   }
 

@@ -20,7 +20,8 @@ describe('a path policy', () => {
     [{ prefer: 'tcp' }, undefined, undefined],
     [{ only: 'tcp', prefer: 'tcp', never: ['udp'] }, undefined, undefined],
     [{ only: 'tcp', never: ['tcp'] }, 'only', 'never'],
-    [{ never: ['udp', 'tcp'] }, 'never', 'never'],
+    [{ never: ['udp', 'tcp'] }, undefined, undefined],
+    [{ never: ['udp', 'tcp', 'ble'] }, 'never', 'never'],
     [{ prefer: 'udp', never: ['udp'] }, 'prefer', 'never'],
     [{ prefer: 'udp', only: 'tcp' }, 'prefer', 'only'],
   ])('%j contradicts itself in %s, because of %s', (wish, member, against) => {

@@ -14,7 +14,7 @@ export function programFile(name: ProgramName): string {
 export function cleanEnvironment(more: Readonly<Record<string, string>> = {}): Record<string, string> {
   const env: Record<string, string> = {}
   for (const [name, value] of Object.entries(process.env)) if (value !== undefined && !/^(POSTERN|XDG|NODE_OPTIONS)/.test(name)) env[name] = value
-  return { ...env, POSTERN_STUN: '0', POSTERN_PORTMAP: '0', ...more }
+  return { ...env, POSTERN_STUN: '0', POSTERN_PORTMAP: '0', POSTERN_BLE: '0', ...more }
 }
 
 export interface RunOptions {
