@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { natSources, netcheckStates, netcheckTcpStates, portMappingProtocols, portMappingStates, stunServerStates, stunStates, type IpcNat, type IpcOwnNat, type IpcPortMapping, type IpcReflexive, type IpcStunServer, type IpcStunStatus, type IpcStunTcp, type NetcheckFamily, type NetcheckInterface, type NetcheckResult, type NetcheckServer, type NetcheckTcp } from '../core/wire/ipc-nat.ts'
+import { lifetimeStates, natSources, netcheckStates, netcheckTcpStates, portMappingProtocols, portMappingStates, stunServerStates, stunStates, type IpcLifetime, type IpcNat, type IpcOwnNat, type IpcPortMapping, type IpcReflexive, type IpcStunServer, type IpcStunStatus, type IpcStunTcp, type NetcheckFamily, type NetcheckInterface, type NetcheckResult, type NetcheckServer, type NetcheckTcp } from '../core/wire/ipc-nat.ts'
 import { count, milliseconds, object, type Members, unixMs } from './schema-parts.ts'
 
 const server = object<IpcStunServer>({
@@ -29,9 +29,13 @@ const natMembers: Members<IpcNat> = {
   mapping: z.string().describe('Class of RFC 4787, as in netcheck'), filtering: z.string().describe('Class of RFC 4787, as in netcheck'), word: z.string().describe('As in netcheck: symmetric, port-restricted cone, …, unknown'),
   from: z.enum(natSources).describe('netcheck: asked after as RFC 5780 says; servers: what two servers saw was compared; told: the peer says so; seen: where the peer is seen was compared with what it was told; none: nobody knows'),
 }
+const lifetime = object<IpcLifetime>({
+  state: z.enum(lifetimeStates).describe('running: it is being measured; unsupported: no server does what RESPONSE-PORT of RFC 5780 asks; silent: none answers, or none any more; off: nobody is asked'),
+  aliveS: z.number().min(0).describe('After so many seconds a silent mapping was still there; 0: not known'), goneS: z.number().optional().describe('After so many seconds it was gone; absent: it never was'),
+})
 const ipv6 = z.boolean().describe('It has a public address of IPv6')
 
-export const natSchema: z.ZodType<IpcOwnNat> = object<IpcOwnNat>({ ...natMembers, servers: z.enum(stunStates).describe('Whether STUN servers answer; off: nobody is asked; unknown: nobody has been asked yet'), ipv6 })
+export const natSchema: z.ZodType<IpcOwnNat> = object<IpcOwnNat>({ ...natMembers, servers: z.enum(stunStates).describe('Whether STUN servers answer; off: nobody is asked; unknown: nobody has been asked yet'), ipv6, lifetime: lifetime.optional().describe('How long the NAT keeps a mapping, where netcheck --lifetime was asked on this network'), keepAliveS: z.number().optional().describe('Seconds between keep-alives over UDP, where that is less than is configured') })
 
 export const peerNatSchema: z.ZodType<IpcNat & { readonly ipv6: boolean }> = object<IpcNat & { readonly ipv6: boolean }>({ ...natMembers, ipv6 })
 
@@ -60,4 +64,5 @@ export const netcheckSchema: z.ZodType<NetcheckResult> = object<NetcheckResult>(
   unresolved: z.array(z.string()).describe('Configured servers whose names have no address'),
   portal: z.enum(['none', 'likely', 'unknown']).describe('Whether the network makes people log in first: a guess'),
   portMapping: portMappingSchema.describe('Ports of this node that its router lets in'),
+  lifetime: lifetime.optional().describe('With --lifetime: how long the NAT keeps a mapping of UDP over IPv4 by which nothing goes'),
 })

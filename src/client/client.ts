@@ -28,7 +28,7 @@ import { systemTimers, type ClientTimers } from './timers.ts'
 export { PosternError, type ErrorCode } from '../core/base/errors.ts'
 export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcLaneStats, IpcLogLevel, IpcMode, IpcOverflow, IpcPeerState, IpcTopic, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
 export type { BleDevice, BleLinkInfo, BleNearbyResult, BleState, BleStatusResult } from '../core/wire/ipc-ble.ts'
-export type { IpcNat, IpcOwnNat, IpcReflexive, IpcStunServer, IpcStunStatus, IpcStunTcp, NetcheckFamily, NetcheckInterface, NetcheckResult, NetcheckServer, NetcheckTcp } from '../core/wire/ipc-nat.ts'
+export type { IpcLifetime, IpcNat, IpcOwnNat, IpcReflexive, IpcStunServer, IpcStunStatus, IpcStunTcp, NetcheckFamily, NetcheckInterface, NetcheckResult, NetcheckServer, NetcheckTcp } from '../core/wire/ipc-nat.ts'
 export type { IpcPathKind, IpcPathPolicy, PeerPolicyResult } from '../core/wire/ipc-policy.ts'
 export type { PeerWhyResult, WhyAdvice, WhyAttempt, WhyEvent, WhyNats, WhyPair, WhyPathInfo, WhyPlace } from '../core/wire/ipc-why.ts'
 export type { ApiKeys } from './api-keys.ts'
@@ -162,9 +162,9 @@ export class Client implements AsyncDisposable {
     return this.#call('status', {}, options, (result) => result as unknown as StatusResult)
   }
 
-  /** The network as it is now: interfaces, UDP, the NATs on the way. The daemon asks servers outside for it, which takes some seconds. */
-  netcheck(options: WaitOptions = {}): Promise<NetcheckResult> {
-    return this.#call('netcheck', {}, options, (result) => result as unknown as NetcheckResult)
+  /** The network as it is now: interfaces, UDP, the NATs on the way. The daemon asks servers outside for it, which takes some seconds; with `lifetime` also how long the NAT keeps a mapping, which takes minutes. */
+  netcheck(options: WaitOptions & { readonly lifetime?: boolean } = {}): Promise<NetcheckResult> {
+    return this.#call('netcheck', options.lifetime === true ? { lifetime: true } : {}, options, (result) => result as unknown as NetcheckResult)
   }
 
   /** Whether this node has Bluetooth, why not, and what it is doing with it. */

@@ -24,7 +24,7 @@ export function methodTable({ router, peers, nat, ble, apiKeys, subscriptions, s
   const { invites } = peers
   return {
     'status': () => status(),
-    'netcheck': () => nat.netcheck(),
+    'netcheck': (_client, { lifetime }) => (lifetime ? nat.netcheckWithLifetime() : nat.netcheck()),
     'ble.status': () => ble.status(),
     'ble.nearby': () => ble.nearby(),
     'peers': (client, request) => peers.list(client, request),

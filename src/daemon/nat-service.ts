@@ -3,17 +3,19 @@ import { encodeAddress, formatAddress, isIPv4, portOf } from '../core/base/addre
 import { addressClass } from '../core/base/address-class.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { isHardMapping } from '../core/stun/nat-classes.ts'
-import { millisecond, type Now } from '../core/base/time.ts'
+import { millisecond, never, second, type Now } from '../core/base/time.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
 import type { IpFamily, Reflexive } from '../core/stun/reflexive.ts'
-import type { IpcOwnNat, IpcReflexive, IpcStunStatus, NetcheckResult } from '../core/wire/ipc-nat.ts'
+import type { IpcLifetime, IpcOwnNat, IpcReflexive, IpcStunStatus, NetcheckResult } from '../core/wire/ipc-nat.ts'
 import type { Transport } from '../core/wire/pcp.ts'
 import { NameResolver } from '../net/resolver.ts'
+import { fittedKeepAlive } from '../core/connection/keep-alive.ts'
 import { hasNetwork } from '../net/network-state.ts'
 import { SpareSockets } from '../net/spare-sockets.ts'
 import type { TcpDriver } from '../net/tcp.ts'
 import type { TcpSystem } from '../net/tcp-system.ts'
 import type { Config } from './config-schema.ts'
+import { measureLifetime } from './lifetime-run.ts'
 import { netcheck } from './netcheck.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 import { PortMapping, type PortMappingOptions } from './port-mapping.ts'
@@ -68,6 +70,8 @@ export class NatService {
   /** Of the network as it is, as far as is known. */
   #found: NetcheckResult | undefined
   #looked = false
+  #measuring: Promise<IpcLifetime> | undefined
+  #lifetime: IpcLifetime | undefined
   /** Grows whenever the network is another. */
   #network = 0
 
@@ -116,6 +120,7 @@ export class NatService {
     this.#found = undefined
     this.#looked = false
     this.#network++
+    this.#setLifetime(undefined)
     this.#options.changed()
     this.mapping.networkChanged()
     if (!this.#enabled) return
@@ -205,7 +210,8 @@ export class NatService {
     const nat = checked === undefined ? natInfo({ mapping: stun.mapping, filtering: 'unknown' }, stun.mapping === 'unknown' ? 'none' : 'servers')
       : { mapping: checked.mapping, filtering: checked.filtering, word: checked.word, from: 'netcheck' as const }
     const ipv6 = node.candidates.candidates.some(({ address }) => !isIPv4(address) && addressClass(address) === 'global')
-    return { ...nat, servers: this.#serversState(), ipv6 }
+    const keepAlive = node.keepAliveMax < node.config.keepAlive ? { keepAliveS: node.keepAliveMax / second } : {}
+    return { ...nat, servers: this.#serversState(), ipv6, ...(this.#lifetime === undefined ? {} : { lifetime: this.#lifetime }), ...keepAlive }
   }
 
   /** What bears on who can reach this node. */
@@ -254,6 +260,37 @@ export class NatService {
     this.#found = found
     this.#options.changed()
     return found
+  }
+
+  /** The same, and how long the NAT keeps a mapping: some minutes, and keep-alives are fitted to it. */
+  async netcheckWithLifetime(): Promise<NetcheckResult> {
+    const found = await this.netcheck()
+    this.#measuring ??= this.#measure().catch((error: unknown) => {
+      throw this.#ending.signal.aborted ? new PosternError('shutting_down', 'The daemon is shutting down.') : error
+    }).finally(() => { this.#measuring = undefined })
+    return { ...found, lifetime: await this.#measuring }
+  }
+
+  async #measure(): Promise<IpcLifetime> {
+    if (!this.#enabled) return { state: 'off', aliveS: 0 }
+    const { endpoint, clock } = this.#runtime
+    const network = this.#network
+    const keep = (lifetime: IpcLifetime): void => {
+      if (network === this.#network) this.#setLifetime(lifetime)
+    }
+    const lifetime = await measureLifetime({
+      provider: this.#provider, clock, servers: endpoint.stun.servers(this.#runtime.now()), bind: this.#config.udp.bind, count: (counter) => endpoint.node.counters.add(counter), signal: this.#ending.signal, progress: keep,
+    })
+    keep(lifetime)
+    return lifetime
+  }
+
+  /** What went through it all the way was kept open meanwhile: only what is known to be short makes keep-alives shorter. */
+  #setLifetime(lifetime: IpcLifetime | undefined): void {
+    this.#lifetime = lifetime
+    const { node } = this.#runtime.endpoint
+    node.keepAliveMax = lifetime?.goneS === undefined || lifetime.state === 'running' ? never : fittedKeepAlive(lifetime.aliveS * second)
+    this.#options.changed()
   }
 
   async close(): Promise<void> {

@@ -67,7 +67,7 @@ async function familyOf(family: IpFamily, interfaces: readonly NetcheckInterface
 }
 
 /** The address that probes leave from: as the daemon's own socket, so that they take the same way. */
-function boundHost(family: IpFamily, bind: readonly string[]): string | undefined {
+export function boundHost(family: IpFamily, bind: readonly string[]): string | undefined {
   const own = bind.find((host) => (family === 6) === host.includes(':') && host !== '::')
   if (own !== undefined) return own
   return bind.includes('::') ? (family === 6 ? '::' : '0.0.0.0') : undefined

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import type { NetcheckResult } from '../../src/client/client.ts'
 import { StunServer } from '../support/stun-server.ts'
 import { pair, TestDaemon } from './support/daemon.ts'
-import { postern } from './support/program.ts'
+import { postern, run } from './support/program.ts'
 import { readResult } from './support/schemas.ts'
 import { TemporaryDirectory } from './support/temporary.ts'
 
@@ -64,13 +64,19 @@ describe('postern netcheck', () => {
       expect([one, gate.asked]).toEqual([two, 1])
       expect(one.udp4).toMatchObject({ state: 'silent', mapping: 'unknown', word: 'unknown', servers: [{ outcome: 'silent' }, { outcome: 'silent' }] })
       expect(one.portal).toBe('likely')
-      expect(await postern(daemon.dir, 'netcheck')).toMatch(/^UDP over IPv4: no answer\n {2}No server answers/m)
+      const { status, out, err } = await run('postern', ['--dir', daemon.dir, 'netcheck'])
+      expect([status, out]).toEqual([75, expect.stringMatching(/^UDP over IPv4: no answer\n {2}No server answers/m)])
+      expect(err).toContain('No server outside answered.')
+      expect((await run('postern', ['--dir', daemon.dir, '--json', 'netcheck'])).status).toBe(75)
+      expect(await postern(daemon.dir, 'status')).toMatch(/^router +not known: no STUN server answers$/m)
+      expect(readResult('status', await postern(daemon.dir, '--json', 'status')).nat).toMatchObject({ servers: 'silent', word: 'unknown', from: 'none' })
       await using other = await TestDaemon.start(temporary.join('b'))
       await pair(daemon, other)
+      expect(await postern(daemon.dir, 'why', other.peerId)).toMatch(/^ {2}here {3}not known: no STUN server answers$/m)
     } finally {
       gate.close()
     }
-  })
+  }, 120_000)
 
   it('asks nobody where STUN is switched off', async () => {
     using temporary = new TemporaryDirectory()
@@ -81,8 +87,21 @@ describe('postern netcheck', () => {
       const found = await netcheck(daemon.dir)
       expect([found.udp4.state, found.udp6.state, found.portal, gate.asked, (await daemon.counters())['stun_requests']]).toEqual(['off', 'off', 'unknown', 0, 0])
       expect(found.interfaces.length).toBeGreaterThan(0)
+      expect(found.lifetime).toBe(undefined)
+      const { lifetime } = readResult('netcheck', await postern(daemon.dir, '--json', 'netcheck', '--lifetime'))
+      expect(lifetime).toEqual({ state: 'off', aliveS: 0 })
     } finally {
       gate.close()
     }
   })
+
+  it('says that no server does what measuring a mapping takes', async () => {
+    using temporary = new TemporaryDirectory()
+    // Without a second address it does not answer elsewhere either.
+    await using server = await StunServer.start(['--host', '127.0.0.1'])
+    await using daemon = await TestDaemon.start(temporary.join('a'), { toml: `[stun]\nservers = ["127.0.0.1:${server.port}"]\nportal = ""\n`, env: asked })
+    const { status, out, err } = await run('postern', ['--dir', daemon.dir, 'netcheck', '--lifetime'], { timeoutMs: 60_000 })
+    expect([status, out]).toEqual([0, expect.stringMatching(/^Lifetime of a silent mapping: not known: no server answers to another port/m)])
+    expect(err).toContain('up to seven minutes')
+  }, 60_000)
 })

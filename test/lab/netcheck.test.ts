@@ -68,4 +68,22 @@ describe.skipIf(why !== undefined)(`netcheck behind real routers${why === undefi
     const found = await Promise.all(lab.sides.map(({ machines }, i) => netcheck(temporary.join(`${i}`), machines[0]!, PUBLIC_HOSTS.map((host) => `${host}:4478`))))
     expect(found.map(({ udp4 }) => [udp4.mapping, udp4.filtering, udp4.word])).toEqual([[free, 'unknown', 'cone'], ['dependent', 'unknown', 'symmetric']])
   })
+
+  it('measures how long a router keeps a silent mapping, and fits the keep-alive to it', async () => {
+    using temporary = new TemporaryDirectory()
+    using lab = new NatLab([{ kind: 'port' }])
+    await using _own = await StunServer.start(['--host', PUBLIC_HOSTS[0], '--other', PUBLIC_HOSTS[1], '--port', '4478', '--alternate', '4479'], lab.server.prefix)
+    const [{ machines, router }] = lab.sides as [(typeof lab.sides)[number]]
+    for (const kept of ['udp_timeout', 'udp_timeout_stream']) router!.run('sysctl', '-qw', `net.netfilter.nf_conntrack_${kept}=12`)
+    await using daemon = await TestDaemon.start(temporary.join('a'), { machine: machines[0]!, env: { POSTERN_STUN: '1' }, toml: `[stun]\nservers = ["${OWN}"]\nportal = ""\n[portmap]\nenabled = false\n` })
+    const client = await daemon.client()
+    const { lifetime } = await client.netcheck({ lifetime: true })
+    expect(lifetime).toMatchObject({ state: 'measured' })
+    // Loaded machines send late: what was still there is sure, what was gone nearly.
+    expect(lifetime!.aliveS).toBeGreaterThanOrEqual(7)
+    expect(lifetime!.aliveS).toBeLessThanOrEqual(13)
+    expect(lifetime!.goneS).toBeLessThanOrEqual(16)
+    expect((await client.status()).nat).toMatchObject({ lifetime, keepAliveS: Math.max(5, 0.8 * lifetime!.aliveS) })
+    process.stdout.write(`a router that keeps UDP for 12 s: ${JSON.stringify(lifetime)}\n`)
+  }, 240_000)
 })

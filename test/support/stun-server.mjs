@@ -1,6 +1,6 @@
 // A STUN server of RFC 8489 and RFC 5780 for the tests, as a process of its own, so that it can be started in a network namespace too:
 //   node stun-server.mjs --host 192.0.2.1 [--other 192.0.2.2] [--port 3478] [--alternate 3479] [--mapped 203.0.113.1:5] [--code 420]
-// With --other it answers at all four of (host, other) × (port, alternate) and does what CHANGE-REQUEST asks. --mapped tells that address to
+// With --other it answers at all four of (host, other) × (port, alternate) and does what CHANGE-REQUEST and RESPONSE-PORT ask. --mapped tells that address to
 // everybody: a liar. --code answers every request with that error. The same by TCP on --port of --host, unless --tcp is "off"; "closing" hangs up after each answer,
 // "torn" sends each answer byte by byte. --udp off: silent by UDP. Prints one line with its ports when it serves.
 import { createHmac, randomBytes } from 'node:crypto'
@@ -9,7 +9,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { parseArgs } from 'node:util'
 import { encodeAddress, parseAddress } from '../../dist/core/base/address.js'
-import { decodeChangeRequest, encodeErrorCode, encodeStunAddress, encodeXorAddress } from '../../dist/core/wire/stun-attributes.js'
+import { decodeChangeRequest, decodeResponsePort, encodeErrorCode, encodeStunAddress, encodeXorAddress } from '../../dist/core/wire/stun-attributes.js'
 import { decodeStun, encodeStun, findAttribute, stunAttribute } from '../../dist/core/wire/stun.js'
 
 const { values } = parseArgs({ options: { host: { type: 'string' }, other: { type: 'string' }, port: { type: 'string' }, alternate: { type: 'string' }, mapped: { type: 'string' }, code: { type: 'string' }, tcp: { type: 'string', default: 'on' }, udp: { type: 'string', default: 'on' } } })
@@ -55,12 +55,13 @@ function answerTo(bytes, source, i, j) {
   const answer = code === undefined
     ? encodeStun(macs, { class: 'success', transactionId, attributes, fingerprint: true })
     : encodeStun(macs, { class: 'error', transactionId, attributes: [[stunAttribute.errorCode, encodeErrorCode({ code, reason: 'as told' })]], fingerprint: true })
-  return { answer, k, l }
+  const asked = findAttribute(request, stunAttribute.responsePort)
+  return { answer, k, l, port: asked === undefined || values.other === undefined ? undefined : decodeResponsePort(asked) }
 }
 
 sockets.forEach((row, i) => row.forEach((socket, j) => socket.on('message', (bytes, from) => {
   const answered = values.udp === 'off' ? undefined : answerTo(bytes, encodeAddress(from.address, from.port), i, j)
-  if (answered !== undefined) sockets[answered.k]?.[answered.l]?.send(answered.answer, from.port, from.address)
+  if (answered !== undefined) sockets[answered.k]?.[answered.l]?.send(answered.answer, answered.port ?? from.port, from.address)
 })))
 
 if (values.tcp !== 'off') {

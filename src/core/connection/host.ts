@@ -1,7 +1,7 @@
 import type { Arena } from '../base/arena.ts'
 import { counterPlaces, type Counters } from '../base/counters.ts'
 import type { ChannelHandle, EndReason, LinkId, LinkKind, PeerHandle } from '../base/domain.ts'
-import type { Now } from '../base/time.ts'
+import type { Duration, Now } from '../base/time.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import type { Initiation } from '../session/initiation.ts'
 import type { Attempts } from '../path/attempts.ts'
@@ -79,6 +79,8 @@ export interface ConnectionHost {
   readonly provider: CryptoProvider
   readonly arena: Arena
   readonly config: CoreConfig
+  /** What is known of NATs on the way: over UDP no keep-alive waits longer. */
+  readonly keepAliveMax: Duration
   readonly counters: Counters<CounterName>
   readonly deliveries: DeliveryQueue
   readonly rekeys: RekeyService

@@ -1,4 +1,4 @@
-import { millisecond, never, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
+import { millisecond, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
 import type { SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
@@ -10,8 +10,20 @@ const STEP: Duration = 50 * millisecond
 /** On a connection no NAT forgets so soon: 60 s by default. */
 const RELIABLE_FACTOR = 3
 
+/** [P] A NAT that forgets within so short a time is met half-way: more often than this would wear out batteries. */
+const KEEP_ALIVE_LEAST: Duration = 5 * second
+/** [P] Of the time that a mapping was seen to last: one keep-alive may be late, and its jitter is a tenth. */
+const FIT = 0.8
+
+/** How long keep-alives may wait where a NAT was seen to keep what was silent for `alive`, and not much longer. */
+export function fittedKeepAlive(alive: Duration): Duration {
+  return Math.max(KEEP_ALIVE_LEAST, FIT * alive)
+}
+
+/** 0: none are sent. */
 function period(state: SessionState): Duration {
-  return state.host.config.keepAlive * (state.active?.reliable === true ? RELIABLE_FACTOR : 1)
+  const { config: { keepAlive }, keepAliveMax } = state.host
+  return state.active?.reliable === true ? keepAlive * RELIABLE_FACTOR : Math.min(keepAlive, keepAliveMax)
 }
 
 /** Arms the timer for a path that shall not fall idle, unless it is armed. */

@@ -5,7 +5,7 @@ import { DeadlineHeap } from '../base/deadline-heap.ts'
 import { readU32 } from '../base/bytes.ts'
 import type { ChannelHandle, EndReason, LinkId, PeerHandle, PeerState } from '../base/domain.ts'
 import { BoundedQueue } from '../base/queue.ts'
-import { toInstant, toWallTime, type Instant, type Now } from '../base/time.ts'
+import { never, toInstant, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
 import type { Channel } from '../connection/channel.ts'
 import { endKept } from '../connection/channels.ts'
 import type { CoreConfig } from '../connection/config.ts'
@@ -119,6 +119,7 @@ export class Node implements ConnectionHost {
   punching: PunchService | undefined
   shuttingDown = false
   udpBlocked = false
+  keepAliveMax: Duration = never
   candidates: OwnCandidates = { generation: 0, candidates: [] }
   readonly #probes = new ProbeBudget()
   readonly #freeSlots: number[] = []

@@ -27,6 +27,8 @@ export interface StunQuestion<Tag> {
   readonly to: Uint8Array
   /** Where the answer may come from, if not from there: CHANGE-REQUEST asks for that. */
   readonly from?: readonly Uint8Array[]
+  /** Where the answer comes in, if not where the question goes out: RESPONSE-PORT asks for that. */
+  readonly answerLink?: LinkId
   readonly attributes?: StunOptions['attributes']
   readonly schedule?: StunSchedule
   /** A short-term credential (RFC 8489 §9.1): asked under it, and nothing is believed without it. */
@@ -126,7 +128,7 @@ export class StunTransactions<Tag> {
     const { question } = transaction
     // We answer no requests (WIRE.md §1). One of ours that comes back, at any socket, was turned round on its way, and says only that.
     if (message.class === 'request' && question.loop === true) this.#end(transaction, { kind: 'returned', tag: question.tag })
-    else if (message.class === 'request' || question.link !== link) this.#options.count('drop_stun')
+    else if (message.class === 'request' || (question.answerLink ?? question.link) !== link) this.#options.count('drop_stun')
     else this.#answer(now, transaction, message, from)
   }
 

@@ -108,6 +108,11 @@ export interface StatusResult {
   readonly native?: { readonly crypto: 'addon' | 'node:crypto'; readonly udp: 'addon' | 'node:dgram'; readonly features: readonly string[]; readonly reason?: string }
 }
 
+export interface NetcheckParams {
+  /** Also how long the NAT keeps a mapping: takes minutes. */
+  readonly lifetime?: boolean
+}
+
 export interface PeersParams {
   readonly state?: IpcPeerState
   /** The `next` of the page before. */
@@ -397,7 +402,7 @@ export interface IpcMethods {
   'peer.connect': { params: PeerConnectParams; request: PeerConnectRequest; result: PeerConnectResult }
   'peer.disconnect': { params: PeerParams; request: PeerParams; result: Nothing }
   'peer.why': { params: PeerParams; request: PeerParams; result: PeerWhyResult }
-  'netcheck': { params: Nothing; request: Nothing; result: NetcheckResult }
+  'netcheck': { params: NetcheckParams; request: Required<NetcheckParams>; result: NetcheckResult }
   'ble.status': { params: Nothing; request: Nothing; result: BleStatusResult }
   'ble.nearby': { params: Nothing; request: Nothing; result: BleNearbyResult }
   'peer.ping': { params: PeerParams; request: PeerParams; result: PeerPingResult }

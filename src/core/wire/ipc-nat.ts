@@ -53,6 +53,18 @@ export interface IpcNat {
   readonly from: (typeof natSources)[number]
 }
 
+/** running: it is being measured · measured · unsupported: no server answers elsewhere than where it was asked (RFC 5780 RESPONSE-PORT) · silent: none answers, or none any more · off: nobody is asked */
+export const lifetimeStates = ['running', 'measured', 'unsupported', 'silent', 'off'] as const
+
+/** How long a NAT keeps a mapping by which nothing goes. */
+export interface IpcLifetime {
+  readonly state: (typeof lifetimeStates)[number]
+  /** After so many seconds it was still there; 0: not known. */
+  readonly aliveS: number
+  /** After so many it was gone; absent: it never was. */
+  readonly goneS?: number
+}
+
 /** off: nobody is asked · unknown: nobody has been asked yet · answer: some server does · silent: none does, or none is found */
 export const stunStates = ['off', 'unknown', 'answer', 'silent'] as const
 
@@ -60,6 +72,10 @@ export interface IpcOwnNat extends IpcNat {
   readonly servers: (typeof stunStates)[number]
   /** It has an address of IPv6 that the world can reach, firewalls aside. */
   readonly ipv6: boolean
+  /** Where it was asked for on this network. */
+  readonly lifetime?: IpcLifetime
+  /** Seconds between keep-alives over UDP, where that is less than is configured. */
+  readonly keepAliveS?: number
 }
 
 export interface NetcheckServer {
@@ -125,6 +141,8 @@ export interface NetcheckResult {
   readonly unresolved: readonly string[]
   /** Whether a network makes people log in first: a guess. */
   readonly portal: 'none' | 'likely' | 'unknown'
+  /** Where it was asked for. */
+  readonly lifetime?: IpcLifetime
   /** As `status` has it, once the servers have answered. */
   readonly portMapping: IpcPortMapping
 }

@@ -40,7 +40,7 @@ const nothing = {}
 const parsers: { readonly [M in IpcMethod]: Parser<M> } = {
   'hello': parseHello,
   'status': () => nothing,
-  'netcheck': () => nothing,
+  'netcheck': (m) => ({ lifetime: m.optional('lifetime', (name) => m.boolean(name)) ?? false }),
   'ble.status': () => nothing,
   'ble.nearby': () => nothing,
   'peers': (m) => ({ state: m.optional('state', (name) => m.oneOf(name, ipcPeerStates)), after: m.optional('after', (name) => m.peerId(name)), lanes: m.optional('lanes', (name) => m.boolean(name)) ?? false }),

@@ -1,6 +1,8 @@
 /** A NAT forgets an idle session, and gives the next datagram another port: nobody tells either side. */
 import { describe, expect, it } from 'vitest'
 import { encodeAddress, formatAddress } from '../../../src/core/base/address.ts'
+import { never } from '../../../src/core/base/time.ts'
+import { fittedKeepAlive } from '../../../src/core/connection/keep-alive.ts'
 import { perfectWire } from '../../../src/sim/network.ts'
 import { SimNat } from '../../support/sim-nat.ts'
 import { SimWorld, type Player } from '../../support/sim-world.ts'
@@ -124,5 +126,31 @@ describe('a machine that got another address, and knows it', () => {
     world.until(() => inner.received.includes('at 199'), 5)
     expect(inner.received).toEqual(Array.from({ length: 200 }, (_, i) => `at ${i}`))
     expect(gap).toBeLessThan(2 * ms + 301)
+  })
+})
+
+describe('keep-alives that are fitted to a NAT', () => {
+  it('keep its mapping, and go on as before where nothing is known', () => {
+    const { world, nat, inner } = home(9)
+    inner.node.endpoint.node.keepAliveMax = fittedKeepAlive(8_000_000)
+    // Armed before: one more of the old ones.
+    world.run(60)
+    const mapped = nat.mappings
+    expect(mapped).toBeLessThanOrEqual(2)
+    world.run(300)
+    expect(nat.mappings).toBe(mapped)
+    inner.node.endpoint.node.keepAliveMax = never
+    world.run(60)
+    expect(nat.mappings).toBeGreaterThan(mapped)
+  })
+
+  it('are no shorter than 5 s, and never longer than configured', () => {
+    expect(fittedKeepAlive(1_000_000)).toBe(5_000_000)
+    const { world, inner } = home(600)
+    inner.node.endpoint.node.keepAliveMax = fittedKeepAlive(1_000_000_000)
+    const before = inner.node.endpoint.counters()['datagrams_sent']!
+    world.run(100)
+    // Acknowledgements of theirs go with some of them.
+    expect(inner.node.endpoint.counters()['datagrams_sent']! - before).toBeGreaterThanOrEqual(4)
   })
 })
