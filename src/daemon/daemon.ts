@@ -38,6 +38,7 @@ import { PeerService } from './peer-service.ts'
 import { Persister } from './persister.ts'
 import { Router } from './router.ts'
 import { Subscriptions } from './subscriptions.ts'
+import { isRadioEvent, logRadio } from './radio-log.ts'
 import { startTcp } from './tcp-transport.ts'
 import { version } from '../platform/version.ts'
 
@@ -106,7 +107,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     const clock = new Clock()
     const endpoint = new Endpoint({
       provider, seed: node.seed, arena: new Arena(config.limits.memory), config: coreConfigOf(config, () => this.#ble.present), peers: node.peers, invites: node.invites,
-      resetKey: node.resetKey, now: clock.now(),
+      resetKey: node.resetKey, presence: node.presence, now: clock.now(),
     })
     wipe(node.seed)
     this.#runtime = new NodeRuntime(endpoint, clock, this)
@@ -305,6 +306,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   }
 
   #handle(event: EndpointEvent): void {
+    if (isRadioEvent(event)) return logRadio(this.#log, event, (peer) => this.#idOf(peer))
     switch (event.kind) {
       case 'persist':
         this.#persist(event)

@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { readU16, writeU16 } from '../core/base/bytes.ts'
 import { PosternError } from '../core/base/errors.ts'
 import type { InviteRecord, PeerRecord } from '../core/endpoint/contract.ts'
+import type { PresenceKey } from '../core/session/presence.ts'
 import type { Operation, Store } from '../store/store.ts'
-import { decodeInvite, decodePeer, storeKeys } from './records.ts'
+import { decodeInvite, decodePeer, decodePresence, storeKeys } from './records.ts'
 
 /** What the daemon reads from its store before it builds the endpoint. */
 export interface NodeState {
@@ -12,6 +13,7 @@ export interface NodeState {
   readonly resetKey: Uint8Array
   /** 0 before the first start with a drawn port. */
   readonly udpPort: number
+  readonly presence: readonly PresenceKey[]
   readonly peers: readonly PeerRecord[]
   readonly invites: readonly InviteRecord[]
   /** The identity was made just now. */
@@ -20,7 +22,7 @@ export interface NodeState {
 
 /** Reads the state, and makes identity and keys at the first start: durable before they are used. */
 export async function loadNodeState(store: Store): Promise<NodeState> {
-  const [identity, reset, port] = await Promise.all([store.get(storeKeys.identity), store.get(storeKeys.resetKey), store.get(storeKeys.udpPort)])
+  const [identity, reset, port, presence] = await Promise.all([storeKeys.identity, storeKeys.resetKey, storeKeys.udpPort, storeKeys.presence].map((key) => store.get(key)))
   const seed = identity ?? new Uint8Array(randomBytes(32))
   const resetKey = reset ?? new Uint8Array(randomBytes(32))
   if (seed.length !== 32 || resetKey.length !== 32) {
@@ -34,7 +36,7 @@ export async function loadNodeState(store: Store): Promise<NodeState> {
   for await (const { key, value } of store.scan(storeKeys.peers)) peers.push(decodePeer(key, value))
   const invites: InviteRecord[] = []
   for await (const { key, value } of store.scan(storeKeys.invites)) invites.push(decodeInvite(key, value))
-  return { seed, resetKey, udpPort: port?.length === 2 ? readU16(port, 0) : 0, peers, invites, fresh: identity === undefined }
+  return { seed, resetKey, udpPort: port?.length === 2 ? readU16(port, 0) : 0, presence: presence === undefined ? [] : decodePresence(storeKeys.presence, presence), peers, invites, fresh: identity === undefined }
 }
 
 /** Keeps the drawn port, so that peers find this node again after a restart. */

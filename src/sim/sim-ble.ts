@@ -36,6 +36,8 @@ export class SimAir {
   conditions: AirConditions
   /** Whether one radio hears another. */
   reaches: (from: Uint8Array, to: Uint8Array) => boolean = () => true
+  /** Sees every datagram whose last value is on the air: for captures and attackers. Returning false loses it. */
+  tap: ((from: Uint8Array, to: Uint8Array, datagram: Uint8Array) => boolean | undefined) | undefined
   readonly scheduler: Scheduler
   readonly random: SeededRandom
   readonly #radios = new Map<AddressKey, SimBle>()
@@ -124,7 +126,7 @@ class AirLink {
       const { size, datagram } = side.values.shift()!
       room -= size
       side.unsent -= size
-      if (datagram !== undefined) other.radio.arrived(other.link, side.radio.address, datagram)
+      if (datagram !== undefined && this.#air.tap?.(side.radio.address, other.radio.address, datagram) !== false) other.radio.arrived(other.link, side.radio.address, datagram)
     }
     // A value begun in one event ends in the next; time in which nothing waited is gone.
     this.#left[from] = side.values.length > 0 ? room : 0

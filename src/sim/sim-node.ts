@@ -7,6 +7,7 @@ import type { CryptoProvider } from '../core/crypto/provider.ts'
 import type { EndpointAction, EndpointEvent, InviteRecord, MessageBatch, NoticeBatch, PeerRecord, ReleaseBatch, TransmitBatch } from '../core/endpoint/contract.ts'
 import { Endpoint } from '../core/endpoint/endpoint.ts'
 import { Pump, type PumpHost } from '../core/endpoint/pump.ts'
+import type { PresenceKey } from '../core/session/presence.ts'
 import type { SimNetwork } from './network.ts'
 import type { Scheduler, Task } from './scheduler.ts'
 import { SimBle, type SimAir } from './sim-ble.ts'
@@ -37,6 +38,7 @@ export interface SimNodeOptions {
   readonly invites?: readonly InviteRecord[]
   /** Drawn when absent; a node that restarts keeps it. */
   readonly resetKey?: Uint8Array
+  readonly presence?: readonly PresenceKey[]
   /** Datagrams of one burst; 1 is a driver without GSO. */
   readonly segmentsMax?: number
   /** The driver cannot set DF, as Node's cannot: no path MTU is looked for. */
@@ -91,7 +93,7 @@ export class SimNode implements PumpHost {
     const arena = new Arena(options.memory ?? 8 << 20)
     this.endpoint = new Endpoint({
       provider: options.provider, seed: options.seed, arena, config: { ...defaultConfig, ble: options.ble !== undefined, ...options.config }, peers: options.peers ?? [],
-      invites: options.invites ?? [], resetKey: options.resetKey ?? options.provider.random(new Uint8Array(32)), now: options.scheduler.clock(),
+      invites: options.invites ?? [], presence: options.presence ?? [], resetKey: options.resetKey ?? options.provider.random(new Uint8Array(32)), now: options.scheduler.clock(),
     })
     this.pump = new Pump(this.endpoint, this, TRANSMIT_SLAB)
     const late = (): number => this.lateness?.() ?? 0

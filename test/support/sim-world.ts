@@ -87,9 +87,10 @@ export class Player implements SimApp {
     const values = [...this.disk.values()]
     const peers: PeerRecord[] = values.flatMap((value) => value.kind === 'peer' ? [value.record] : [])
     const invites: InviteRecord[] = values.flatMap((value) => value.kind === 'invite' ? [value.record] : [])
+    const presence = values.flatMap((value) => value.kind === 'presence' ? value.keys : [])
     const node = new SimNode({
       scheduler: this.#world.scheduler, network: this.#world.network, provider: this.provider, seed: this.#seed, address, config: this.#config, tcp: this.#tcp, ble: this.#ble,
-      memory: 2 << 20, peers, invites, resetKey: this.#resetKey, mayFragment: this.#world.mayFragment,
+      memory: 2 << 20, peers, invites, presence, resetKey: this.#resetKey, mayFragment: this.#world.mayFragment,
     })
     node.app = this
     return node

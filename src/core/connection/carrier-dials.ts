@@ -48,7 +48,7 @@ export function dialCarriers(state: SessionState, now: Now, kind: CarrierKind, c
 /** The peer in range is dialed by Bluetooth. */
 export function dialBle(state: SessionState, now: Now, cause: DialCause): void {
   const address = state.host.nearbyOf(state.peer)
-  if (address !== undefined) dialCarriers(state, now, 'ble', cause, [address])
+  if (address !== undefined && !state.host.identifying(state.peer)) dialCarriers(state, now, 'ble', cause, [address])
 }
 
 /** Whether a connection of this kind leads there. A peer's Bluetooth address is another one to each side, and changes: one connection is with the same peer. */

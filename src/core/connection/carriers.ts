@@ -37,10 +37,16 @@ export function onLinkDialed(state: SessionState, now: Now, token: number, link:
   const dials = state.carriers[kind]
   // One that is dialed for its kind alone, while another carries the traffic, has not proved by being open that it was worth it.
   if (dials !== undefined && cause !== 'better') dials.pause = PAUSE_FIRST
-  const dialing = kind === 'tcp' && addCarrierTarget(state, now, link, address)
+  const dialing = kind === 'tcp' ? addCarrierTarget(state, now, link, address) : identify(state, now, link)
   const path = state.phase === 'open' && state.current !== undefined ? addPath(state, now, link, address, 0) : undefined
   path?.validation.begin()
   if (!dialing && path === undefined) state.host.closeLink(link)
+}
+
+/** On Bluetooth nobody is named in clear: a session that has to be begun, or begun again, does it by XX. */
+function identify(state: SessionState, now: Now, link: LinkId): boolean {
+  const asks = state.phase === 'dialing' || state.current === undefined || state.active === undefined
+  return asks && state.host.identifyLink(now, link, state.peer)
 }
 
 export function onLinkDialFailed(state: SessionState, now: Now, token: number, reason: RefusalReason): void {

@@ -79,6 +79,10 @@ export function onOpenFrame(state: SessionState, now: Now, frame: ChannelOpenFra
   channel.sendLimit += frame.credit
   channel.openAcked = true
   channel.state = 'incoming'
+  if (state.restricted) {
+    refuse(state, now, channel, channelCodes.refused, 'not paired')
+    return
+  }
   if (state.channels.size > state.host.config.maxChannels) {
     refuse(state, now, channel, channelCodes.limit, 'too many channels')
     return

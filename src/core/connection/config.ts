@@ -48,6 +48,8 @@ export interface CoreConfig {
   readonly tcpAfter: Duration
   /** Whether this node has Bluetooth: peers in range are dialed by it where the network does not lead to them. */
   readonly ble: boolean
+  /** Where XX is answered: by Bluetooth only; over every kind of path, to who knows our presence key; or to everybody. */
+  readonly acceptXx: 'ble' | 'all' | 'open'
   /** Which kinds of path may be used, where nothing else is said of a peer. */
   readonly pathPolicy: PathPolicy
   /** Controller of paths that may lose datagrams. */
@@ -85,6 +87,7 @@ export const defaultConfig: CoreConfig = {
   reliableSize: 4096,
   tcpAfter: second,
   ble: false,
+  acceptXx: 'ble',
   pathPolicy: anyPath,
   congestion: 'model',
   stunRefresh: 25 * second,

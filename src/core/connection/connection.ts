@@ -89,6 +89,7 @@ export class Connection implements ReadyMember {
       state.sidPeer = sidPeer
       state.limits = limits
       state.sendLimit = limits.maxData
+      state.presenceWanted = state.host.presenceFor(state.peer) !== undefined
     }
     forgetExchanges(state, now)
     installKeys(state, now, keys)
@@ -399,6 +400,14 @@ export class Connection implements ReadyMember {
     if (!onRefused(this.state, now, link, addresses, reason)) return false
     this.update(now)
     return true
+  }
+
+  /** The peer is at the far end of this connection, as a handshake there showed: one more way for the session. */
+  adoptLink(now: Now, link: LinkId, address: Uint8Array): void {
+    const path = findPath(this.state, link, address, 0) ?? addPath(this.state, now, link, address, 0)
+    path?.validation.begin()
+    if (path === undefined) this.state.host.closeLink(link)
+    this.update(now)
   }
 
   /** The peer came into range of the radio, or left it. */

@@ -2,7 +2,7 @@ import { writeU32 } from '../base/bytes.ts'
 import type { Instant, Now } from '../base/time.ts'
 import { varintSize, writeVarint } from '../base/varint.ts'
 import {
-  RECORD_ACCEPT, RECORD_BLOCKED, RECORD_CANDIDATES, RECORD_CHANNEL_BLOCKED, RECORD_CLOSE, RECORD_MAX_CHANNEL_DATA, RECORD_MAX_DATA, RECORD_OBSERVED, RECORD_OPEN,
+  RECORD_ACCEPT, RECORD_BLOCKED, RECORD_CANDIDATES, RECORD_CHANNEL_BLOCKED, RECORD_CLOSE, RECORD_MAX_CHANNEL_DATA, RECORD_MAX_DATA, RECORD_OBSERVED, RECORD_OPEN, RECORD_PRESENCE,
 } from '../flow/sent-packets.ts'
 import {
   channelCloseSize, channelOpenSize, FRAME_ACK, FRAME_ACK_OTHER, FRAME_BLOCKED, FRAME_CHANNEL_ACCEPT, FRAME_CHANNEL_BLOCKED,
@@ -11,11 +11,13 @@ import {
 } from '../wire/frame.ts'
 import { candidatesSize, writeCandidates } from '../wire/candidates-frame.ts'
 import { punchSize, writePunch } from '../wire/punch-frame.ts'
+import { presenceKeySize, writePresenceKey } from '../wire/presence-frame.ts'
 import { ACK_DELAY_UNIT } from './acks.ts'
 import type { Channel } from './channel.ts'
 import { counter } from './host.ts'
 import type { Keys } from './keys.ts'
 import { packet, packetEmpty, packetFits, packetRoom } from './packet.ts'
+import { writePairing } from './pairing.ts'
 import { mayChallenge } from './paths.ts'
 import type { PunchState } from './punch-state.ts'
 import type { SessionPath } from './session-path.ts'
@@ -123,6 +125,8 @@ export function writeControl(state: SessionState, keys: Keys): void {
   }
   if (state.candidatesWanted) writeOwnCandidates(state)
   if (state.punch !== undefined) writePunches(state, state.punch)
+  if (state.presenceWanted) writeOwnPresence(state)
+  if (state.pairing !== undefined) writePairing(state, state.pairing)
   for (;;) {
     const channel = state.control.peek()
     if (channel === undefined) return
@@ -151,6 +155,17 @@ function writeOwnCandidates(state: SessionState): void {
   packet.position = writeCandidates(state.host.arena.bytes, packet.position, own)
   state.sent.addFrame(RECORD_CANDIDATES, own.generation, 0, 0, 0)
   state.candidatesWanted = false
+  packet.eliciting = true
+  packet.app = true
+}
+
+function writeOwnPresence(state: SessionState): void {
+  const own = state.host.presenceFor(state.peer)
+  if (own !== undefined && !packetFits(presenceKeySize(own))) return
+  state.presenceWanted = false
+  if (own === undefined) return
+  packet.position = writePresenceKey(state.host.arena.bytes, packet.position, own)
+  state.sent.addFrame(RECORD_PRESENCE, own.epoch, 0, 0, 0)
   packet.eliciting = true
   packet.app = true
 }

@@ -4,6 +4,7 @@ import type { ChannelHandle, EndReason, LinkId, LinkKind, PeerHandle } from '../
 import type { Duration, Now } from '../base/time.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import type { Initiation } from '../session/initiation.ts'
+import type { PresenceKey } from '../session/presence.ts'
 import type { Attempts } from '../path/attempts.ts'
 import type { OwnCandidates } from '../path/candidates.ts'
 import type { BirthdayRole } from '../path/birthday.ts'
@@ -31,7 +32,7 @@ export const counterNames = [
   // STUN
   'stun_requests', 'stun_repeats', 'stun_answers', 'stun_refusals', 'stun_timeouts', 'stun_full', 'drop_stun', 'drop_stun_forged',
   // Done
-  'cookies_sent', 'resets_sent', 'resets_received', 'sessions_opened', 'sessions_closed', 'sessions_restarted', 'paths_migrated', 'paths_validated', 'paths_failed', 'paths_quarantined', 'sends_refused', 'network_changes',
+  'cookies_sent', 'resets_sent', 'resets_received', 'xx_refused', 'xx_replaced', 'presence_received', 'presence_refused', 'pairings_begun', 'pairings_done', 'pairings_failed', 'pairings_forged', 'sessions_opened', 'sessions_closed', 'sessions_restarted', 'paths_migrated', 'paths_validated', 'paths_failed', 'paths_quarantined', 'sends_refused', 'network_changes',
   'links_dialed', 'links_dial_failed', 'links_confirmed', 'links_closed_faults', 'links_closed_unused',
   'messages_dropped_no_credit', 'messages_dropped_reassembly', 'messages_dropped_deadline', 'messages_dropped_oldest', 'messages_dropped_newest',
   'messages_dropped_lane', 'messages_dropped_superseded', 'messages_dropped_peer_gone', 'messages_dropped_channel_closed', 'messages_lost',
@@ -139,6 +140,17 @@ export interface ConnectionHost {
   pathValidated(peer: PeerHandle, address: Uint8Array): void
   /** Nobody answered for as long as a dial tries loudly. */
   dialGaveUp(now: Now, peer: PeerHandle): void
+
+  /** Begins XX over a connection that was dialed because the peer seems to be there. False when it cannot. */
+  identifyLink(now: Now, link: LinkId, peer: PeerHandle): boolean
+  /** Whether XX with this peer is under way. */
+  identifying(peer: PeerHandle): boolean
+  /** The presence key that this peer is to have: it is a friend, and this node has a radio. */
+  presenceFor(peer: PeerHandle): PresenceKey | undefined
+  /** The peer told its own. */
+  learnPresence(peer: PeerHandle, key: PresenceKey): void
+  /** Both people said yes. */
+  paired(peer: PeerHandle): void
 
   /** Gives back the receiver index and the transport keys of a wiped keypair. */
   releaseKeys(now: Now, keys: Keys): void

@@ -4,7 +4,7 @@ import { PACKET_THRESHOLD } from '../flow/path-recovery.ts'
 import {
   PACKET_ACKED, PACKET_LOST, PACKET_PROBED, PACKET_SENT,
   RECORD_ACCEPT, RECORD_BLOCKED, RECORD_CHANNEL_BLOCKED, RECORD_CLOSE, RECORD_FRAGMENT, RECORD_HANDSHAKE, RECORD_KIND_MASK, RECORD_MAX_CHANNEL_DATA,
-  RECORD_CANDIDATES, RECORD_MAX_DATA, RECORD_OBSERVED, RECORD_OPEN, RECORD_RUN, RECORD_SKIP,
+  RECORD_CANDIDATES, RECORD_MAX_DATA, RECORD_OBSERVED, RECORD_OPEN, RECORD_PAIR, RECORD_PRESENCE, RECORD_RUN, RECORD_SKIP,
 } from '../flow/sent-packets.ts'
 import { MODE_UNRELIABLE } from './channel.ts'
 import { tryFinish } from './channels.ts'
@@ -174,6 +174,8 @@ function framesLost(state: SessionState, order: number, loss: Loss): void {
     else if (loss === LOST_AFTER_PROBE) continue
     else if (kind === RECORD_MAX_DATA) state.maxDataWanted = true
     else if (kind === RECORD_CANDIDATES) state.candidatesWanted ||= frames[at + 1] === state.host.candidates.generation
+    else if (kind === RECORD_PRESENCE) state.presenceWanted ||= frames[at + 1] === state.host.presenceFor(state.peer)?.epoch
+    else if (kind === RECORD_PAIR && state.pairing !== undefined) state.pairing.wanted |= 1 << frames[at + 1]!
     else if (kind === RECORD_BLOCKED) state.blockedWanted = state.blockedAt === state.sendLimit
     else if (kind === RECORD_OBSERVED) {
       const path = state.paths[frames[at + 1]!]

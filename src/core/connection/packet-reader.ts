@@ -14,6 +14,8 @@ import {
 } from '../wire/frame.ts'
 import { FRAME_CANDIDATES, readCandidates } from '../wire/candidates-frame.ts'
 import { FRAME_PUNCH, readPunch } from '../wire/punch-frame.ts'
+import { FRAME_PAIR, readPair } from '../wire/pair-frame.ts'
+import { FRAME_PRESENCE_KEY, readPresenceKey } from '../wire/presence-frame.ts'
 import { readHandshakeFrame } from '../wire/handshake-frame.ts'
 import { readAck } from './acks.ts'
 import { onCandidates } from './peer-candidates.ts'
@@ -23,6 +25,7 @@ import { wantAllData, wantData } from './control.ts'
 import { countDrops } from './drops.ts'
 import { consumedPassed, countReceived, raiseChannelLimit, raiseSessionLimit, receiveRoom } from './flow-control.ts'
 import type { Keys } from './keys.ts'
+import { onPairFrame } from './pairing.ts'
 import { onObservedAddress, onPathChallenge, onPathResponse } from './paths.ts'
 import { onPeerProbes } from './probing.ts'
 import { onPunch } from './punch.ts'
@@ -213,6 +216,16 @@ function readData(state: SessionState, now: Now, type: number): number {
     case FRAME_CHANNEL_CLOSE: {
       const frame = readChannelClose(reader)
       if (frame !== undefined && channelFor(state, frame.channel, type) !== undefined) onCloseFrame(state, now, frame)
+      return READ_ELICITING | READ_APP | READ_USES_PATH
+    }
+    case FRAME_PRESENCE_KEY: {
+      const frame = readPresenceKey(reader)
+      if (frame !== undefined) state.host.learnPresence(state.peer, frame)
+      return READ_ELICITING | READ_APP | READ_USES_PATH
+    }
+    case FRAME_PAIR: {
+      const frame = readPair(reader)
+      if (frame !== undefined) onPairFrame(state, frame.op, frame.data)
       return READ_ELICITING | READ_APP | READ_USES_PATH
     }
     default:

@@ -150,7 +150,7 @@ function sendBudget(state: SessionState, now: Instant, path: SessionPath, full: 
 
 /** Whether there is anything ack-eliciting to send. */
 export function wantsToSend(state: SessionState): boolean {
-  return !state.lanes.empty || state.control.size > 0 || state.maxDataWanted || state.blockedWanted || state.candidatesWanted || (state.punch !== undefined && state.punch.outbox.length > 0) || state.pingWanted || state.probes > 0 || state.rekeying?.waits === true
+  return !state.lanes.empty || state.control.size > 0 || state.maxDataWanted || state.blockedWanted || state.candidatesWanted || state.presenceWanted || (state.pairing?.wanted ?? 0) > 0 || (state.punch !== undefined && state.punch.outbox.length > 0) || state.pingWanted || state.probes > 0 || state.rekeying?.waits === true
 }
 
 /** Fills the datagram with messages: lanes by priority, lost ones before new ones within a channel. */

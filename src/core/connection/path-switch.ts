@@ -18,6 +18,8 @@ import { timer } from './timers.ts'
 
 /** A connection that is not in use is kept for so long after another path took over: if that fails, it is there at once. */
 const STANDBY_TIME: Duration = 60 * second
+/** Of two by Bluetooth one is closed after this: a radio has few. */
+export const EXTRA_TIME_BLE: Duration = 2 * second
 /** A path that carried the traffic for so long before it fell silent does carry data: that it died says nothing of its probes (decision 019). */
 const PROOF_TIME: Duration = 2 * second
 
@@ -78,13 +80,13 @@ export function switchTo(state: SessionState, now: Now, path: SessionPath, rule:
 }
 
 /** A Bluetooth connection stays as long as its driver has room for it: it costs next to nothing, and is there when the network dies. */
-function retireTime(state: SessionState, now: Now, from: SessionPath): Instant {
-  if (from.kind === 'ble') return from.secondary ? after(now.mono, STANDBY_TIME) : never
+function retireTime(state: SessionState, now: Now, from: SessionPath, to: SessionPath): Instant {
+  if (from.kind === 'ble') return to.kind === 'ble' && from.secondary ? after(now.mono, EXTRA_TIME_BLE) : never
   return after(now.mono, from.reliable ? STANDBY_TIME : 3 * from.recovery.rtt.pto(state.limits.maxAckDelay))
 }
 
 function leave(state: SessionState, now: Now, from: SessionPath, to: SessionPath, dead: boolean, useless: boolean): void {
-  from.retireAt = retireTime(state, now, from)
+  from.retireAt = retireTime(state, now, from, to)
   state.timers.setEarlier(timer.path, from.retireAt)
   if (from.kind === to.kind && sameHost(from.address, to.address) && !from.reliable) inherit(from, to, state)
   state.host.counters.add('paths_migrated')

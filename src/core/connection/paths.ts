@@ -6,7 +6,7 @@ import { allows } from '../path/path-policy.ts'
 import { CHALLENGES_OPEN } from '../path/path-validation.ts'
 import { mayServe } from './carrier-dials.ts'
 import { newMtuDiscovery, sizeMaxOf } from './mtu.ts'
-import { closeCarrier, forgetPath, freshController, reconsider, switchTo } from './path-switch.ts'
+import { closeCarrier, EXTRA_TIME_BLE, forgetPath, freshController, reconsider, switchTo } from './path-switch.ts'
 import { qualityOf, viewOf, viewsOf } from './selection.ts'
 import { SessionPath } from './session-path.ts'
 import { inDoubt } from './silence.ts'
@@ -33,8 +33,6 @@ const RESPONSES_PER_SECOND = 16
 const CARRIERS_MAX = 2
 /** Of two connections the one that neither side uses is kept this long: the other side may not have moved yet. */
 const EXTRA_TIME: Duration = 10 * second
-/** A radio has few of them. */
-const EXTRA_TIME_BLE: Duration = 2 * second
 
 export function findPath(state: SessionState, link: LinkId, address: Uint8Array, offset: number): SessionPath | undefined {
   const active = state.active

@@ -11,6 +11,7 @@ import type { SessionState } from './state.ts'
  * then rarely: `core/path/remotes`); and when every path is lost it is dialed there too.
  */
 export function onCandidates(state: SessionState, now: Now, { generation, candidates }: CandidatesFrame): void {
+  if (state.restricted) return
   const known = (state.candidates ??= new PeerCandidates())
   if (!known.take(now.mono, generation, candidates)) return
   state.punch?.changed()

@@ -15,6 +15,7 @@ import type { Dial } from './dial-campaign.ts'
 import type { ConnectionHost } from './host.ts'
 import type { Keys } from './keys.ts'
 import { CarrierDials, type CarrierKind } from './pending-dials.ts'
+import type { PairingExchange } from './pairing-exchange.ts'
 import type { PunchState } from './punch-state.ts'
 import type { Rekeying } from './rekeying.ts'
 import type { SessionPath } from './session-path.ts'
@@ -102,6 +103,11 @@ export class SessionState {
   peerPunches = false
   /** Made when it may first be of use, or the peer speaks of it. */
   punch: PunchState | undefined
+  /** The peer is to be told by what it knows us on the air. */
+  presenceWanted = false
+  /** A stranger in a pairing window: no channels, no candidates, nothing but the comparing. */
+  restricted = false
+  pairing: PairingExchange | undefined
   maxDataWanted = false
   blockedWanted = false
   blockedAt = -1

@@ -18,7 +18,7 @@ import type { Responder } from './responder.ts'
 /** Datagrams opened by one call into the provider. */
 const OPENS_MAX = 256
 
-type Openable = Exclude<IndexEntry, { kind: 'initiation' | 'rekey' }>
+type Openable = Extract<IndexEntry, { kind: 'keys' | 'half-open' }>
 
 /**
  * One batch of received datagrams, in order: sorted by first byte, transport datagrams collected and opened together, all
@@ -146,7 +146,7 @@ export class BatchReader {
     let entry = this.#lastEntry
     if (entry === undefined || index !== this.#lastIndex) {
       const found = node.index.get(index)
-      if (found === undefined || found.kind === 'initiation' || found.kind === 'rekey') {
+      if (found === undefined || (found.kind !== 'keys' && found.kind !== 'half-open')) {
         node.counters.add(found === undefined ? 'drop_unknown_index' : 'drop_no_keys')
         if (found === undefined) this.#resets.answer(now, index, batch.link[row]! as LinkId, batch.address, row * ADDRESS_SIZE)
         node.links.fault(node.links.get(batch.link[row]! as LinkId))

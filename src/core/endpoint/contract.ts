@@ -21,10 +21,12 @@ import type { SessionEvent } from '../connection/events.ts'
 import type { RefusalReason } from '../path/attempts.ts'
 import type { MeetOptions, Whereabouts } from '../path/meeting.ts'
 import type { PathPolicy } from '../path/path-policy.ts'
+import type { PresenceKey } from '../session/presence.ts'
 import type { InviteReply } from '../wire/invite-reply.ts'
 import type { Candidate } from '../wire/candidates-frame.ts'
 import type { MappingClass } from '../stun/nat-classes.ts'
 import type { IpFamily, StunContract } from '../stun/reflexive.ts'
+import type { RadioContract } from './radio-contract.ts'
 import type { PeerWhy } from './why-contract.ts'
 
 export type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathId, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
@@ -35,6 +37,7 @@ export type { PathPolicy } from '../path/path-policy.ts'
 export type { BirthdayView, MeetOptions, Whereabouts } from '../path/meeting.ts'
 export { NOTICE_DELIVERED, NOTICE_DROPPED } from '../connection/channel.ts'
 export type { OutgoingMessage } from '../connection/send.ts'
+export type { RadioContract } from './radio-contract.ts'
 
 /** What a driver says of a link when it opens it. */
 export interface LinkInfo {
@@ -230,6 +233,8 @@ export interface PeerRecord {
   readonly lastSent: Uint8Array | undefined
   /** The user's wish about paths to this peer; absent: what the configuration says. */
   readonly policy: PathPolicy | undefined
+  /** By what we know it on the air, the newest first, at most 2. */
+  readonly presence?: readonly PresenceKey[] | undefined
   /** Token of the invite by which we joined, presented until it expires. */
   readonly invite: { readonly token: Uint8Array; readonly expires: WallTime } | undefined
 }
@@ -249,6 +254,11 @@ export type ReplyRefusal = 'unknown' | 'forged' | 'expired' | 'spent' | 'self'
 export type PersistValue =
   | { readonly kind: 'peer'; readonly record: PeerRecord }
   | { readonly kind: 'invite'; readonly record: InviteRecord }
+  /** Our own presence keys, the newest first; for `EndpointOptions.presence` at the next start. */
+  | { readonly kind: 'presence'; readonly keys: readonly PresenceKey[] }
+
+/** no_answer: also when no connection came about · other: not whom the hint promised · stranger: nobody we know, and no pairing window is open · self: our own node */
+export type LinkRefusal = 'no_answer' | 'other' | 'stranger' | 'self' | 'busy' | 'suite' | 'malformed'
 
 /** Rare things, as objects. */
 export type EndpointEvent =
@@ -262,12 +272,20 @@ export type EndpointEvent =
   | { readonly kind: 'reflexive-address'; readonly family: IpFamily; readonly address: Uint8Array | undefined; readonly server: string }
   /** How the NAT before our IPv4 socket gives out ports, as servers' answers show it: each destination sees another one (`dependent`), or all the same. */
   | { readonly kind: 'nat-mapping'; readonly mapping: MappingClass }
+  /** By XX, over a connection that either side dialed: who is at its other end. */
+  | { readonly kind: 'link-peer'; readonly link: LinkId; readonly address: Uint8Array; readonly peer: PeerHandle }
+  /** A connection to this address was not to be had, or XX over it came to nothing. */
+  | { readonly kind: 'link-refused'; readonly address: Uint8Array; readonly reason: LinkRefusal }
+  /** Both people said that the codes are equal: the peer is in the roster now. */
+  | { readonly kind: 'paired'; readonly peer: PeerHandle }
+  /** A pairing came to nothing: somebody said no, or nobody yes, or the session ended. */
+  | { readonly kind: 'pairing-ended'; readonly peer: PeerHandle }
   | { readonly kind: 'drained' }
 
 /** What only a driver can do. A host that cannot dial says `handleDialFailed` at once. */
 export type EndpointAction =
   /** Answered by `handleLink(…, 'opened', { token, … })` or by `handleDialFailed`; after `cancel-dial` nobody waits for the answer. */
-  | { readonly kind: 'dial'; readonly transport: 'tcp' | 'ble'; readonly token: number; readonly address: Uint8Array; readonly peer: PeerHandle }
+  | { readonly kind: 'dial'; readonly transport: 'tcp' | 'ble'; readonly token: number; readonly address: Uint8Array; readonly peer: PeerHandle | undefined }
   /** Also calls off the rest of an `open-sockets`. */
   | { readonly kind: 'cancel-dial'; readonly token: number }
   /** UDP sockets on ports of their own: each is a link that is `spare`. As many as the system gives, or none: nobody waits for all of them. */
@@ -336,6 +354,7 @@ export interface EndpointContract {
   /** The node's own peer id, 32 bytes. */
   readonly id: Uint8Array
   readonly stun: StunContract
+  readonly radio: RadioContract
 
   handleDatagrams(now: Now, batch: ReceiveBatch): void
   handleLink(now: Now, link: LinkId, state: LinkState, info?: LinkInfo): void

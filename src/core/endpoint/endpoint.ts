@@ -24,6 +24,7 @@ import { onDialFailed, onLink, onNearby, onNetwork, onRefused } from './link-inp
 import { earliest, Node, type EndpointOptions } from './node.ts'
 import { removePeer, setPeerPolicy } from './peers.ts'
 import { PUNCH_SLOT, Punching } from './punching.ts'
+import { Radio } from './radio.ts'
 import { Rekeys } from './rekeys.ts'
 import { Resets } from './resets.ts'
 import { Responder } from './responder.ts'
@@ -33,6 +34,7 @@ import { channelStats, nodeLanes, peerStats } from './stats.ts'
 import { StunService, STUN_SLOT } from './stun-service.ts'
 import type { PeerWhy } from './why-contract.ts'
 import { peerWhy } from './why.ts'
+import { XxDialer } from './xx-dialer.ts'
 
 /** Slot of the endpoint's own deadlines in the heap. */
 const HOUSEKEEPING = 0
@@ -49,9 +51,11 @@ export class Endpoint implements EndpointContract {
   /** The tables behind the contract: for what is built on them in this folder, and for tests that look for leaks. Read only. */
   readonly node: Node
   readonly stun: StunService
+  readonly radio: Radio
   readonly #node: Node
   readonly #handshakes: Handshakes
   readonly #responder: Responder
+  readonly #xx: XxDialer
   readonly #punching: Punching
   readonly #reader: BatchReader
   readonly #seals: Seals
@@ -65,11 +69,13 @@ export class Endpoint implements EndpointContract {
     this.node = new Node(options)
     this.#node = this.node
     this.arena = options.arena
+    this.radio = new Radio(this.#node)
     this.#shutdown = new Shutdown(this.#node)
     this.#seals = new Seals(this.arena.bytes, options.provider)
     this.id = this.#node.identity.id
     this.#handshakes = new Handshakes(this.#node)
     this.#node.handshakes = this.#handshakes
+    this.#xx = this.#node.xx = this.#handshakes.dialer = new XxDialer(this.#node, this.#handshakes)
     this.stun = this.#node.stun = new StunService(this.#node)
     this.#punching = this.#node.punching = new Punching(this.#node)
     this.#node.rekeyService = new Rekeys(this.#node, this.#handshakes)
@@ -89,6 +95,7 @@ export class Endpoint implements EndpointContract {
 
   handleLink(now: Now, link: LinkId, state: LinkState, info?: LinkInfo): void {
     onLink(this.#node, now, link, state, info)
+    this.#scheduleHousekeeping(now)
   }
 
   handleDialFailed(now: Now, token: number, reason: RefusalReason = 'failed'): void {
@@ -263,7 +270,7 @@ export class Endpoint implements EndpointContract {
 
   openChannel(now: Now, peer: PeerHandle, options: ChannelOptions): ChannelHandle | 'unreachable' | 'limit' {
     const connection = this.#node.roster.get(peer)?.connection
-    if (this.#node.shuttingDown || connection?.state.phase !== 'open' || !isAppName(options.app) || options.meta.length > META_MAX) return 'unreachable'
+    if (this.#node.shuttingDown || connection?.state.phase !== 'open' || connection.state.restricted || !isAppName(options.app) || options.meta.length > META_MAX) return 'unreachable'
     const mode = deliveryModes.indexOf(options.mode)
     const channel = connection.openChannel(now, { ...options, mode, lane: lanes.indexOf(options.lane) })
     this.#node.reschedule(connection)
@@ -441,6 +448,8 @@ export class Endpoint implements EndpointContract {
   #housekeep(now: Now): void {
     const node = this.#node
     this.#responder.handleTimeout(now)
+    this.#xx.handleTimeout(now)
+    node.pairing.handleTimeout(now)
     const gone = node.memory.handleTimeout(now, node.sessions, (channel) => node.channels.owner(channel.handle))
     if (gone !== undefined) this.#endConsumer(now, gone)
     if (now.mono >= this.#inviteCheckAt) {
@@ -464,6 +473,6 @@ export class Endpoint implements EndpointContract {
 
   #scheduleHousekeeping(now: Now): void {
     const node = this.#node
-    node.deadlines.set(HOUSEKEEPING, earliest(this.#responder.nextTimeout(now.mono), node.memory.nextTimeout(), this.#inviteCheckAt, this.#shutdown.nextTimeout(now.mono)))
+    node.deadlines.set(HOUSEKEEPING, earliest(this.#responder.nextTimeout(now.mono), node.memory.nextTimeout(), this.#inviteCheckAt, this.#xx.nextTimeout(now.mono), node.pairing.nextTimeout(), this.#shutdown.nextTimeout(now.mono)))
   }
 }

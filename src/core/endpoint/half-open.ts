@@ -35,6 +35,8 @@ export interface HalfOpen {
   readonly createdAt: Instant
   /** Invite that admits it, to be spent at confirmation. */
   readonly inviteKey: string | undefined
+  /** By XX, while a pairing window is open. */
+  readonly pairing?: boolean
   answers: number
   readonly answersBySource: Map<string, number>
 }

@@ -12,13 +12,14 @@ import { CookieJar } from '../session/cookie-jar.ts'
 import { Initiation } from '../session/initiation.ts'
 import { inviteProof, inviteTokenId, resetToken } from '../session/macs.ts'
 import type { SplitKeys } from '../session/noise.ts'
-import { builtSuiteMask, strongerInBoth, suiteOf, type Suite } from '../session/suites.ts'
+import { builtSuiteMask, strongerInBoth, suiteMask, suiteOf, type Suite } from '../session/suites.ts'
 import { laterStamp } from '../session/tai64n.ts'
-import { MESSAGE_B, type HandshakeFragment } from '../wire/handshake-fragment.ts'
+import { MESSAGE_B, MESSAGE_C, type HandshakeFragment } from '../wire/handshake-fragment.ts'
 import { capabilities, type HandshakePayload, type InviteProof, type Limits } from '../wire/handshake-payload.ts'
 import type { HalfOpen } from './half-open.ts'
 import type { HandshakeService, Node } from './node.ts'
 import type { PeerEntry } from './roster.ts'
+import type { XxAnswer, XxDial } from './xx-entries.ts'
 
 const NO_SID = new Uint8Array(8)
 /** A peer's max_ack_delay counts up to this: it stretches our probe timeouts, and with them how long a closed session is kept. */
@@ -46,7 +47,17 @@ export class Handshakes implements HandshakeService {
   /** What the last peer takes. */
   #limits: PeerLimits | undefined
   /** The responder's half: it forgets what it prepared when a session came up another way, or ended. */
-  responder: { established(peer: PeerEntry): void; ended(peer: PeerEntry): void; sidFor(id: Uint8Array): Uint8Array | undefined } | undefined
+  responder: {
+    established(peer: PeerEntry): void
+    ended(peer: PeerEntry): void
+    sidFor(id: Uint8Array): Uint8Array | undefined
+    onConfirmation(now: Now, answer: XxAnswer, fragment: HandshakeFragment, link: LinkId, address: Uint8Array, bytes: Uint8Array, offset: number, length: number): void
+  } | undefined
+  /** The initiator's half of XX. */
+  dialer: {
+    onResponse(now: Now, dial: XxDial, fragment: HandshakeFragment, bytes: Uint8Array, offset: number, length: number): void
+    onRepeatedResponse(now: Now, index: number): void
+  } | undefined
 
   constructor(node: Node) {
     this.#node = node
@@ -62,7 +73,7 @@ export class Handshakes implements HandshakeService {
     const initiation = new Initiation({
       provider: node.provider, identity: node.identity, suite: SUITE, responderId: peer.id, responderStatic: peer.staticKey,
       cookies: this.cookies,
-      payload: { ...this.payload(index, stamp, connection.state.sidSelf, connection.state.sidPeer ?? NO_SID), invite: this.#inviteFor(now, peer, stamp) },
+      payload: { ...this.payload(index, stamp, connection.state.sidSelf, connection.state.sidPeer ?? NO_SID), invite: this.inviteFor(now, peer, stamp) },
     })
     node.index.set(index, { kind: 'initiation', initiation, connection })
     return initiation
@@ -83,26 +94,35 @@ export class Handshakes implements HandshakeService {
   }
 
   /** The payload of A or B, without an invite. */
-  payload(index: number, stamp: Uint8Array, sidSelf: Uint8Array, sidPeer: Uint8Array): Omit<HandshakePayload, 'id'> {
+  payload(index: number, stamp: Uint8Array, sidSelf: Uint8Array, sidPeer: Uint8Array, suite: Suite = SUITE): Omit<HandshakePayload, 'id'> {
     const node = this.#node
     return {
-      status: 0, suites: builtSuiteMask, caps: capabilities.birthdayPunch, index, sidSelf, sidPeer, tai64n: stamp, limits: ownLimits(node), invite: undefined, extensions: [],
+      status: 0, suites: suite.family === 'IK' ? suiteMask([SUITE]) : builtSuiteMask, caps: capabilities.birthdayPunch, index, sidSelf, sidPeer, tai64n: stamp, limits: ownLimits(node), invite: undefined, extensions: [],
       resetToken: resetToken(node.provider, node.resetKey, index),
     }
   }
 
   /** Proof of the invite by which we joined this peer, while it lasts. */
-  #inviteFor(now: Now, peer: PeerEntry, stamp: Uint8Array): InviteProof | undefined {
+  inviteFor(now: Now, peer: PeerEntry, stamp: Uint8Array): InviteProof | undefined {
     const held = peer.record.invite
     if (held === undefined || held.expires <= now.wall) return undefined
     const { provider, identity } = this.#node
     return { tokenId: inviteTokenId(provider, held.token), proof: inviteProof(provider, held.token, identity.id, peer.id, stamp) }
   }
 
-  /** A fragment that is no A: of a B for one of our initiations, or of a C, which no suite built so far has. */
+  /** A fragment that is no A: of a B for one of our initiations, or of a C for one of our answers. */
   onAnswer(now: Now, fragment: HandshakeFragment, link: LinkId, address: Uint8Array, bytes: Uint8Array, offset: number, length: number): void {
     const node = this.#node
     const entry = node.index.get(fragment.receiverIndex)
+    if (entry?.kind === 'xx-dial' && fragment.message === MESSAGE_B && fragment.suite === entry.initiation.suite.number && link === entry.link) {
+      this.dialer?.onResponse(now, entry, fragment, bytes, offset, length)
+      return
+    }
+    if (entry?.kind === 'xx-answer' && fragment.message === MESSAGE_C && fragment.suite === entry.response.suite.number) {
+      this.responder?.onConfirmation(now, entry, fragment, link, address, bytes, offset, length)
+      return
+    }
+    if (entry?.kind === 'keys' && fragment.message === MESSAGE_B) this.dialer?.onRepeatedResponse(now, fragment.receiverIndex)
     if (entry?.kind !== 'initiation' || fragment.message !== MESSAGE_B || fragment.suite !== entry.initiation.suite.number) {
       node.counters.add('drop_unknown_index')
       return
@@ -205,10 +225,29 @@ export class Handshakes implements HandshakeService {
     const node = this.#node
     if (peer.inRoster) return true
     const invite = half.inviteKey === undefined ? undefined : node.roster.spendInvite(peer, half.inviteKey)
-    if (invite === undefined) return node.config.admitStrangers || peer.connection !== undefined
+    if (invite === undefined) return node.config.admitStrangers || peer.connection !== undefined || (half.pairing === true && node.pairing.hasRoom)
     node.roster.add(peer, { name: invite.name }, [])
     node.push({ kind: 'peer-joined', peer: peer.handle, invite: inviteTokenId(node.provider, invite.token) })
     return true
+  }
+
+  /** C was sent: the session with whom B named has these keys, and continues if it lives here. */
+  complete(now: Now, peer: PeerEntry, link: LinkId, localIndex: number, remoteIndex: number, split: SplitKeys, payload: HandshakePayload, sidSelf: Uint8Array): Keys {
+    const node = this.#node
+    const { h } = split
+    const keys = this.makeKeys(now, localIndex, remoteIndex, split, true, peer.lower, payload.resetToken)
+    node.roster.note(peer, { greatest: laterStamp(peer.record.greatest, payload.tai64n) })
+    peer.sidSelf = sidSelf
+    const connection = peer.connection ?? node.createSession(now, peer)
+    connection.state.sidSelf = sidSelf
+    node.takeOfferedSid(sidSelf)
+    node.index.set(localIndex, { kind: 'keys', keys, connection })
+    node.links.claimFor(link, connection)
+    const address = node.links.get(link)!.info.remote!
+    const stranger = !peer.inRoster && connection.state.phase === 'dialing' && node.pairing.isOpen(now)
+    this.#install(now, peer, connection, keys, payload, { link, address, validated: true, rtt: undefined, others: [] }, undefined)
+    if (stranger) node.pairing.begin(now, connection, h, true)
+    return keys
   }
 
   #sourceOf(now: Now, half: HalfOpen, link: LinkId, address: Uint8Array, addressOffset: number): HandshakeSource {

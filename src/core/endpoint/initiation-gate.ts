@@ -1,7 +1,7 @@
 import type { LinkId, LinkKind } from '../base/domain.ts'
 import type { Duration, Now } from '../base/time.ts'
 import { digestMatches } from '../session/fragment-slots.ts'
-import { cookieKey, mac1Key, sealCookie, verifyMac1 } from '../session/macs.ts'
+import { cookieKey, mac1Key, OPEN_KEY, sealCookie, verifyMac1 } from '../session/macs.ts'
 import { isAnswerable, isNoiseMessageSize, suiteOf, type Suite } from '../session/suites.ts'
 import { encodeCookieDatagram } from '../wire/datagram.ts'
 import { MESSAGE_A, type HandshakeFragment } from '../wire/handshake-fragment.ts'
@@ -38,6 +38,7 @@ export class InitiationGate {
   readonly #buckets: PrefixBuckets
   readonly #cookies: CookieSecrets
   readonly #mac1Key: Uint8Array
+  readonly #openMacKey: Uint8Array
   readonly #cookieKey: Uint8Array
   readonly #cookieCost: Duration
   readonly reassembly: ReassemblyTable = new ReassemblyTable()
@@ -50,6 +51,7 @@ export class InitiationGate {
     this.#buckets = new PrefixBuckets(new Uint32Array(key.buffer, key.byteOffset, 4))
     this.#cookies = new CookieSecrets(node.provider, now.mono)
     this.#mac1Key = mac1Key(node.provider, node.identity.staticKeyPair.publicKey)
+    this.#openMacKey = mac1Key(node.provider, OPEN_KEY)
     this.#cookieKey = cookieKey(node.provider, node.identity.staticKeyPair.publicKey)
     this.#cookieCost = COOKIE_HASHES * node.provider.costs.hash
   }
@@ -57,12 +59,14 @@ export class InitiationGate {
   /** Steps 2 to 4 for a well-formed fragment; `undefined` when it ends here, counted. */
   pass(now: Now, fragment: HandshakeFragment, source: Source, bytes: Uint8Array, offset: number, length: number): Passed | undefined {
     const { counters, provider } = this.#node
-    if (!verifyMac1(provider, bytes, offset, length, MESSAGE_A, this.#mac1Key)) {
+    const suite = suiteOf(fragment.suite)
+    const xx = suite?.built === true && suite.family === 'XX' && (source.kind === 'ble' || this.#node.config.acceptXx !== 'ble')
+    const keys = xx ? this.#xxKeys(now) : [this.#mac1Key]
+    if (!keys.some((key) => verifyMac1(provider, bytes, offset, length, MESSAGE_A, key))) {
       counters.add('drop_mac1')
       return undefined
     }
-    const suite = suiteOf(fragment.suite)
-    if (suite?.built !== true || suite.family !== 'IK') {
+    if (suite?.built !== true || (suite.family === 'XX' && !xx)) {
       counters.add('drop_suite')
       return undefined
     }
@@ -70,8 +74,14 @@ export class InitiationGate {
       counters.add('drop_malformed_handshake')
       return undefined
     }
-    const proven = this.#provenSource(now, fragment, source, bytes, offset, length)
+    const proven = this.#provenSource(now, fragment, source, bytes, offset, length, !xx)
     return proven === undefined ? undefined : { suite, proven }
+  }
+
+  /** Keys of mac1 of an XX that is answered: our presence keys, and nobody's while strangers are welcome. */
+  #xxKeys(now: Now): readonly Uint8Array[] {
+    const { presence, pairing, config } = this.#node
+    return pairing.isOpen(now) || config.acceptXx === 'open' ? [...presence.macKeys, this.#openMacKey] : presence.macKeys
   }
 
   /** Steps 6 and 7: the whole message once its last piece came and its digest is right. */
@@ -95,7 +105,7 @@ export class InitiationGate {
   }
 
   /** Steps 3 and 4: whether mac2 proves the source; `undefined` when the fragment ends here (a COOKIE was sent, or its prefix is too fast). */
-  #provenSource(now: Now, fragment: HandshakeFragment, source: Source, bytes: Uint8Array, offset: number, length: number): boolean | undefined {
+  #provenSource(now: Now, fragment: HandshakeFragment, source: Source, bytes: Uint8Array, offset: number, length: number, cookies: boolean): boolean | undefined {
     const { kind, address } = source
     // TCP and BLE prove their source by existing.
     if (kind === 'tcp' || kind === 'ble') return true
@@ -105,7 +115,8 @@ export class InitiationGate {
     if (!this.#underLoad(now)) return proven
     if (!proven) {
       this.#node.counters.add('drop_mac2')
-      this.#sendCookie(now, fragment, source)
+      // XX is for connections: elsewhere it is not worth a cookie of its own.
+      if (cookies) this.#sendCookie(now, fragment, source)
       return undefined
     }
     if (this.#buckets.take(now.mono, address, 0)) return true

@@ -28,6 +28,7 @@ export function onLink(node: Node, now: Now, link: LinkId, state: LinkState, inf
       const gone = node.links.delete(link)
       if (gone?.spare === true) node.punching?.handleClosed(now, link)
       else if (gone?.reliable === false) node.stun?.handleClosed(now)
+      node.xx?.linkClosed(link)
       for (const connection of sessionsOn(node, gone)) {
         connection.dropLink(now, link)
         node.reschedule(connection)
@@ -53,6 +54,10 @@ function onOpened(node: Node, now: Now, id: LinkId, info: LinkInfo): void {
     return
   }
   if (info.token === undefined) return
+  if (links.answeredAnybody(info.token) !== undefined) {
+    if (node.xx?.begin(now, id, undefined) !== true) links.end(id)
+    return
+  }
   link.dialer = links.answered(info.token)
   if (link.dialer === undefined) {
     links.end(id)
@@ -71,6 +76,8 @@ function sessionsOn(node: Node, link: Link | undefined): Connection[] {
 }
 
 export function onDialFailed(node: Node, now: Now, token: number, reason: RefusalReason): void {
+  const address = node.links.answeredAnybody(token)
+  if (address !== undefined) node.push({ kind: 'link-refused', address, reason: 'no_answer' })
   const connection = node.links.answered(token)
   if (connection === undefined) return
   connection.linkDialFailed(now, token, reason)

@@ -63,6 +63,8 @@ export class Links {
   readonly #dials = new Map<number, Connection>()
   /** Connections whose session ended: closed, unless the peer's next session came over them. */
   readonly #orphans: Link[] = []
+  /** Dials of addresses, by token: nobody is expected there. BOUNDED: a driver takes few at once, and answers each. */
+  readonly #strangers = new Map<number, Uint8Array>()
   readonly #counters: Counters<CounterName>
   #token = 0
   #singles = 0
@@ -145,6 +147,14 @@ export class Links {
 
   // ── dials ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** Dials whoever is at this address. */
+  dialAnybody(transport: CarrierKind, address: Uint8Array): void {
+    const token = ++this.#token
+    this.#counters.add('links_dialed')
+    this.#strangers.set(token, address.slice())
+    this.#actions.push({ kind: 'dial', transport, token, address: address.slice(), peer: undefined })
+  }
+
   dial(connection: Connection, peer: PeerHandle, transport: CarrierKind, address: Uint8Array): number {
     const token = ++this.#token
     this.#dials.set(token, connection)
@@ -155,6 +165,13 @@ export class Links {
 
   cancel(token: number): void {
     if (this.#dials.delete(token)) this.#actions.push({ kind: 'cancel-dial', token })
+  }
+
+  /** The address of a dial of {@link dialAnybody}, once. */
+  answeredAnybody(token: number): Uint8Array | undefined {
+    const address = this.#strangers.get(token)
+    this.#strangers.delete(token)
+    return address
   }
 
   /** The session that waits for this dial; from now on nobody does. */
@@ -171,6 +188,12 @@ export class Links {
     link.faults = 0
     if (link.owner === undefined) link.owner = connection
     return link.owner === connection
+  }
+
+  /** A handshake was done on the connection. */
+  claimFor(id: LinkId, connection: Connection): void {
+    const link = this.#links.get(id)
+    if (link?.reliable === true) this.claim(link, connection)
   }
 
   confirm(id: LinkId): void {

@@ -2,7 +2,7 @@ import type { Arena } from '../base/arena.ts'
 import { assert } from '../base/assert.ts'
 import { Counters } from '../base/counters.ts'
 import { DeadlineHeap } from '../base/deadline-heap.ts'
-import { readU32 } from '../base/bytes.ts'
+import { compareBytes, equalBytes, readU32 } from '../base/bytes.ts'
 import type { ChannelHandle, EndReason, LinkId, PeerHandle, PeerState } from '../base/domain.ts'
 import { BoundedQueue } from '../base/queue.ts'
 import { never, toInstant, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
@@ -19,6 +19,7 @@ import { SessionState } from '../connection/state.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
 import { Identity, IdValidator } from '../session/identity.ts'
 import type { Initiation } from '../session/initiation.ts'
+import type { PresenceKey } from '../session/presence.ts'
 import { channelCodes } from '../wire/frame.ts'
 import { ChannelTable } from './channel-table.ts'
 import type { Attempts } from '../path/attempts.ts'
@@ -35,8 +36,11 @@ import { MemoryWatch } from './memory-watch.ts'
 import { Notices } from './notices.ts'
 import type { MappingClass } from '../stun/nat-classes.ts'
 import type { StunContract, StunInputs } from '../stun/reflexive.ts'
+import { Pairing } from './pairing.ts'
+import { Presence } from './presence.ts'
 import { ReceiverIndex } from './receiver-index.ts'
 import { Roster, type PeerEntry } from './roster.ts'
+import type { XxService } from './xx-entries.ts'
 
 /** Handshake datagrams and cookies that wait for the next poll. */
 const RAW_MAX = 1024
@@ -54,6 +58,8 @@ export interface EndpointOptions {
   readonly config: CoreConfig
   readonly peers: readonly PeerRecord[]
   readonly invites: readonly InviteRecord[]
+  /** Our presence keys, as `persist` gave them; drawn at need when absent. */
+  readonly presence?: readonly PresenceKey[]
   /** 32 bytes: K_reset (WIRE.md §3.10). */
   readonly resetKey: Uint8Array
   readonly now: Now
@@ -117,6 +123,12 @@ export class Node implements ConnectionHost {
   rekeyService: RekeyService | undefined
   stun: (StunInputs & Pick<StunContract, 'mapping'>) | undefined
   punching: PunchService | undefined
+  /** Peers whose session the other side did not know any more. */
+  readonly replaced: PeerEntry[] = []
+  readonly presence: Presence
+  readonly pairing: Pairing = new Pairing(this)
+  xx: XxService | undefined
+  #offeredSid: Uint8Array | undefined
   shuttingDown = false
   udpBlocked = false
   keepAliveMax: Duration = never
@@ -137,6 +149,7 @@ export class Node implements ConnectionHost {
     this.validator = new IdValidator(options.provider)
     this.index = new ReceiverIndex(() => this.#randomWord())
     this.roster = new Roster(this.identity, options.provider, this.validator, (event) => this.push(event))
+    this.presence = new Presence(this, options.presence ?? [])
     this.roster.load(options.peers, options.invites, options.now.wall)
   }
 
@@ -269,6 +282,58 @@ export class Node implements ConnectionHost {
     return this.handshakes?.answeredSid(id) ?? this.#drawSid()
   }
 
+  /**
+   * Our name for the session that XX may come to: whoever begins one knows nothing of the other yet. The same for all until it is used, so that two handshakes
+   * that cross name the same session from both sides.
+   */
+  get offeredSid(): Uint8Array {
+    return this.#offeredSid ??= this.#drawSid()
+  }
+
+  takeOfferedSid(sid: Uint8Array): void {
+    if (this.#offeredSid !== undefined && equalBytes(this.#offeredSid, sid)) this.#offeredSid = undefined
+  }
+
+  isLowerThan(id: Uint8Array): boolean {
+    return compareBytes(this.identity.id, id) < 0
+  }
+
+  identifyLink(now: Now, link: LinkId, peer: PeerHandle): boolean {
+    const entry = this.roster.get(peer)
+    return entry !== undefined && this.xx?.begin(now, link, entry) === true
+  }
+
+  identifying(peer: PeerHandle): boolean {
+    return this.xx?.isAsking(peer) === true
+  }
+
+  presenceFor(peer: PeerHandle): PresenceKey | undefined {
+    return this.config.ble && this.roster.get(peer)?.inRoster === true ? this.presence.current : undefined
+  }
+
+  learnPresence(peer: PeerHandle, key: PresenceKey): void {
+    const entry = this.roster.get(peer)
+    if (entry?.inRoster !== true) {
+      this.counters.add('presence_refused')
+      return
+    }
+    this.counters.add('presence_received')
+    this.presence.learn(entry, key)
+  }
+
+  paired(peer: PeerHandle): void {
+    this.pairing.done(peer)
+  }
+
+  /** Our presence key is another one: friends are told. */
+  presenceChanged(): void {
+    for (const connection of this.sessions) {
+      if (connection === undefined) continue
+      connection.state.presenceWanted = this.presenceFor(connection.state.peer) !== undefined
+      if (connection.state.presenceWanted) this.markReady(connection)
+    }
+  }
+
   /** Session ids are random and never zero, which means "none". */
   #drawSid(): Uint8Array {
     for (;;) {
@@ -314,6 +379,8 @@ export class Node implements ConnectionHost {
     // The peer restarted: another session takes over at once, and says so itself.
     if (reason === 'peer_restarted') return
     this.handshakes?.sessionEnded(entry)
+    this.pairing.ended(entry.handle)
+    if (reason === 'replaced' && entry.inRoster) this.replaced.push(entry)
     if (reason === 'done' || reason === 'removed') this.roster.note(entry, { hadSession: false })
     this.tellPeer(now, entry, 'offline', reason)
     this.roster.release(entry)

@@ -4,6 +4,7 @@ import type { Keys } from '../connection/keys.ts'
 import type { Initiation } from '../session/initiation.ts'
 import type { RekeyInitiation } from '../session/rekey.ts'
 import type { HalfOpen } from './half-open.ts'
+import type { XxAnswer, XxDial } from './xx-entries.ts'
 
 export interface KeysEntry {
   readonly kind: 'keys'
@@ -18,6 +19,9 @@ export type IndexEntry =
   /** A rekey of ours that is under way: nothing may come under it yet. */
   | { readonly kind: 'rekey'; readonly initiation: RekeyInitiation }
   | HalfOpen
+  /** XX of ours, and of somebody else's, without keys yet. */
+  | XxDial
+  | XxAnswer
 
 /** WIRE.md §3.10: an index that was closed is not given out again so soon, and a RESET may be sent for it. */
 const TOMBSTONE_TIME: Duration = 10 * minute

@@ -1,4 +1,5 @@
 import { compareBytes, equalBytes, toHex, wipe } from '../base/bytes.ts'
+import type { LinkId } from '../base/domain.ts'
 import { millisecond, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
 import { dialBack, suspendDial } from '../connection/dial.ts'
 import { readInitiation, writeResponse, type Admission, type InitiationFault, type ReadInitiation } from '../session/response.ts'
@@ -15,6 +16,8 @@ import { LoadMeter } from './load.ts'
 import { earliest, type Node } from './node.ts'
 import { prefixKey } from './reassembly-table.ts'
 import type { PeerEntry } from './roster.ts'
+import type { XxAnswer } from './xx-entries.ts'
+import { XxResponder, type XxArrived } from './xx-responder.ts'
 
 const KNOWN_LOOKED_AT = 256
 const STASH_TIME: Duration = second
@@ -52,12 +55,14 @@ export class Responder {
   /** One A per peer that waits for our own dial to it (we are the lower id). BOUNDED by the sessions being dialed. */
   readonly #stash = new Map<string, Stashed>()
   readonly #handshakeCost: Duration
+  readonly #xx: XxResponder
 
   constructor(node: Node, handshakes: Handshakes, now: Now) {
     this.#node = node
     this.#handshakes = handshakes
     this.#load = new LoadMeter(now.mono, node.config.handshakeShare, () => node.randomUnit())
     this.#halfOpen = new HalfOpenTable((entry) => { this.#freeHalfOpen(entry) })
+    this.#xx = new XxResponder(node, handshakes, this.#digests, (id) => node.roster.find(id)?.staticKey ?? node.validator.x25519Of(id))
     this.#gate = new InitiationGate(node, this.#load, () => this.#halfOpen.unvalidated, now)
     const { x25519, x25519Generate, x25519Import, hash } = node.provider.costs
     this.#handshakeCost = 4 * x25519 + x25519Generate + 2 * x25519Import + HANDSHAKE_HASHES * hash
@@ -65,10 +70,10 @@ export class Responder {
   }
 
   /** Sizes of the tables, for bounds to be looked at. */
-  get sizes(): Readonly<Record<'halfOpen' | 'unvalidated' | 'digests' | 'reassembly' | 'queue' | 'stash', number>> {
+  get sizes(): Readonly<Record<'halfOpen' | 'unvalidated' | 'digests' | 'reassembly' | 'queue' | 'stash' | 'xx', number>> {
     return {
       halfOpen: this.#halfOpen.size, unvalidated: this.#halfOpen.unvalidated, digests: this.#digests.size, reassembly: this.#gate.reassembly.size,
-      queue: this.#queue.size, stash: this.#stash.size,
+      queue: this.#queue.size, stash: this.#stash.size, xx: this.#xx.size,
     }
   }
 
@@ -81,9 +86,14 @@ export class Responder {
       return
     }
     const passed = this.#gate.pass(now, fragment, source, bytes, offset, length)
-    if (passed === undefined || this.#isCopy(fragment, source, length)) return
+    const xx = passed?.suite.family === 'XX'
+    if (passed === undefined || (xx && this.#xx.repeats(fragment, source)) || this.#isCopy(fragment, source, length)) return
     const message = this.#gate.assemble(now, fragment, source, passed)
     if (message === undefined) return
+    if (xx) {
+      this.#arriveXx(now, { message, digest: fragment.digest.slice(), suite: passed.suite, senderIndex: fragment.senderIndex, count: fragment.count, source })
+      return
+    }
     this.#arrive(now, {
       message, digest: fragment.digest.slice(), suite: passed.suite, senderIndex: fragment.senderIndex, count: fragment.count, source,
       validated: passed.proven, prefix: prefixKey(source.address), known: false,
@@ -113,6 +123,16 @@ export class Responder {
     else if (!this.#queue.push({ ...arrived, known: this.#isKnownAddress(arrived.source.address) })) this.#node.counters.add('drop_handshake_queue')
   }
 
+  /** Nobody waits in a queue for this: the same A, or a fresh one, comes again. */
+  #arriveXx(now: Now, arrived: XxArrived): void {
+    if (this.#xx.hasRoomFor(arrived.source) && this.#load.take(now.mono, this.#handshakeCost)) this.#xx.answer(now, arrived)
+    else this.#node.counters.add('drop_handshake_queue')
+  }
+
+  onConfirmation(now: Now, answer: XxAnswer, fragment: HandshakeFragment, link: LinkId, address: Uint8Array, bytes: Uint8Array, offset: number, length: number): void {
+    this.#xx.onConfirmation(now, answer, fragment, link, address, bytes, offset, length)
+  }
+
   #isKnownAddress(address: Uint8Array): boolean {
     let looked = 0
     for (const peer of this.#node.roster.entries()) {
@@ -124,9 +144,18 @@ export class Responder {
     return false
   }
 
+  /** The form of an id, which costs a millisecond the first time. */
+  #x25519Of(now: Now, id: Uint8Array): Uint8Array | undefined {
+    const { provider, roster, validator } = this.#node
+    const peer = roster.find(id)
+    if (peer !== undefined) return peer.staticKey
+    if (!validator.isCached(id)) this.#load.spend(now.mono, provider.costs.validateId)
+    return validator.x25519Of(id)
+  }
+
   /** What reading A asks of our tables. */
   #admission(now: Now): Admission {
-    const { config, provider, roster, validator } = this.#node
+    const { config, roster } = this.#node
     return {
       admitStatic: (remoteStatic) => roster.findByStatic(remoteStatic) !== undefined || roster.hasOpenInvites || config.admitStrangers,
       admitPayload: (payload) => {
@@ -136,12 +165,7 @@ export class Responder {
         if (config.admitStrangers || roster.admittingInvite(now, payload) !== undefined) return peer !== undefined || roster.hasRoom ? 0 : handshakeStatus.busy
         return roster.holdsInvite(payload) ? handshakeStatus.notAdmitted : undefined
       },
-      x25519Of: (id) => {
-        const peer = roster.find(id)
-        if (peer !== undefined) return peer.staticKey
-        if (!validator.isCached(id)) this.#load.spend(now.mono, provider.costs.validateId)
-        return validator.x25519Of(id)
-      },
+      x25519Of: (id) => this.#x25519Of(now, id),
     }
   }
 
@@ -297,6 +321,7 @@ export class Responder {
   // ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   handleTimeout(now: Now): void {
+    this.#xx.handleTimeout(now)
     this.#gate.reassembly.expire(now.mono)
     this.#halfOpen.expire(now.mono)
     for (const stashed of [...this.#stash.values()]) if (stashed.until <= now.mono) this.#answerStashed(now, stashed)
@@ -308,7 +333,7 @@ export class Responder {
     let stash = never
     for (const stashed of this.#stash.values()) stash = earliest(stash, stashed.until)
     const queue = this.#queue.size > 0 ? toInstant(Math.max(this.#load.nextAt(now), now + millisecond)) : never
-    return earliest(this.#gate.reassembly.nextTimeout(), this.#halfOpen.nextTimeout(), stash, queue)
+    return earliest(this.#xx.nextTimeout(), this.#gate.reassembly.nextTimeout(), this.#halfOpen.nextTimeout(), stash, queue)
   }
 }
 

@@ -6,6 +6,7 @@ import type { Connection } from '../connection/connection.ts'
 import type { PathLog } from '../path/path-log.ts'
 import type { Identity, IdValidator } from '../session/identity.ts'
 import { inviteTokenId, verifyInviteProof, verifyInviteReply } from '../session/macs.ts'
+import type { PresenceKey } from '../session/presence.ts'
 import { compareStamps, nextStamp } from '../session/tai64n.ts'
 import { encodePeerId } from '../wire/peer-id.ts'
 import type { HandshakePayload } from '../wire/handshake-payload.ts'
@@ -55,7 +56,7 @@ export class PeerEntry {
 }
 
 function emptyRecord(id: Uint8Array, wall: WallTime): PeerRecord {
-  return { id, name: undefined, addresses: [], addedAt: wall, connectedAt: undefined, hadSession: false, greatest: undefined, lastSent: undefined, policy: undefined, invite: undefined }
+  return { id, name: undefined, addresses: [], addedAt: wall, connectedAt: undefined, hadSession: false, greatest: undefined, lastSent: undefined, policy: undefined, presence: undefined, invite: undefined }
 }
 
 /** The peers this node knows and the invites it gave. Changes of what must outlive the process are `persist` events. */
@@ -180,6 +181,11 @@ export class Roster {
     this.note(peer, { addresses: mergeAddresses([address], peer.record.addresses) })
   }
 
+  /** Durable before friends are told it: they would look for us by a key that we had forgotten. */
+  persistPresence(keys: readonly PresenceKey[]): void {
+    this.#emit({ kind: 'persist', key: 'node/presence', sequence: ++this.#sequence, value: { kind: 'presence', keys }, barrier: true })
+  }
+
   persist(peer: PeerEntry, barrier: boolean): void {
     this.#emit({ kind: 'persist', key: `peer/${peer.key}`, sequence: ++this.#sequence, value: { kind: 'peer', record: peer.record }, barrier })
   }
@@ -301,8 +307,8 @@ export class Roster {
 }
 
 /** A literal and not a spread: the engine keeps all its members in one object, where a spread one has a table of 240 bytes beside it. */
-function changed({ id, name, addresses, addedAt, connectedAt, hadSession, greatest, lastSent, policy, invite }: PeerRecord, change: Partial<PeerRecord>): PeerRecord {
-  return Object.assign({ id, name, addresses, addedAt, connectedAt, hadSession, greatest, lastSent, policy, invite }, change)
+function changed({ id, name, addresses, addedAt, connectedAt, hadSession, greatest, lastSent, policy, presence, invite }: PeerRecord, change: Partial<PeerRecord>): PeerRecord {
+  return Object.assign({ id, name, addresses, addedAt, connectedAt, hadSession, greatest, lastSent, policy, presence, invite }, change)
 }
 
 function mergeAddresses(first: readonly Uint8Array[], then: readonly Uint8Array[]): Uint8Array[] {

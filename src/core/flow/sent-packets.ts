@@ -33,6 +33,8 @@ export const RECORD_CHANNEL_BLOCKED = 9
 export const RECORD_OBSERVED = 10 // ref = path
 export const RECORD_SKIP = 11 // sequence, a = total
 export const RECORD_CANDIDATES = 13 // ref = generation
+export const RECORD_PRESENCE = 14
+export const RECORD_PAIR = 15 // ref = op
 export const RECORD_HANDSHAKE = 12 // ref = outgoing rekey message, a = offset
 /** Above these bits of a RUN, FRAGMENT or SKIP stands which queue of its channel it is of: channels may have one per lane. */
 export const RECORD_MARK_SHIFT = 8

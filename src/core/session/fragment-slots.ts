@@ -1,6 +1,6 @@
-import { concat, equalConstantTime } from '../base/bytes.ts'
+import { concat, equalBytes, equalConstantTime } from '../base/bytes.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
-import { DIGEST_SIZE, fragmentBodySize, NOISE_MESSAGE_MAX } from '../wire/handshake-fragment.ts'
+import { DIGEST_SIZE, fragmentBodySize, NOISE_MESSAGE_MAX, type HandshakeFragment } from '../wire/handshake-fragment.ts'
 
 /** The whole message, or why there is none: a slot was filled before, or the pieces do not make a message as WIRE.md §3.4 cuts it. */
 export type SlotResult = Uint8Array | 'incomplete' | 'duplicate' | 'malformed'
@@ -45,4 +45,25 @@ export function messageDigest(provider: CryptoProvider, message: Uint8Array): Ui
 
 export function digestMatches(provider: CryptoProvider, message: Uint8Array, digest: Uint8Array): boolean {
   return equalConstantTime(messageDigest(provider, message), digest)
+}
+
+/** Digests of an answer that may be in pieces at once. */
+const ANSWERS_MAX = 4
+
+/** Answers to one handshake in the making: any observer can make a fragment, so more than one digest may be under way. BOUNDED: the oldest goes. */
+export class AnswerSlots {
+  readonly #answers: FragmentSlots[] = []
+
+  /** The whole message once its last piece came. */
+  add({ digest, count, number, body }: HandshakeFragment): SlotResult {
+    let slots = this.#answers.find((candidate) => equalBytes(candidate.digest, digest) && candidate.count === count)
+    if (slots === undefined) {
+      slots = new FragmentSlots(digest, count)
+      if (this.#answers.length === ANSWERS_MAX) this.#answers.shift()
+      this.#answers.push(slots)
+    }
+    const result = slots.add(number, body)
+    if (result !== 'incomplete' && result !== 'duplicate') this.#answers.splice(this.#answers.indexOf(slots), 1)
+    return result
+  }
 }

@@ -5,7 +5,7 @@ import { COOKIE_SIZE, decodeCookieDatagram, HANDSHAKE_SIZE_MAX } from '../wire/d
 import { fragmentCount, FRAGMENTS_MAX, MAC_SIZE, MESSAGE_A, MESSAGE_B, type HandshakeFragment } from '../wire/handshake-fragment.ts'
 import { decodeHandshakePayload, encodeHandshakePayload, LIMITS_DEFAULT, type HandshakePayload } from '../wire/handshake-payload.ts'
 import type { CookieJar } from './cookie-jar.ts'
-import { FragmentSlots, digestMatches, messageDigest, type SlotResult } from './fragment-slots.ts'
+import { AnswerSlots, digestMatches, messageDigest } from './fragment-slots.ts'
 import { handshakeDatagram } from './handshake-datagrams.ts'
 import type { Identity } from './identity.ts'
 import { cookieKey, mac1Key, openCookie, verifyMac1 } from './macs.ts'
@@ -17,8 +17,6 @@ import { isNoiseMessageSize, type Suite } from './suites.ts'
 const RECENT_MACS = 16
 /** Addresses one attempt keeps macs for; a dial has at most 16. */
 const ADDRESSES_MAX = 16
-/** Digests of B that may be in pieces at once. */
-const RESPONSES_MAX = 4
 
 export interface InitiationOptions {
   readonly provider: CryptoProvider
@@ -52,7 +50,7 @@ export class Initiation {
   readonly #responderId: Uint8Array
   readonly #cookies: CookieJar
   readonly #recentMacs = new Map<string, Uint8Array[]>()
-  readonly #responses: FragmentSlots[] = []
+  readonly #responses = new AnswerSlots()
 
   constructor(options: InitiationOptions) {
     const { provider, identity, suite, payload } = options
@@ -108,7 +106,7 @@ export class Initiation {
   /** Reads a fragment of B. Failures leave the attempt as it was: any observer can make a mac1 of B (WIRE.md §3.11). */
   readResponse(fragment: HandshakeFragment, bytes: Uint8Array, offset: number, length: number): ResponseResult {
     if (!verifyMac1(this.#provider, bytes, offset, length, MESSAGE_B, this.#responseMacKey)) return { kind: 'mac1' }
-    const message = this.#assemble(fragment)
+    const message = this.#responses.add(fragment)
     if (message === 'incomplete' || message === 'duplicate') return { kind: message }
     if (message === 'malformed' || !digestMatches(this.#provider, message, fragment.digest) || !isNoiseMessageSize(this.suite, MESSAGE_B, message.length)) return { kind: 'digest' }
     const read = this.#noise.readMessage(message)
@@ -123,18 +121,6 @@ export class Initiation {
   /** The attempt is over. */
   wipe(): void {
     this.#noise.wipe()
-  }
-
-  #assemble(fragment: HandshakeFragment): SlotResult {
-    let slots = this.#responses.find((candidate) => equalBytes(candidate.digest, fragment.digest) && candidate.count === fragment.count)
-    if (slots === undefined) {
-      slots = new FragmentSlots(fragment.digest, fragment.count)
-      if (this.#responses.length === RESPONSES_MAX) this.#responses.shift()
-      this.#responses.push(slots)
-    }
-    const result = slots.add(fragment.number, fragment.body)
-    if (result !== 'incomplete' && result !== 'duplicate') this.#responses.splice(this.#responses.indexOf(slots), 1)
-    return result
   }
 
   #rememberMac(key: string, mac1: Uint8Array): void {

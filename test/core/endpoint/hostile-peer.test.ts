@@ -158,6 +158,9 @@ describe('frames that are not well-formed', () => {
     ['HANDSHAKE B without one', handshake([1], { message: 1, sender: 5 })],
     ['an address of no family', [0x0c, 1, 5, 1, 2, 3, 4, 5, 6]],
     ['33 candidates', [0x0d, 1, 33]],
+    ['a presence key that is cut', [0x31, 1, ...new Array<number>(31).fill(7)]],
+    ['a step of pairing that nobody knows', [0x32, 5]],
+    ['a commitment that is cut', [0x32, 0, ...new Array<number>(31).fill(7)]],
     ['a candidate of no family', [0x0d, 1, 1, 1, 200, 1, 0, 5, 1, 2, 3, 4, 5, 6]],
   ])('%s: FRAME_ENCODING', (_what, frame) => { expectCode(FRAME_ENCODING, frame) })
 
@@ -172,7 +175,7 @@ describe('frames that are not well-formed', () => {
   })
 
   it('every unknown type below 0x40: PROTOCOL', () => {
-    const known = new Set([0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x21, 0x22, 0x3f])
+    const known = new Set([0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x10, 0x11, 0x12, 0x13, 0x14, 0x20, 0x21, 0x22, 0x31, 0x32, 0x3f])
     for (let type = 0; type < 0x40; type++) if (!known.has(type)) expectCode(PROTOCOL, [type, 1, 1, 1])
   })
 

@@ -1,0 +1,77 @@
+import type { PeerHandle } from '../base/domain.ts'
+import type { Now } from '../base/time.ts'
+import type { CryptoProvider } from '../crypto/provider.ts'
+import { mac1Key } from '../session/macs.ts'
+import { HintTable, hourOf, presenceHint, PRESENCE_KEY_SIZE, withPresenceKey, type PresenceKey } from '../session/presence.ts'
+import type { PeerEntry, Roster } from './roster.ts'
+
+/** What it needs of its node. */
+export interface PresenceHost {
+  readonly provider: CryptoProvider
+  readonly roster: Roster
+  randomBytes(length: number): Uint8Array
+  presenceChanged(): void
+}
+
+/** Our presence key, which friends are told, and theirs, by which we know them (WIRE.md §5). */
+export class Presence {
+  readonly #node: PresenceHost
+  #own: readonly PresenceKey[]
+  #macKeys: readonly Uint8Array[] | undefined
+  #table: HintTable<PeerHandle> | undefined
+
+  /** @param own as it was stored; drawn when it is first needed */
+  constructor(node: PresenceHost, own: readonly PresenceKey[]) {
+    this.#node = node
+    this.#own = own
+  }
+
+  /** What friends are told. */
+  get current(): PresenceKey {
+    if (this.#own.length === 0) this.rotate()
+    return this.#own[0]!
+  }
+
+  /** Keys of mac1 under which friends may begin an XX handshake with us. */
+  get macKeys(): readonly Uint8Array[] {
+    return this.#macKeys ??= this.#own.map(({ key }) => mac1Key(this.#node.provider, key))
+  }
+
+  /** Another key from now on: who was a friend until now does not recognise us any more. Friends are told it as soon as they are reached, and find us by the old one until the next. */
+  rotate(): void {
+    const node = this.#node
+    this.#own = withPresenceKey(this.#own, { epoch: (this.#own[0]?.epoch ?? 0) + 1, key: node.randomBytes(PRESENCE_KEY_SIZE) })
+    this.#macKeys = undefined
+    node.roster.persistPresence(this.#own)
+    node.presenceChanged()
+  }
+
+  hint(now: Now): Uint8Array {
+    return presenceHint(this.#node.provider, this.current.key, hourOf(now.wall))
+  }
+
+  /** The friend that advertises this hint. */
+  find(now: Now, hint: Uint8Array): PeerHandle | undefined {
+    const hour = hourOf(now.wall)
+    if (this.#table?.hour !== hour) this.#table = new HintTable(this.#node.provider, friends(this.#node.roster.entries()), hour)
+    return this.#table.find(hint)
+  }
+
+  /** Somebody joined the roster, left it, or has another key. */
+  changed(): void {
+    this.#table = undefined
+  }
+
+  /** A friend told its key. */
+  learn(peer: PeerEntry, key: PresenceKey): void {
+    const known = peer.record.presence ?? []
+    const now = withPresenceKey(known, key)
+    if (now === known) return
+    this.#node.roster.note(peer, { presence: now })
+    this.changed()
+  }
+}
+
+function* friends(entries: Iterable<PeerEntry>): Generator<{ readonly owner: PeerHandle; readonly keys: readonly PresenceKey[] }> {
+  for (const { inRoster, handle, record } of entries) if (inRoster && record.presence !== undefined) yield { owner: handle, keys: record.presence }
+}

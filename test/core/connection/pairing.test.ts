@@ -1,0 +1,116 @@
+/** What a peer may say while two people compare a code, and what it may not: somebody in between is found out, or has one try. */
+import { describe, expect, it } from 'vitest'
+import { acceptPairing, onPairFrame } from '../../../src/core/connection/pairing.ts'
+import { PairingExchange } from '../../../src/core/connection/pairing-exchange.ts'
+import type { ConnectionHost } from '../../../src/core/connection/host.ts'
+import type { SessionState } from '../../../src/core/connection/state.ts'
+import { pairCommit } from '../../../src/core/session/pairing.ts'
+import { pairOps, type PairOp } from '../../../src/core/wire/pair-frame.ts'
+import { repeated } from '../../support/bytes.ts'
+import { providers } from '../../support/providers.ts'
+
+const provider = providers[0]![1]
+const H = repeated(0x48)
+
+/** One side of an exchange, without a session around it. */
+class Side {
+  readonly codes: string[] = []
+  readonly failures: string[] = []
+  readonly counted: string[] = []
+  done = 0
+  readonly pairing: PairingExchange
+  readonly #state: SessionState
+
+  constructor(initiator: boolean, nonce: number, h: Uint8Array = H) {
+    const host = {
+      provider, counters: { add: (name: string) => this.counted.push(name) }, paired: () => this.done++,
+      emit: (event: { readonly kind: string; readonly code: string }) => this.codes.push(event.code),
+    } as unknown as ConnectionHost
+    this.pairing = new PairingExchange(() => repeated(nonce, 16), h.slice(), initiator)
+    this.#state = { host, pairing: this.pairing, peer: 1, fail: (code: number, _type: number, reason: string) => this.failures.push(`${code} ${reason}`) } as unknown as SessionState
+  }
+
+  hear(op: PairOp, data: Uint8Array = new Uint8Array(0)): void {
+    onPairFrame(this.#state, op, data)
+  }
+
+  accept(): boolean {
+    return acceptPairing(this.#state)
+  }
+
+  wants(): PairOp[] {
+    return pairOps.filter((_, number) => (this.pairing.wanted >> number & 1) === 1)
+  }
+}
+
+function compared(): { readonly i: Side; readonly r: Side } {
+  const [i, r] = [new Side(true, 1), new Side(false, 2)]
+  i.hear('commit', pairCommit(provider, H, repeated(2, 16)))
+  r.hear('nonce', repeated(1, 16))
+  i.hear('reveal', repeated(2, 16))
+  return { i, r }
+}
+
+describe('an exchange', () => {
+  it('shows both the same, and is done when both accept', () => {
+    const { i, r } = compared()
+    expect(i.codes).toHaveLength(1)
+    expect(i.codes).toEqual(r.codes)
+    expect([i.wants(), r.wants()]).toEqual([['nonce'], ['commit', 'reveal']])
+    expect(i.accept()).toBe(true)
+    expect([i.done, r.done]).toEqual([0, 0])
+    r.hear('accept')
+    expect(r.done).toBe(0)
+    expect(r.accept()).toBe(true)
+    i.hear('accept')
+    expect([i.done, r.done]).toEqual([1, 1])
+    expect([...i.failures, ...r.failures]).toEqual([])
+  })
+
+  it('bears every step twice', () => {
+    const { i, r } = compared()
+    i.hear('commit', pairCommit(provider, H, repeated(2, 16)))
+    r.hear('nonce', repeated(1, 16))
+    i.hear('reveal', repeated(2, 16))
+    expect([i.codes.length, r.codes.length, ...i.failures, ...r.failures]).toEqual([1, 1])
+  })
+
+  it('shows others to each side of somebody in between', () => {
+    const [i, r] = [new Side(true, 1, repeated(0x11)), new Side(false, 2, repeated(0x22))]
+    // He must commit to i before he has seen its nonce, and answer r before he has seen r's.
+    i.hear('commit', pairCommit(provider, repeated(0x11), repeated(7, 16)))
+    r.hear('nonce', repeated(8, 16))
+    i.hear('reveal', repeated(7, 16))
+    expect(i.codes).not.toEqual(r.codes)
+  })
+
+  it('ends at a nonce that was not committed to', () => {
+    const i = new Side(true, 1)
+    i.hear('commit', pairCommit(provider, H, repeated(2, 16)))
+    i.hear('reveal', repeated(3, 16))
+    expect([i.codes, i.failures.length, i.counted]).toEqual([[], 1, ['pairings_forged']])
+  })
+
+  it.each<[string, boolean, readonly PairOp[]]>([
+    ['a nonce to who committed to nothing', true, ['nonce']],
+    ['a commitment to who committed', false, ['commit']],
+    ['a reveal before any commitment', true, ['reveal']],
+    ['a reveal to the responder', false, ['reveal']],
+    ['a yes before there is a code', true, ['accept']],
+    ['a yes before there is a code, to the responder', false, ['accept']],
+    ['a second nonce', false, ['nonce', 'nonce']],
+    ['a second commitment', true, ['commit', 'commit']],
+  ])('ends at %s', (_what, initiator, ops) => {
+    const side = new Side(initiator, 1)
+    ops.forEach((op, i) => { side.hear(op, repeated(10 + i, op === 'commit' ? 32 : 16)) })
+    expect(side.failures).toHaveLength(1)
+    expect(side.done).toBe(0)
+  })
+
+  it('is not accepted before there is a code', () => {
+    const side = new Side(true, 1)
+    expect(side.accept()).toBe(false)
+    side.hear('reject')
+    expect(side.failures).toHaveLength(1)
+  })
+})
