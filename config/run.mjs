@@ -32,7 +32,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
 }
 child.on('exit', (code, signal) => process.exit(signal === null ? code ?? 1 : 1))
 
-/** `--write` keeps the matrix of routers as JSON and as a picture in docs/lab. */
+/** `--write` keeps what was measured: as JSON and as a picture in docs/lab, and as tables in docs/nat.md. */
 function labArguments(words) {
   if (words.includes('--write')) process.env.POSTERN_LAB_WRITE = join(root, 'docs/lab')
   return words.filter((word) => word !== '--write')

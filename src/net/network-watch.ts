@@ -7,7 +7,7 @@ export interface NetlinkAddon {
 }
 
 export interface NetworkWatchOptions {
-  /** Called from the event loop, at most once in {@link PAUSE_MS}. */
+  /** Called from the event loop, at most {@link TOLD_MAX} times a second. */
   readonly onChange: () => void
   /** `undefined`: it is looked every {@link POLL_MS}. */
   readonly addon?: NetlinkAddon | undefined
@@ -16,7 +16,12 @@ export interface NetworkWatchOptions {
 
 /** A cable pulled, an address taken over: the kernel tells it in several messages, all within this. */
 const SETTLE_MS = 50
-const PAUSE_MS = 250
+/**
+ * A network that comes up says so in steps: an address, then the route by it. Each is told as soon as it has settled, since the first may have been
+ * of no use yet; only who goes on for ever waits.
+ */
+const TOLD_MAX = 4
+const TOLD_WINDOW_MS = 1_000
 /** Without the kernel's word. A look costs under a millisecond. */
 const POLL_MS = 2_000
 
@@ -33,7 +38,8 @@ export class NetworkWatch {
   #state: string
   #gone = false
   #timer: NodeJS.Timeout | undefined
-  #toldAt = -Infinity
+  /** When the last changes were told: at most {@link TOLD_MAX}, the oldest first. */
+  readonly #told: number[] = []
 
   constructor({ onChange, addon, state = networkState }: NetworkWatchOptions) {
     this.#onChange = onChange
@@ -56,12 +62,17 @@ export class NetworkWatch {
     try {
       const watch = addon.netlinkOpen((gone) => {
         this.#gone ||= gone
-        this.#timer ??= setTimeout(() => this.#settled(), Math.max(SETTLE_MS, this.#toldAt + PAUSE_MS - performance.now()))
+        this.#timer ??= setTimeout(() => this.#settled(), this.#pause())
       })
       return () => addon.netlinkClose(watch)
     } catch {
       return undefined
     }
+  }
+
+  #pause(): number {
+    const [oldest] = this.#told
+    return oldest === undefined || this.#told.length < TOLD_MAX ? SETTLE_MS : Math.max(SETTLE_MS, oldest + TOLD_WINDOW_MS - performance.now())
   }
 
   #poll(): () => void {
@@ -75,7 +86,8 @@ export class NetworkWatch {
     if (state === this.#state && !this.#gone) return
     this.#state = state
     this.#gone = false
-    this.#toldAt = performance.now()
+    if (this.#told.length === TOLD_MAX) this.#told.shift()
+    this.#told.push(performance.now())
     this.#onChange()
   }
 }

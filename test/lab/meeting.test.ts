@@ -25,7 +25,8 @@ describe.skipIf(why !== undefined)(`two homes behind routers meet by a two-way i
   afterAll(() => {
     process.stdout.write(`\n${matrixTable(matrix)}\n\n`)
     const directory = process.env['POSTERN_LAB_WRITE']
-    if (directory === undefined) return
+    // What ran is a part of the whole: docs keep what they have.
+    if (directory === undefined || matrix.size < pairs.length) return
     mkdirSync(directory, { recursive: true })
     writeFileSync(join(directory, 'matrix.json'), `${JSON.stringify(Object.fromEntries(matrix), undefined, 1)}\n`)
     writeFileSync(join(directory, 'matrix.svg'), matrixPicture(matrix))

@@ -39,6 +39,11 @@ const scenarios: readonly Scenario[] = [
   { name: 'NAT rebinding', goalMs: GOAL_MS, sides: symmetric, event: (homes) => routerOf(homes).shell('conntrack -D -p udp > /dev/null 2>&1') },
   { name: 'NAT rebinding, same port', goalMs: GOAL_MS, sides: homely, event: (homes) => routerOf(homes).shell('conntrack -D -p udp > /dev/null 2>&1') },
   { name: 'address change', goalMs: GOAL_MS, sides: [{ kind: 'port' }, { kind: 'none' }], event: (homes) => changeAddress(homes) },
+  { name: 'address change, with a second between', goalMs: GOAL_MS, sides: [{ kind: 'port' }, { kind: 'none' }], event: async (homes, whole) => {
+    // As DHCP does it; the route comes last.
+    await roamer(homes).shell('ip addr del 10.1.0.2/24 dev eth0', 'sleep 1', 'ip addr add 10.1.0.77/24 dev eth0', 'sleep 0.1', 'ip route replace default via 10.1.0.1')
+    whole()
+  } },
   // The router gives the new address another port, which the other's router does not let in: they meet again by TCP, or by somebody's help.
   { name: 'address change, port-restricted both', unpromised: true, sides: homely, event: (homes) => changeAddress(homes) },
   { name: 'Wi-Fi → LTE', goalMs: GOAL_MS, sides: [{ kind: 'port' }, { kind: 'none' }, { kind: 'cgnatsym' }], event: (homes, whole) => switchOver(homes, whole) },

@@ -73,8 +73,19 @@ describe('a network watch with the word of the kernel', () => {
     }
     vi.advanceTimersByTime(1_000)
     expect(all.told.length).toBeGreaterThanOrEqual(7)
-    for (let i = 1; i < all.told.length; i++) expect(all.told[i]! - all.told[i - 1]!).toBeGreaterThanOrEqual(250)
+    for (let i = 4; i < all.told.length; i++) expect(all.told[i]! - all.told[i - 4]!).toBeGreaterThanOrEqual(1_000)
     expect(all.told.at(-1)).toBeGreaterThanOrEqual(2_000)
+    all.watch.close()
+  })
+
+  it('tells what follows soon as soon: an address, then its route', () => {
+    const all = played()
+    for (const state of ['nothing', 'address', 'route']) {
+      all.state = state
+      all.kernel.news!(false)
+      vi.advanceTimersByTime(60)
+    }
+    expect(all.told).toEqual([50, 110, 170])
     all.watch.close()
   })
 
