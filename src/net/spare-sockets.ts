@@ -146,6 +146,7 @@ export class SpareSockets implements Driver {
       batch: () => undefined,
       error: (error) => this.#onError(link, error),
       sendFailed: () => this.#counters.add('spare_send_errors'),
+      sourceGone: () => undefined,
       drained: () => undefined,
     })
   }

@@ -10,14 +10,14 @@ export interface UdpAddon {
   udpOpen(address: Uint8Array, family: number, features: number, receiveBuffer: number, sendBuffer: number, local: Uint8Array, facts: Int32Array): object
   udpStart(
     socket: object, callback: (event: number, value: number, extra: number) => void, arena: Uint8Array, slabOffset: number, slabSize: number,
-    address: Uint8Array, offset: Int32Array, length: Int32Array, segmentSize: Int32Array, ecn: Uint8Array, rows: Int32Array, addresses: Uint8Array,
+    address: Uint8Array, offset: Int32Array, length: Int32Array, segmentSize: Int32Array, ecn: Uint8Array, local: Uint8Array, rows: Int32Array, addresses: Uint8Array,
   ): void
   udpSend(socket: object, head: number, count: number): number
   udpClose(socket: object): void
 }
 
 /** `UdpFeature` of native/addon/src/udp-socket.h. */
-export const udpFeature = { gso: 1, gro: 2, ecn: 4, dontFragment: 8 } as const
+export const udpFeature = { gso: 1, gro: 2, ecn: 4, dontFragment: 8, packetInfo: 32 } as const
 const ONLY_6 = 16
 /** `UdpEvent` of the same. */
 const event = { received: 0, writable: 1, error: 2, closed: 3 } as const
@@ -30,6 +30,8 @@ const SLOT_SIZE = 65_536
 /** `SendRow` of native/addon/src/udp-socket.h, as Int32 columns. */
 const column = { offset: 0, left: 1, segmentSize: 2, flags: 3, sentDatagrams: 4, sentBytes: 5, failedDatagrams: 6, error: 7 } as const
 const ROW_INTS = 8
+const LOCAL_SHIFT = 17
+const UNPINNED = 1 << 25
 /**
  * Rows that wait for the kernel: more than the pump's four slabs of 128 rows hold. When all are taken, the row is lost and counted as
  * ENOBUFS, as it would be in the kernel.
@@ -42,7 +44,7 @@ export interface NativeEngineOptions {
 }
 
 /** Sockets of the addon: bursts in and out of the arena, one call each; nothing is fragmented on its way (decision 047). */
-export function nativeEngine(addon: UdpAddon, { features = 15 }: NativeEngineOptions = {}): UdpEngine {
+export function nativeEngine(addon: UdpAddon, { features = 47 }: NativeEngineOptions = {}): UdpEngine {
   return {
     slabSize: SLAB_SIZE,
     open: (host, port, only6, buffers) => new Promise((resolve) => resolve(new NativeSocket(addon, host, port, features | (only6 ? ONLY_6 : 0), buffers))),
@@ -95,7 +97,7 @@ class NativeSocket implements UdpSocket {
     const slots = Math.min(batch.capacity, Math.floor(slabSize / SLOT_SIZE))
     this.#addon.udpStart(
       this.#socket, (kind, value, extra) => this.#on(kind, value, extra), bytes, slab, slots * SLOT_SIZE,
-      batch.address, batch.offset, batch.length, batch.segmentSize, batch.ecn, this.#rows, this.#addresses,
+      batch.address, batch.offset, batch.length, batch.segmentSize, batch.ecn, batch.local, this.#rows, this.#addresses,
     )
   }
 
@@ -114,7 +116,7 @@ class NativeSocket implements UdpSocket {
     rows[at + column.offset] = batch.offset[row]!
     rows[at + column.left] = batch.length[row]!
     rows[at + column.segmentSize] = batch.segmentSize[row]!
-    rows[at + column.flags] = (batch.ecn[row]! & 3) | (batch.ttl[row]! << 8)
+    rows[at + column.flags] = (batch.ecn[row]! & 3) | (batch.ttl[row]! << 8) | (batch.local[row]! << LOCAL_SHIFT)
     rows[at + column.sentDatagrams] = 0
     rows[at + column.sentBytes] = 0
     rows[at + column.failedDatagrams] = 0
@@ -199,6 +201,7 @@ class NativeSocket implements UdpSocket {
       const size = Math.min(rows[at + column.segmentSize]!, this.#lengths[index]!)
       this.#handlers!.sendFailed(code ?? codeOfErrno(rows[at + column.error]!), failed, size, this.#addresses, index * ADDRESS_SIZE)
     }
+    if ((rows[at + column.flags]! & UNPINNED) !== 0) this.#handlers!.sourceGone()
     const flight = this.#flights[index]!
     this.#flights[index] = undefined
     flight.land(rows[at + column.sentDatagrams]!, rows[at + column.sentBytes]!)

@@ -28,6 +28,8 @@ export interface SocketHandlers {
   readonly error: (error: NodeJS.ErrnoException) => void
   /** Datagrams of `size` bytes that the system did not take: its code, how many, and to which address at `offset`. */
   readonly sendFailed: (code: string, datagrams: number, size: number, address: Uint8Array, offset: number) => void
+  /** The address that a row was to leave from is gone: it left from another one. */
+  readonly sourceGone: () => void
   /** Bytes that waited for the kernel have gone. */
   readonly drained: () => void
 }

@@ -200,6 +200,7 @@ export class UdpDriver implements Driver {
         }
         if (this.#refusals.addTo(link.id, code, address, offset)) this.#wake()
       },
+      sourceGone: () => this.#counters.add('udp_source_gone'),
       drained: () => this.#wake(),
     })
   }

@@ -50,7 +50,7 @@ export interface AddonUdp {
   udpOpen(address: Uint8Array, family: number, features: number, receiveBuffer: number, sendBuffer: number, local: Uint8Array, facts: Int32Array): object
   udpStart(
     socket: object, callback: (event: number, value: number, extra: number) => void, arena: Uint8Array, slabOffset: number, slabSize: number,
-    address: Uint8Array, offset: Int32Array, length: Int32Array, segmentSize: Int32Array, ecn: Uint8Array, rows: Int32Array, addresses: Uint8Array,
+    address: Uint8Array, offset: Int32Array, length: Int32Array, segmentSize: Int32Array, ecn: Uint8Array, local: Uint8Array, rows: Int32Array, addresses: Uint8Array,
   ): void
   udpSend(socket: object, head: number, count: number): number
   udpClose(socket: object): void
@@ -96,7 +96,7 @@ export type AddonState =
   | { readonly kind: 'absent'; readonly reason: string }
 
 /** The addon's own number for what may be called and how (native/addon/src/addon.cc). */
-const INTERFACE = 12
+const INTERFACE = 13
 
 const directory = fileURLToPath(new URL('../../native/addon/', import.meta.url))
 

@@ -17,7 +17,7 @@ export class FakeUdpAddon implements UdpAddon {
   arena: Uint8Array = new Uint8Array(0)
   slabOffset: number = 0
   slabSize: number = 0
-  columns: { address: Uint8Array; offset: Int32Array; length: Int32Array; segmentSize: Int32Array; ecn: Uint8Array } | undefined
+  columns: { address: Uint8Array; offset: Int32Array; length: Int32Array; segmentSize: Int32Array; ecn: Uint8Array; local: Uint8Array } | undefined
   #callback: Callback = () => undefined
   #rows: Int32Array = new Int32Array(0)
   #addresses: Uint8Array = new Uint8Array(0)
@@ -25,19 +25,19 @@ export class FakeUdpAddon implements UdpAddon {
   udpOpen(address: Uint8Array, _family: number, features: number, receiveBuffer: number, sendBuffer: number, local: Uint8Array, facts: Int32Array): object {
     local.set(address)
     if (local[16] === 0 && local[17] === 0) local[17] = 100
-    facts.set([receiveBuffer, sendBuffer, features & 15])
+    facts.set([receiveBuffer, sendBuffer, features & 47])
     return {}
   }
 
   udpStart(
     _socket: object, callback: Callback, arena: Uint8Array, slabOffset: number, slabSize: number,
-    address: Uint8Array, offset: Int32Array, length: Int32Array, segmentSize: Int32Array, ecn: Uint8Array, rows: Int32Array, addresses: Uint8Array,
+    address: Uint8Array, offset: Int32Array, length: Int32Array, segmentSize: Int32Array, ecn: Uint8Array, local: Uint8Array, rows: Int32Array, addresses: Uint8Array,
   ): void {
     this.#callback = callback
     this.arena = arena
     this.slabOffset = slabOffset
     this.slabSize = slabSize
-    this.columns = { address, offset, length, segmentSize, ecn }
+    this.columns = { address, offset, length, segmentSize, ecn, local }
     this.#rows = rows
     this.#addresses = addresses
   }

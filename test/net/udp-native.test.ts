@@ -1,6 +1,7 @@
 import { constants } from 'node:os'
 import { afterEach, describe, expect, it } from 'vitest'
-import { ADDRESS_SIZE } from '../../src/core/base/address.ts'
+import { ADDRESS_SIZE, decodeAddress } from '../../src/core/base/address.ts'
+import type { ReceiveBatch } from '../../src/core/endpoint/contract.ts'
 import { nativeEngine, udpFeature } from '../../src/net/udp-native.ts'
 import { addon } from '../support/addon.ts'
 import { FakeUdpAddon } from './fake-udp-addon.ts'
@@ -57,6 +58,35 @@ describe.skipIf(addon?.udp === undefined)('sockets of the addon', () => {
     }
     expect(seen).toEqual([0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3])
     expect(a.driver.stats()).toMatchObject({ udp_ttl_ignored: 0 })
+  })
+
+  it.each([['0.0.0.0', '0.0.0.0'], ['::', '0.0.0.0'], ['::', '::']] as const)('bound to %s answers from the address that was written to; asked from %s', async (bind, from) => {
+    if (!hasIPv6 && bind === '::') return
+    const [a, b] = [await open({ bind: [from], engine: engine() }), await open({ bind: [bind], engine: engine() })]
+    expect(b.driver.links()[0]?.features).toContain('packetInfo')
+    const heard: { readonly from: string; readonly local: number }[] = []
+    const listen = (batch: ReceiveBatch): void => {
+      for (let row = 0; row < batch.count; row++) heard.push({ from: decodeAddress(batch.address, row * ADDRESS_SIZE).host, local: batch.local[row]! })
+    }
+    a.host.onReceived = listen
+    b.host.onReceived = listen
+    const locals: number[] = []
+    for (const to of ['127.0.0.2', '127.0.0.1', '127.0.0.2']) {
+      addRow(a, to, b.driver.port, new Uint8Array(100))
+      await sendAll(a)
+      await until(() => heard.length === 1)
+      locals.push(heard.pop()!.local)
+    }
+    expect([locals[0] === locals[2], locals[0] === locals[1], locals.includes(0)]).toEqual([true, false, false])
+    // A number that nothing came to is none.
+    for (const [local, source] of [[locals[0], '127.0.0.2'], [locals[1], '127.0.0.1'], [0, '127.0.0.1'], [200, '127.0.0.1']] as const) {
+      b.batch.local[b.batch.count] = local!
+      addRow(b, '127.0.0.1', a.driver.port, new Uint8Array(300), 100)
+      await sendAll(b)
+      await until(() => heard.length > 0)
+      expect(new Set(heard.splice(0).map((one) => one.from))).toEqual(new Set([source]))
+    }
+    expect(b.driver.stats()).toMatchObject({ udp_source_gone: 0 })
   })
 
   it.skipIf(!hasIPv6)('fragments nothing: what does not fit the link is refused', async () => {

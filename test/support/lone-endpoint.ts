@@ -12,12 +12,16 @@ export interface Sent {
   readonly link: LinkId
   readonly to: Uint8Array
   readonly bytes: Uint8Array
+  /** Which address of ours it leaves from. */
+  readonly local: number
 }
 
 export interface Incoming {
   readonly from: Uint8Array
   readonly bytes: Uint8Array
   readonly link?: LinkId
+  /** Which address of ours it came to. */
+  readonly local?: number
 }
 
 export const UDP: LinkId = 1 as LinkId
@@ -89,9 +93,10 @@ export class LoneEndpoint {
     const batch = this.#receive
     batch.count = 0
     let at = this.#receiveSlab
-    for (const { from, bytes, link } of datagrams) {
+    for (const { from, bytes, link, local } of datagrams) {
       this.endpoint.arena.bytes.set(bytes, at)
       batch.push(link ?? UDP, from, at, bytes.length)
+      batch.local[batch.count - 1] = local ?? 0
       at += bytes.length
     }
     this.endpoint.handleDatagrams(this.now, batch)
@@ -160,7 +165,7 @@ export class LoneEndpoint {
       for (let offset = batch.offset[row]!; offset < end; offset += batch.segmentSize[row]!) {
         sent.push({
           link: batch.link[row]! as LinkId, to: batch.address.slice(row * ADDRESS_SIZE, (row + 1) * ADDRESS_SIZE),
-          bytes: this.endpoint.arena.bytes.slice(offset, Math.min(offset + batch.segmentSize[row]!, end)),
+          bytes: this.endpoint.arena.bytes.slice(offset, Math.min(offset + batch.segmentSize[row]!, end)), local: batch.local[row]!,
         })
       }
     }

@@ -35,7 +35,7 @@ int UdpSocket::Start(const Shared& shared) {
   const bool held = napi_create_reference(env_, shared.self, 1, &self_) == napi_ok && napi_create_reference(env_, shared.callback, 1, &callback_) == napi_ok &&
                     arena_.Hold(env_, shared.arena) && receive_address_.Hold(env_, shared.receive_address) && receive_offset_.Hold(env_, shared.receive_offset) &&
                     receive_length_.Hold(env_, shared.receive_length) && receive_segment_.Hold(env_, shared.receive_segment) &&
-                    receive_ecn_.Hold(env_, shared.receive_ecn) && rows_.Hold(env_, shared.rows) && addresses_.Hold(env_, shared.addresses);
+                    receive_ecn_.Hold(env_, shared.receive_ecn) && receive_local_.Hold(env_, shared.receive_local) && rows_.Hold(env_, shared.rows) && addresses_.Hold(env_, shared.addresses);
   if (!held) return ENOMEM;
   const int error = uv_poll_init(loop, &poll_, fd_);
   if (error != 0) return -error;
@@ -106,7 +106,7 @@ void UdpSocket::OnClosed(uv_handle_t* handle) {
     napi_close_handle_scope(env, scope);
   }
   for (HeldArray* array : {&socket->arena_, &socket->receive_address_, &socket->receive_offset_, &socket->receive_length_, &socket->receive_segment_, &socket->receive_ecn_,
-                           &socket->rows_, &socket->addresses_}) {
+                           &socket->receive_local_, &socket->rows_, &socket->addresses_}) {
     array->Release(env);
   }
   napi_delete_reference(env, socket->callback_);

@@ -34,7 +34,10 @@ int UdpSocket::Open(const uint8_t* address, int family, int32_t wanted, int32_t 
   // Cut to rmem_max and wmem_max in silence; what was given is read back.
   Set(SOL_SOCKET, SO_RCVBUF, receive_buffer);
   Set(SOL_SOCKET, SO_SNDBUF, send_buffer);
-  Configure(wanted);
+  // A socket that is bound to one address has no choice.
+  static constexpr uint8_t kAny6[16] = {};
+  const bool any = family_ == AF_INET6 ? memcmp(address, kAny6, sizeof kAny6) == 0 : memcmp(address + 12, kAny6, 4) == 0;
+  Configure(any ? wanted : wanted & ~kPacketInfo);
   sockaddr_storage local;
   socklen_t size = 0;
   if (!Destination(address, &local, &size)) return EAFNOSUPPORT;
@@ -53,6 +56,8 @@ void UdpSocket::Configure(int32_t wanted) {
   }
   if ((wanted & kGro) != 0 && Set(SOL_UDP, UDP_GRO, 1)) features_ |= kGro;
   if ((wanted & kEcn) != 0 && (!four || Set(IPPROTO_IP, IP_RECVTOS, 1)) && (!six || Set(IPPROTO_IPV6, IPV6_RECVTCLASS, 1))) features_ |= kEcn;
+  // Of both families by the one of IPv6, where the socket is of that: IPv4 addresses come and go in their mapped form.
+  if ((wanted & kPacketInfo) != 0 && (six ? Set(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : Set(IPPROTO_IP, IP_PKTINFO, 1))) features_ |= kPacketInfo;
   // PROBE: nothing is fragmented, here or on the way, and the kernel's own idea of the path's MTU, which anybody can forge by ICMP,
   // refuses nothing. Path MTU discovery by probes (RFC 8899) needs just that.
   if ((wanted & kDontFragment) != 0 && (!four || Set(IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)) &&

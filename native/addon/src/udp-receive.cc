@@ -42,12 +42,12 @@ void UdpSocket::Receive() {
 }
 
 int32_t UdpSocket::Describe(int messages, const uint8_t* arena, int32_t* dropped) {
-  void *address, *offset, *length, *segment, *ecn;
+  void *address, *offset, *length, *segment, *ecn, *local;
   size_t size;
   const size_t rows = messages;
   if (!receive_address_.Read(env_, napi_uint8_array, rows * kAddressSize, &address, &size) || !receive_offset_.Read(env_, napi_int32_array, rows, &offset, &size) ||
       !receive_length_.Read(env_, napi_int32_array, rows, &length, &size) || !receive_segment_.Read(env_, napi_int32_array, rows, &segment, &size) ||
-      !receive_ecn_.Read(env_, napi_uint8_array, rows, &ecn, &size)) {
+      !receive_ecn_.Read(env_, napi_uint8_array, rows, &ecn, &size) || !receive_local_.Read(env_, napi_uint8_array, rows, &local, &size)) {
     return -1;
   }
   int32_t row = 0;
@@ -60,6 +60,7 @@ int32_t UdpSocket::Describe(int messages, const uint8_t* arena, int32_t* dropped
     }
     int32_t gro = 0;
     uint8_t traffic = 0;
+    uint8_t own = 0;
     for (cmsghdr* control = CMSG_FIRSTHDR(&header); control != nullptr; control = CMSG_NXTHDR(&header, control)) {
       int32_t word = 0;
       if (control->cmsg_level == SOL_UDP && control->cmsg_type == UDP_GRO && control->cmsg_len >= CMSG_LEN(sizeof word)) {
@@ -69,6 +70,16 @@ int32_t UdpSocket::Describe(int messages, const uint8_t* arena, int32_t* dropped
       } else if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_TCLASS && control->cmsg_len >= CMSG_LEN(sizeof word)) {
         memcpy(&word, CMSG_DATA(control), sizeof word);
         traffic = static_cast<uint8_t>(word);
+      } else if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO && control->cmsg_len >= CMSG_LEN(sizeof(in6_pktinfo))) {
+        in6_pktinfo to;
+        memcpy(&to, CMSG_DATA(control), sizeof to);
+        own = LocalOf(to.ipi6_addr.s6_addr, to.ipi6_ifindex);
+      } else if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_PKTINFO && control->cmsg_len >= CMSG_LEN(sizeof(in_pktinfo))) {
+        in_pktinfo to;
+        memcpy(&to, CMSG_DATA(control), sizeof to);
+        uint8_t mapped[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+        memcpy(mapped + 12, &to.ipi_spec_dst, 4);
+        own = LocalOf(mapped, 0);
       }
     }
     Source(in_from_[i], static_cast<uint8_t*>(address) + row * kAddressSize);
@@ -76,9 +87,30 @@ int32_t UdpSocket::Describe(int messages, const uint8_t* arena, int32_t* dropped
     static_cast<int32_t*>(length)[row] = bytes;
     static_cast<int32_t*>(segment)[row] = gro > 0 && gro < bytes ? gro : bytes;
     static_cast<uint8_t*>(ecn)[row] = traffic & 3;
+    static_cast<uint8_t*>(local)[row] = own;
     row++;
   }
   return row;
+}
+
+uint8_t UdpSocket::LocalOf(const uint8_t* address, uint32_t interface) {
+  const bool multicast = IsMapped(address) ? (address[12] & 0xf0) == 0xe0 || address[12] == 0xff : address[0] == 0xff;
+  if (multicast) return 0;
+  const uint32_t scope = IsLinkLocal(address) ? interface : 0;
+  const auto same = [&](const Own& own) { return memcmp(own.address, address, sizeof own.address) == 0 && own.scope == scope; };
+  int number = last_local_;
+  if (number == 0 || !same(locals_[number])) {
+    for (number = 1; number <= locals_used_ && !same(locals_[number]);) number++;
+    if (number > kLocalsMax) return 0;
+    if (number > locals_used_) {
+      locals_used_ = number;
+      memcpy(locals_[number].address, address, sizeof locals_[number].address);
+      locals_[number].scope = scope;
+    }
+    last_local_ = number;
+  }
+  locals_[number].gone = false;
+  return static_cast<uint8_t>(number);
 }
 
 void UdpSocket::Source(const sockaddr_storage& from, uint8_t* address) {

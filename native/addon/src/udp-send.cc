@@ -13,6 +13,8 @@ namespace postern {
 namespace {
 
 constexpr int32_t kSingle = 1 << 16;
+constexpr int32_t kLocalShift = 17;
+constexpr int32_t kUnpinned = 1 << 25;
 
 /** Appends a control message of one integer. */
 template <typename T>
@@ -133,7 +135,25 @@ void UdpSocket::PrepareMessage(int index, const SendRow& row, const uint8_t* add
   if (planned.datagrams > 1) Append(&header, kControlSize, SOL_UDP, UDP_SEGMENT, static_cast<uint16_t>(row.segment_size));
   if (ecn != 0) Append(&header, kControlSize, four ? IPPROTO_IP : IPPROTO_IPV6, four ? IP_TOS : IPV6_TCLASS, ecn);
   if (ttl != 0) Append(&header, kControlSize, four ? IPPROTO_IP : IPPROTO_IPV6, four ? IP_TTL : IPV6_HOPLIMIT, ttl);
+  if (const Own* own = Pinned(row); own != nullptr) {
+    if (family_ == AF_INET6 && four == IsMapped(own->address)) {
+      in6_pktinfo from = {};
+      memcpy(&from.ipi6_addr, own->address, sizeof own->address);
+      from.ipi6_ifindex = own->scope;
+      Append(&header, kControlSize, IPPROTO_IPV6, IPV6_PKTINFO, from);
+    } else if (family_ == AF_INET) {
+      in_pktinfo from = {};
+      memcpy(&from.ipi_spec_dst, own->address + 12, 4);
+      Append(&header, kControlSize, IPPROTO_IP, IP_PKTINFO, from);
+    }
+  }
   if (header.msg_controllen == 0) header.msg_control = nullptr;
+}
+
+const UdpSocket::Own* UdpSocket::Pinned(const SendRow& row) const {
+  const int number = (row.flags >> kLocalShift) & 0xff;
+  if (number == 0 || number > locals_used_ || locals_[number].gone) return nullptr;
+  return &locals_[number];
 }
 
 bool UdpSocket::Destination(const uint8_t* address, sockaddr_storage* to, socklen_t* size) const {
@@ -163,6 +183,12 @@ bool UdpSocket::Refused(SendRow* rows, int error) {
   if (error == EINTR) return true;
   const Planned& first = planned_[0];
   SendRow& row = rows[first.row];
+  if (const Own* own = Pinned(row); own != nullptr && (error == EINVAL || error == EADDRNOTAVAIL)) {
+    // The address is gone: the route decides, as if nothing had been asked for.
+    locals_[own - locals_].gone = true;
+    row.flags |= kUnpinned;
+    return true;
+  }
   if (first.datagrams > 1 && MayBeTheBurst(error)) {
     row.flags |= kSingle;
     // The way out cannot checksum segments (a tunnel, IPsec): that is the machine, not this burst.

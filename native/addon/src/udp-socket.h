@@ -14,7 +14,7 @@ namespace postern {
 constexpr size_t kAddressSize = 18;
 
 /** What is asked of a socket, and what it really does. */
-enum UdpFeature : int32_t { kGso = 1, kGro = 2, kEcn = 4, kDontFragment = 8, kOnly6 = 16 };
+enum UdpFeature : int32_t { kGso = 1, kGro = 2, kEcn = 4, kDontFragment = 8, kOnly6 = 16, kPacketInfo = 32 };
 
 /** A typed array of JavaScript that outlives the call it was given in. */
 class HeldArray {
@@ -34,7 +34,10 @@ struct SendRow {
   /** Bytes that the kernel has not taken. */
   int32_t left;
   int32_t segment_size;
-  /** Bits 0–1: ECN. Bits 8–15: TTL, 0 for the socket's own. Bit 16: one segment a call, since the kernel refused a burst. */
+  /**
+   * Bits 0–1: ECN. Bits 8–15: TTL, 0 for the socket's own. Bit 16: one segment a call, since the kernel refused a burst. Bits 17–24: which of our addresses it leaves
+   * from, by its number in received rows, 0 for what the route says. Bit 25: it left from there all the same, since the address is gone.
+   */
   int32_t flags;
   int32_t sent_datagrams;
   int32_t sent_bytes;
@@ -69,7 +72,7 @@ class UdpSocket {
   int32_t features() const { return features_; }
 
   struct Shared {
-    napi_value self, callback, arena, receive_address, receive_offset, receive_length, receive_segment, receive_ecn, rows, addresses;
+    napi_value self, callback, arena, receive_address, receive_offset, receive_length, receive_segment, receive_ecn, receive_local, rows, addresses;
     int32_t slab_offset, slab_size;
   };
   /** Messages that fit into a slab of this size, and are received at once. */
@@ -93,6 +96,17 @@ class UdpSocket {
   /** Bursts refused whose single datagrams then went: so many, and no burst is tried again. */
   static constexpr int kRefusalsMax = 16;
 
+  static constexpr int kLocalsMax = 255;
+
+  /** An address of this machine that datagrams came to. */
+  struct Own {
+    uint8_t address[16];
+    /** Its interface, where the address alone does not say it. */
+    uint32_t scope;
+    /** The kernel does not send from there; until something comes in there again. */
+    bool gone;
+  };
+
   enum class State { kOpen, kStarted, kClosing, kClosed };
 
   /** What one call of sendmmsg is to send: `bytes` of the row `row`. */
@@ -113,6 +127,10 @@ class UdpSocket {
   /** Rows of what arrived: how many; `dropped` counts what is not worth one. */
   int32_t Describe(int messages, const uint8_t* arena, int32_t* dropped);
   void Source(const sockaddr_storage& from, uint8_t* address);
+  /** The number of the address that a datagram came to, 1 and up; 0: nobody can answer from there, or there are too many. */
+  uint8_t LocalOf(const uint8_t* address, uint32_t interface);
+  /** The address of this row to leave from, if it has one that is there. */
+  const Own* Pinned(const SendRow& row) const;
 
   int32_t Plan(SendRow* rows, const uint8_t* addresses, int32_t capacity, int32_t head, int32_t from, int32_t count, uint8_t* arena, size_t arena_size);
   void PrepareMessage(int index, const SendRow& row, const uint8_t* address, uint8_t* bytes, const Planned& planned);
@@ -129,13 +147,17 @@ class UdpSocket {
   /** Interface of the last link-local source: addresses of JavaScript have no room for one (src/net/address-cache.ts). */
   uint32_t scope_ = 0;
   int gso_refusals_ = 0;
+  /** By number, from 1. When all are taken, further ones have none: the kernel chooses, as it does without this. */
+  Own locals_[kLocalsMax + 1];
+  int locals_used_ = 0;
+  int last_local_ = 0;
   uv_poll_t poll_;
   int armed_ = 0;
   napi_async_cleanup_hook_handle hook_ = nullptr;
   napi_ref self_ = nullptr;
   napi_ref callback_ = nullptr;
 
-  HeldArray arena_, receive_address_, receive_offset_, receive_length_, receive_segment_, receive_ecn_, rows_, addresses_;
+  HeldArray arena_, receive_address_, receive_offset_, receive_length_, receive_segment_, receive_ecn_, receive_local_, rows_, addresses_;
   int32_t slab_offset_ = 0;
   int slots_ = 0;
 

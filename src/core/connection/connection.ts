@@ -24,7 +24,7 @@ import { TRANSPORT_OVERHEAD, type BurstSink } from './packet.ts'
 import { confirmNext, forgetExchanges, onRekeyTimer } from './rekey.ts'
 import { READ_ACK_NOW, READ_APP, READ_CLOSED, READ_ELICITING, READ_INCOMPLETE, READ_USES_PATH, readFrames, remoteClose } from './packet-reader.ts'
 import { wantsToSend, writeBurst, writeCloseDatagram } from './packet-writer.ts'
-import { addPath, dropLink, findPath, nextPathTimeout, noteAnswer, onPathTimer, onPathUsed } from './paths.ts'
+import { addHeardPath, dropLink, findPath, nextPathTimeout, noteAnswer, onPathTimer, onPathUsed } from './paths.ts'
 import { onProbeTimer, scheduleProbing } from './probing.ts'
 import { onPunchTimer, updatePunch } from './punch.ts'
 import { applyPolicy, insist, isLeft, lostPaths, onRefused, useSource, type HandshakeSource } from './reach.ts'
@@ -115,6 +115,7 @@ export class Connection implements ReadyMember {
     if (keys === state.next) confirmNext(state, now, keys)
     const path = findPath(state, link, address, addressOffset) ?? this.#newPath(now, link, address, addressOffset)
     if (path === undefined) return
+    if (newest) path.heardAt = state.host.heardAt
     if (!path.validation.validated) path.validation.bytesReceived += end - offset + TRANSPORT_OVERHEAD
     state.lastReceivedAt = now.mono
     const bits = readFrames(state, now, keys, path, state.host.arena.bytes, offset, end)
@@ -133,7 +134,7 @@ export class Connection implements ReadyMember {
 
   #newPath(now: Now, link: LinkId, address: Uint8Array, offset: number): SessionPath | undefined {
     const state = this.state
-    const path = addPath(state, now, link, address, offset)
+    const path = addHeardPath(state, now, link, address, offset)
     // Until the peer has answered on it, a connection counts among the strangers' and is closed after 10 s.
     if (path?.reliable === true) path.validation.begin()
     if (path !== undefined) return path
@@ -404,7 +405,7 @@ export class Connection implements ReadyMember {
 
   /** The peer is at the far end of this connection, as a handshake there showed: one more way for the session. */
   adoptLink(now: Now, link: LinkId, address: Uint8Array): void {
-    const path = findPath(this.state, link, address, 0) ?? addPath(this.state, now, link, address, 0)
+    const path = findPath(this.state, link, address, 0) ?? addHeardPath(this.state, now, link, address, 0)
     path?.validation.begin()
     if (path === undefined) this.state.host.closeLink(link)
     this.update(now)

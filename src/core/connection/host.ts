@@ -88,6 +88,8 @@ export interface ConnectionHost {
   readonly notices: NoticeSink
   /** Servers outside answer by TCP and not by UDP. */
   readonly udpBlocked: boolean
+  /** Which address of this machine the datagram at hand came to; 0: there is none, or its driver does not know. */
+  readonly heardAt: number
   /** Where this node may be reached; generation 0: nobody said. */
   readonly candidates: OwnCandidates
   /** How the NAT before this node gives out ports. */
@@ -133,7 +135,7 @@ export interface ConnectionHost {
   beginInitiation(now: Now, peer: PeerHandle): Initiation | undefined
   endInitiation(initiation: Initiation): void
   /** Queues a datagram that is not sealed under transport keys; dropped and counted when too many wait. */
-  sendRaw(link: LinkId, address: Uint8Array, datagram: Uint8Array): void
+  sendRaw(link: LinkId, address: Uint8Array, datagram: Uint8Array, local?: number): void
   /** All paths are gone: dial the peer wherever it may be; `addresses` worked until now. */
   redial(now: Now, peer: PeerHandle, addresses: readonly Uint8Array[]): void
   /** The peer proved that it is at this address. */

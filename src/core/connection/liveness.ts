@@ -47,7 +47,12 @@ export function checkLiveness(state: SessionState, now: Now): 'alive' | 'gone' {
 export function doubt(state: SessionState, now: Instant, active: SessionPath, since: Instant): void {
   active.doubtedSince = since
   active.lookAt = after(now, LOOK_TIME)
-  for (const path of state.paths) if (path?.validation.pending === false) path.validation.begin()
+  for (const path of state.paths) {
+    if (path === undefined) continue
+    // What the route says is not heard: then from where the peer was last heard (decision 102).
+    if (path.local === 0) path.local = path.heardAt
+    if (!path.validation.pending) path.validation.begin()
+  }
   const remotes = remotesOf(state)
   for (const address of state.host.addressesOf(state.peer)) remotes.add(address, false)
   remotes.hurry(now)

@@ -17,7 +17,12 @@ export function onNetworkChange(state: SessionState, now: Now): void {
   state.remotes?.hurry(now.mono)
   state.punch?.changed()
   if (state.phase !== 'open' || active === undefined) return
-  for (const path of state.paths) if (path?.validation.pending === false) path.validation.begin()
+  for (const path of state.paths) {
+    if (path === undefined) continue
+    // Where it left from may be gone, or be on a way that is none any more.
+    path.local = 0
+    if (!path.validation.pending) path.validation.begin()
+  }
   state.pingWanted = true
   state.pathShows = SHOWS
 }

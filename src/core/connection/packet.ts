@@ -45,6 +45,7 @@ export interface BurstSink {
   readonly segmentSize: Int32Array
   readonly ecn: Uint8Array
   readonly ttl: Uint8Array
+  readonly local: Uint8Array
 }
 
 /** The one datagram in the making: frame writers append at `position`, up to `end`. */
@@ -187,4 +188,5 @@ export function pushRow(state: SessionState, now: Now, sink: BurstSink, path: Se
   sink.segmentSize[i] = segment
   sink.ecn[i] = 0
   sink.ttl[i] = 0
+  sink.local[i] = path.local
 }

@@ -58,6 +58,13 @@ export function addPath(state: SessionState, now: Now, link: LinkId, address: Ui
   return path
 }
 
+/** The same for the source of the datagram at hand, which is answered from the address that it came to. */
+export function addHeardPath(state: SessionState, now: Now, link: LinkId, address: Uint8Array, offset: number): SessionPath | undefined {
+  const path = addPath(state, now, link, address, offset)
+  if (path !== undefined) path.local = path.heardAt = state.host.heardAt
+  return path
+}
+
 /**
  * WIRE.md §7: two connections of a kind per peer; of more, one that carries nothing goes: that does not answer, that the higher id dialed,
  * that is older. Were age to come first, each side could close the one that the other keeps.

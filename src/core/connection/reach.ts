@@ -7,7 +7,7 @@ import { allows, type PathPolicy } from '../path/path-policy.ts'
 import { applyToDial, hurryCarriers } from './dial.ts'
 import { doubt } from './liveness.ts'
 import { dropForbidden, forgetPath, reconsider, remotesOf, switchTo } from './path-switch.ts'
-import { addCandidate, addPath, findPath, proved } from './paths.ts'
+import { addCandidate, addHeardPath, findPath, proved } from './paths.ts'
 import { unpark } from './resting.ts'
 import { candidatesOf } from './peer-candidates.ts'
 import { viewOf, viewsOf } from './selection.ts'
@@ -34,7 +34,7 @@ export interface HandshakeSource {
 
 /** The handshake came this way: a path, and the one in use if there is none. */
 export function useSource(state: SessionState, now: Now, source: HandshakeSource, initiator: boolean): void {
-  const path = findPath(state, source.link, source.address, 0) ?? addPath(state, now, source.link, source.address, 0)
+  const path = findPath(state, source.link, source.address, 0) ?? addHeardPath(state, now, source.link, source.address, 0)
   if (path === undefined) return
   if (initiator) path.validation.bytesReceived += RESPONSE_SIZE_MIN
   if (source.rtt !== undefined && !path.recovery.rtt.hasSample) path.recovery.rtt.update(source.rtt, 0)

@@ -45,6 +45,10 @@ export class SessionPath {
   refusedAt: Instant = never
   /** When the peer last answered a challenge here, or the handshake proved it. */
   provenAt: Instant = never
+  /** Which address of this machine what goes here leaves from (decision 102): the one that the peer wrote to first. 0: as the route says. */
+  local = 0
+  /** The one that its last new datagram came to. */
+  heardAt = 0
   /** When the traffic last moved here. */
   takenAt: Instant = never
   /** Why it did. */

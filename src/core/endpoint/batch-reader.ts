@@ -66,6 +66,7 @@ export class BatchReader {
       this.#node.reschedule(connection)
     }
     this.#touched.length = 0
+    this.#node.heardAt = 0
     this.#lastEntry = undefined
   }
 
@@ -81,6 +82,7 @@ export class BatchReader {
     this.#lastEntry = undefined
     const link = batch.link[row]! as LinkId
     const facts = node.links.get(link)
+    node.heardAt = batch.local[row]!
     if (facts === undefined) {
       node.counters.add('drop_link_unknown')
       return
@@ -134,7 +136,7 @@ export class BatchReader {
     }
     const from = address.slice(addressOffset, addressOffset + ADDRESS_SIZE)
     if (fragment.message !== MESSAGE_A) this.#handshakes.onAnswer(now, fragment, link.id, from, bytes, offset, length)
-    else if (node.links.mayInitiate(link)) this.#responder.onInitiation(now, fragment, { link: link.id, kind: link.kind, address: from }, bytes, offset, length)
+    else if (node.links.mayInitiate(link)) this.#responder.onInitiation(now, fragment, { link: link.id, kind: link.kind, address: from, local: node.heardAt }, bytes, offset, length)
     else node.counters.add('drop_rate_limited')
   }
 
@@ -148,7 +150,7 @@ export class BatchReader {
       const found = node.index.get(index)
       if (found === undefined || (found.kind !== 'keys' && found.kind !== 'half-open')) {
         node.counters.add(found === undefined ? 'drop_unknown_index' : 'drop_no_keys')
-        if (found === undefined) this.#resets.answer(now, index, batch.link[row]! as LinkId, batch.address, row * ADDRESS_SIZE)
+        if (found === undefined) this.#resets.answer(now, index, batch.link[row]! as LinkId, batch.address, row * ADDRESS_SIZE, batch.local[row]!)
         node.links.fault(node.links.get(batch.link[row]! as LinkId))
         return
       }
@@ -205,6 +207,7 @@ export class BatchReader {
     }
     const row = this.#rows[i]!
     const link = batch.link[row]! as LinkId
+    node.heardAt = batch.local[row]!
     const connection = entry.kind === 'keys' ? entry.connection : this.#confirm(now, entry, batch, row, link)
     if (connection === undefined) return
     const from = node.links.get(link)

@@ -81,6 +81,8 @@ export class ReceiveBatch {
   readonly length: Int32Array
   readonly segmentSize: Int32Array
   readonly ecn: Uint8Array
+  /** Which address of this machine it came to: a number that its driver gave it, 0 where it does not know, or has no choice. */
+  readonly local: Uint8Array
 
   constructor(capacity: number) {
     this.capacity = capacity
@@ -90,6 +92,7 @@ export class ReceiveBatch {
     this.length = new Int32Array(capacity)
     this.segmentSize = new Int32Array(capacity)
     this.ecn = new Uint8Array(capacity)
+    this.local = new Uint8Array(capacity)
   }
 
   /** Appends one datagram; `address` holds 18 bytes. The caller checks `count < capacity`. */
@@ -101,6 +104,7 @@ export class ReceiveBatch {
     this.length[i] = length
     this.segmentSize[i] = length
     this.ecn[i] = 0
+    this.local[i] = 0
   }
 }
 
@@ -124,6 +128,8 @@ export class TransmitBatch {
   readonly ecn: Uint8Array
   /** 0 leaves the socket's default. */
   readonly ttl: Uint8Array
+  /** Which address of this machine it leaves from, by the number of received rows; 0: the one that the route says. One that is gone is no other than 0. */
+  readonly local: Uint8Array
 
   constructor(capacity: number) {
     this.capacity = capacity
@@ -135,6 +141,7 @@ export class TransmitBatch {
     this.segmentSize = new Int32Array(capacity)
     this.ecn = new Uint8Array(capacity)
     this.ttl = new Uint8Array(capacity)
+    this.local = new Uint8Array(capacity)
   }
 
   reset(base: number, size: number): void {

@@ -385,6 +385,7 @@ export class Endpoint implements EndpointContract {
       batch.segmentSize[i] = next.datagram.length
       batch.ecn[i] = 0
       batch.ttl[i] = 0
+      batch.local[i] = next.local
     }
   }
 

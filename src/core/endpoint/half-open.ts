@@ -24,6 +24,8 @@ export interface HalfOpen {
   readonly peerKey: string
   readonly link: LinkId
   readonly address: Uint8Array
+  /** Which address of ours the initiation came to. */
+  readonly local: number
   readonly sourceKey: string
   /** mac2 verified at this address. */
   readonly validated: boolean

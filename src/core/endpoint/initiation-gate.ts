@@ -18,6 +18,8 @@ export interface Source {
   readonly link: LinkId
   readonly kind: LinkKind
   readonly address: Uint8Array
+  /** Which address of ours it came to, and is answered from. */
+  readonly local: number
 }
 
 /** What is known of a fragment of A that passed the cheap checks. */
@@ -124,12 +126,12 @@ export class InitiationGate {
     return undefined
   }
 
-  #sendCookie(now: Now, fragment: HandshakeFragment, { link, kind, address }: Source): void {
+  #sendCookie(now: Now, fragment: HandshakeFragment, { link, kind, address, local }: Source): void {
     const node = this.#node
     if (!this.#load.takeCookie(now.mono, this.#cookieCost)) return
     const nonce = node.randomBytes(16)
     const box = sealCookie(node.provider, this.#cookieKey, nonce, fragment.mac1, this.#cookies.cookieOf(now.mono, kind, address))
     node.counters.add('cookies_sent')
-    node.sendRaw(link, address, encodeCookieDatagram(fragment.senderIndex, nonce, box))
+    node.sendRaw(link, address, encodeCookieDatagram(fragment.senderIndex, nonce, box), local)
   }
 }

@@ -69,6 +69,8 @@ export interface RawDatagram {
   readonly link: LinkId
   readonly address: Uint8Array
   readonly datagram: Uint8Array
+  /** Which address of this machine it leaves from; 0: as the route says. */
+  readonly local: number
 }
 
 /** What the handshakes of an endpoint do for its sessions; set once they exist. */
@@ -132,6 +134,7 @@ export class Node implements ConnectionHost {
   shuttingDown = false
   udpBlocked = false
   keepAliveMax: Duration = never
+  heardAt = 0
   candidates: OwnCandidates = { generation: 0, candidates: [] }
   readonly #probes = new ProbeBudget()
   readonly #freeSlots: number[] = []
@@ -468,8 +471,8 @@ export class Node implements ConnectionHost {
 
   // ── what goes out ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  sendRaw(link: LinkId, address: Uint8Array, datagram: Uint8Array): void {
-    if (!this.raw.push({ link, address, datagram })) this.counters.add('raw_queue_full')
+  sendRaw(link: LinkId, address: Uint8Array, datagram: Uint8Array, local = 0): void {
+    if (!this.raw.push({ link, address, datagram, local })) this.counters.add('raw_queue_full')
   }
 
   emit(event: SessionEvent): void {

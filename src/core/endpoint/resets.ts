@@ -29,13 +29,13 @@ export class Resets {
   }
 
   /** A transport datagram came for an index that names nothing. Outside the two cases a node is silent to scanners. */
-  answer(now: Now, index: number, link: LinkId, addresses: Uint8Array, addressOffset: number): void {
+  answer(now: Now, index: number, link: LinkId, addresses: Uint8Array, addressOffset: number, local: number): void {
     const node = this.#node
     if (now.mono - this.#startedAt >= START_TIME && !node.index.isBuried(now.mono, index)) return
     const kind = node.link(link)?.kind
     if (kind === undefined || node.shuttingDown || !this.#take(now.mono, sourceKeyOf(kind, addresses, addressOffset))) return
     node.counters.add('resets_sent')
-    node.sendRaw(link, addresses.slice(addressOffset, addressOffset + ADDRESS_SIZE), encodeResetDatagram(index, resetToken(node.provider, node.resetKey, index)))
+    node.sendRaw(link, addresses.slice(addressOffset, addressOffset + ADDRESS_SIZE), encodeResetDatagram(index, resetToken(node.provider, node.resetKey, index)), local)
   }
 
   /** Whether one more may go: a hundred a second, one a second to each source. */

@@ -111,7 +111,7 @@ export class Responder {
     }
     const sourceKey = sourceKeyOf(source.kind, source.address, 0)
     if (sourceKey !== half.sourceKey) half.single = false
-    if (mayAnswer(half, sourceKey, fragment.number)) this.#node.sendRaw(source.link, source.address, half.datagrams[fragment.number]!)
+    if (mayAnswer(half, sourceKey, fragment.number)) this.#node.sendRaw(source.link, source.address, half.datagrams[fragment.number]!, source.local)
     else this.#node.counters.add('drop_replayed_handshake')
     return true
   }
@@ -207,7 +207,7 @@ export class Responder {
     }
     wipe(response.keys.initiatorKey, response.keys.responderKey)
     node.counters.add('refusals_sent')
-    for (const datagram of response.datagrams) node.sendRaw(arrived.source.link, arrived.source.address, datagram)
+    for (const datagram of response.datagrams) node.sendRaw(arrived.source.link, arrived.source.address, datagram, arrived.source.local)
   }
 
   /** Both sides dial at once (WIRE.md §3.9). True when this A waits for our own dial. */
@@ -268,14 +268,14 @@ export class Responder {
     const half: HalfOpen = {
       kind: 'half-open', payload: read.payload, remoteStatic: read.remoteStatic, sidSelf, stamp, peerKey: toHex(read.payload.id),
       keys: this.#handshakes.makeKeys(now, index, arrived.senderIndex, response.keys, false, !lower, read.payload.resetToken),
-      link: source.link, address: source.address, sourceKey: sourceKeyOf(source.kind, source.address, 0), validated: arrived.validated, single: true,
+      link: source.link, address: source.address, local: source.local, sourceKey: sourceKeyOf(source.kind, source.address, 0), validated: arrived.validated, single: true,
       digest: arrived.digest, datagrams: response.datagrams, createdAt: now.mono, inviteKey: node.roster.admittingInvite(now, read.payload), answers: 0, answersBySource: new Map(),
     }
     this.#halfOpen.add(half)
     node.index.set(index, half)
     this.#remember(arrived, half)
     half.datagrams.forEach((datagram, number) => {
-      if (mayAnswer(half, half.sourceKey, number)) node.sendRaw(half.link, half.address, datagram)
+      if (mayAnswer(half, half.sourceKey, number)) node.sendRaw(half.link, half.address, datagram, half.local)
     })
   }
 

@@ -59,7 +59,7 @@ export class XxResponder {
     if (answer.copies >= COPIES_MAX) this.#node.counters.add('drop_replayed_handshake')
     else {
       answer.copies++
-      this.#node.sendRaw(source.link, source.address, answer.response.datagrams[fragment.number]!)
+      this.#node.sendRaw(source.link, source.address, answer.response.datagrams[fragment.number]!, source.local)
     }
     return true
   }
@@ -93,7 +93,7 @@ export class XxResponder {
     this.#answers.set(sourceKey, answer)
     node.index.set(index, answer)
     this.#digests.remember(digest, { suite: suite.number, senderIndex, count, size: message.length, half: undefined })
-    for (const datagram of response.datagrams) node.sendRaw(source.link, source.address, datagram)
+    for (const datagram of response.datagrams) node.sendRaw(source.link, source.address, datagram, source.local)
   }
 
   /** C: who it is, and whether they may come in. */
@@ -157,7 +157,7 @@ export class XxResponder {
     const half: HalfOpen = {
       kind: 'half-open', payload, remoteStatic: new Uint8Array(0), sidSelf: payload.sidPeer, stamp: answer.stamp, peerKey: toHex(payload.id),
       keys: this.#handshakes.makeKeys(now, response.localIndex, response.remoteIndex, split, false, !lower, payload.resetToken),
-      link: source.link, address: source.address, sourceKey: answer.sourceKey, validated: true, single: true, digest: answer.digest, datagrams: response.datagrams,
+      link: source.link, address: source.address, local: 0, sourceKey: answer.sourceKey, validated: true, single: true, digest: answer.digest, datagrams: response.datagrams,
       createdAt: answer.createdAt, inviteKey: node.roster.admittingInvite(now, payload), answers: 1 + answer.copies, answersBySource: new Map(), pairing: node.pairing.isOpen(now),
     }
     const connection = this.#handshakes.confirm(now, half, source.link, source.address, 0)
