@@ -97,6 +97,8 @@ export interface ConnectionHost {
   /** Begins to guess ports towards the peer at this address, if nobody else is guessed for; whether it does. */
   guess(now: Now, peer: PeerHandle, role: BirthdayRole, target: Uint8Array): boolean
   endGuessing(now: Now, peer: PeerHandle, found: boolean): void
+  /** The peer says whether each destination sees another port of it. */
+  noteHard(peer: PeerHandle, hard: boolean): void
   /** A message was dropped by its sender's side; `reason` is an index of `dropReasons`. */
   countDropped(reason: number): void
   /** Messages of all sessions by lane. */

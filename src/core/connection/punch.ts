@@ -26,6 +26,8 @@ const FRAMES_MAX = 16
 const FLOOD_TIME: Duration = 10 * second
 /** Datagrams that show the peer which path is used. */
 const SHOWS = 3
+/** Bits of `nat`. */
+const MAPPING = 3
 /** A go that is put off for longer is no go. */
 const DELAY_MAX: Duration = 5 * second
 
@@ -86,6 +88,7 @@ export function onPunch(state: SessionState, now: Now, frame: PunchFrame): void 
     punch.heard = 0
   }
   if (++punch.heard > FRAMES_MAX || !take(state, now, punch, frame)) counters.add('punches_ignored')
+  else if ((frame.nat & MAPPING) !== 0) state.host.noteHard(state.peer, (frame.nat & MAPPING) >= 2)
 }
 
 function take(state: SessionState, now: Now, punch: PunchState, frame: PunchFrame): boolean {
@@ -164,7 +167,7 @@ function onReady(state: SessionState, now: Now, punch: PunchState, frame: PunchF
 
 /** Our part in birthday probing, by both classes. What is not known counts as easy. */
 function roleBy(state: SessionState, peerNat: number): BirthdayRole | undefined {
-  return birthdayRole(isHardMapping(state.host.mapping), (peerNat & 3) >= 2)
+  return birthdayRole(isHardMapping(state.host.mapping), (peerNat & MAPPING) >= 2)
 }
 
 function say(state: SessionState, frame: Pick<PunchFrame, 'op' | 'round'> & Partial<PunchFrame>): void {

@@ -210,6 +210,11 @@ export class Node implements ConnectionHost {
     return entry !== undefined && this.punching?.guess(now, entry, role, target) === true
   }
 
+  noteHard(peer: PeerHandle, hard: boolean): void {
+    const entry = this.roster.get(peer)
+    if (entry !== undefined && entry.whereabouts?.hard !== hard) entry.whereabouts = { hard, addresses: entry.whereabouts?.addresses ?? [] }
+  }
+
   endGuessing(now: Now, peer: PeerHandle, found: boolean): void {
     this.punching?.end(now, peer, found ? 'met' : 'in_vain')
   }

@@ -27,6 +27,8 @@ const LOOK_TIME: Duration = 2 * second
 /** Addresses that knocked and are dialed, or answered, in one round. */
 const HEARD_MAX = 4
 const ANSWERED_MAX = 64
+/** Macs of knocks that are looked at in a second: a peer sends fifty, or 256 sockets once; who floods from its host costs no more. */
+const MACS_PER_SECOND = 500
 /** How often it is looked at whether a socket that was kept still carries a path. */
 const SWEEP_TIME: Duration = 30 * second
 
@@ -68,6 +70,9 @@ export class Punching {
   readonly #sockets = new Set<LinkId>()
   #round: Round | undefined
   #sweepAt: Instant = never
+  /** Macs looked at since {@link #macsSince}. */
+  #macs = 0
+  #macsSince: Instant = toInstant(0)
 
   constructor(node: Node) {
     this.#node = node
@@ -134,7 +139,7 @@ export class Punching {
     const { counters, provider } = this.#node
     const round = this.#round
     const knock = decodeKnockDatagram(bytes, offset, length)
-    const expected = round !== undefined && knock.kind === 'knock' && knock.from !== round.role && this.#mayCome(round, link, from)
+    const expected = round !== undefined && knock.kind === 'knock' && knock.from !== round.role && this.#mayCome(round, link, from) && this.#mayLook(now.mono)
     if (!expected || !equalConstantTime(computeMac(provider, round.key, knock.head), knock.mac)) {
       counters.add('drop_knock')
       return
@@ -149,6 +154,14 @@ export class Punching {
   /** The easy side is at its one address, and its knocks come by the sockets of the round; the hard one at any port of its host. */
   #mayCome(round: Round, link: LinkId, from: Uint8Array): boolean {
     return round.role === 'easy' ? sameHost(round.target, from) : this.#sockets.has(link) && equalAddress(round.target, 0, from, 0)
+  }
+
+  #mayLook(now: Instant): boolean {
+    if (now - this.#macsSince >= second) {
+      this.#macsSince = now
+      this.#macs = 0
+    }
+    return ++this.#macs <= MACS_PER_SECOND
   }
 
   /** The hard side reaches us from there. A knock for a knock, no longer than it: its source is not proven. */

@@ -36,6 +36,9 @@ describe('PUNCH in a session over TCP', () => {
       const homes = overTcp(seed, kinds)
       times.push(homes.world.until(() => onUdp(homes), 120))
       expect([sum(homes, 'punches_begun') >= 2, sum(homes, 'birthdays_met') >= 1]).toEqual([true, true])
+      // Each knows what the other one is.
+      const [hardOne, easyOne] = homes.hard(0) ? [homes.players[0], homes.players[1]] : [homes.players[1], homes.players[0]]
+      expect([[hardOne, easyOne], [easyOne, hardOne]].map(([self, other]) => self!.node.endpoint.peerWhy(self!.node.now(), self!.handleOf(other!))!.whereabouts?.hard)).toEqual([false, true])
       // One socket carries it, and nobody asks any more.
       homes.world.run(3)
       expect(homes.players[homes.hard(0) ? 0 : 1].node.spareSockets).toBe(1)

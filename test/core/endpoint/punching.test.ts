@@ -200,6 +200,27 @@ describe('knocks of others', () => {
     expect([self.counter('knocks_received'), other.counter('drop_knock')]).toEqual([0, 0])
   })
 
+  it('cost 500 macs a second at most, however many come from where the peer is', () => {
+    const homes = new Homes(10, ['port', 'sym'])
+    const [self] = homes.players
+    homes.meet(0, introduced)
+    homes.meet(1, introduced)
+    homes.world.run(1)
+    const there = encodeAddress(outside[1], 5000)!
+    homes.world.network.wire(there, self.address).conditions = { ...perfectWire, delay: 0 }
+    let macs = 0
+    const hmac = self.provider.hmac.bind(self.provider)
+    self.provider.hmac = (key, ...parts) => {
+      if (parts[0]?.[0] === 0x65) macs++
+      return hmac(key, ...parts)
+    }
+    for (let i = 0; i < 5000; i++) homes.world.network.inject(there, self.address, forged)
+    homes.world.run(0.01)
+    expect(self.counter('drop_knock')).toBeGreaterThanOrEqual(5000)
+    expect(macs).toBeLessThanOrEqual(501)
+    expect(macs).toBeGreaterThan(400)
+  })
+
   it('that are genuine and come from any port of the host are answered once each, no longer than they are, and dial nobody', () => {
     const homes = new Homes(9, ['port', 'sym'])
     let genuine: Uint8Array | undefined
