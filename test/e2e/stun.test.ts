@@ -56,6 +56,30 @@ describe('where STUN servers see a daemon', () => {
     }
   })
 
+  it('is an event of the topic status as soon as it changes, however long the interval', async () => {
+    using temporary = new TemporaryDirectory()
+    const gone = await StunServer.start(['--host', '127.0.0.1'])
+    const { port } = gone
+    await gone[Symbol.asyncDispose]()
+    await using daemon = await TestDaemon.start(temporary.join('a'), { toml: servers(port), env: asked })
+    const client = await daemon.client()
+    const seen: string[] = []
+    const subscription = await client.subscribe({ topics: ['status'], intervalMs: 3_600_000 })
+    const reading = (async () => {
+      for await (const { name, params } of subscription) if (name === 'event.status') seen.push(params.stun!.reflexive.map(({ address }) => address).join())
+    })()
+    await until(() => Promise.resolve(seen.length > 0), 'the first event')
+    await using _back = await StunServer.start(['--host', '127.0.0.1', '--port', `${port}`, '--mapped', '203.0.113.8:4343'])
+    // Who makes an invite wants to know where this node is now.
+    await until(async () => {
+      await client.invites.create()
+      return seen.includes('203.0.113.8:4343')
+    }, 'the event', 40_000)
+    expect(seen[0]).toBe('')
+    await subscription.close()
+    await reading
+  }, 90_000)
+
   it('is nobody\'s business where it is switched off', async () => {
     using temporary = new TemporaryDirectory()
     await using server = await StunServer.start(['--host', '127.0.0.1'])
