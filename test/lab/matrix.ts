@@ -49,6 +49,21 @@ export function matrixTable(matrix: Matrix): string {
   return rows.map((row) => row.map((text, i) => text.padEnd(widths[i]!)).join('  ').trimEnd()).join('\n')
 }
 
+/** The kinds that have a name of their own in RFC 4787, and their pairs: what others are measured by. */
+const plain: readonly NatKind[] = ['full', 'addr', 'port', 'sym']
+const DIRECT_GOAL = 15
+const GUESSED_GOAL_MS = 10_000
+
+/** The numbers that were promised, and what they are. */
+export function matrixSummary(matrix: Matrix): string {
+  const ordered = plain.flatMap((near) => plain.map((far) => matrix.get(pairOf(near, far))))
+  const direct = ordered.filter((meeting) => meeting !== undefined && meeting.path !== 'none').length
+  const guessed = pairs.filter(([near, far]) => isGuessed(near, far)).flatMap(([near, far]) => matrix.get(pairOf(near, far))?.ms ?? []).sort((a, b) => a - b)
+  const lines = [`direct: ${direct} of ${ordered.length} in {${plain.join(', ')}}² (goal ${DIRECT_GOAL}), ${[...matrix.values()].filter(({ path }) => path !== 'none').length} of ${matrix.size} pairs in all`]
+  if (guessed.length > 0) lines.push(`ports guessed: median ${inWords(guessed[guessed.length >> 1]!)} of ${guessed.length} pairs (goal ${inWords(GUESSED_GOAL_MS)})`)
+  return lines.join('\n')
+}
+
 const CELL = 116
 const HIGH = 40
 const LEFT = 90

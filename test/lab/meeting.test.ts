@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { expectedPath, isGuessed, matrixPicture, matrixTable, pairOf, pairs } from './matrix.ts'
+import { expectedPath, isGuessed, matrixPicture, matrixSummary, matrixTable, pairOf, pairs } from './matrix.ts'
 import { meet, type Meeting } from './meeting.ts'
 import { whyNoFilters } from './namespaces.ts'
 
@@ -23,7 +23,7 @@ describe.skipIf(why !== undefined)(`two homes behind routers meet by a two-way i
   })
 
   afterAll(() => {
-    process.stdout.write(`\n${matrixTable(matrix)}\n\n`)
+    process.stdout.write(`\n${matrixTable(matrix)}\n\n${matrixSummary(matrix)}\n\n`)
     const directory = process.env['POSTERN_LAB_WRITE']
     // What ran is a part of the whole: docs keep what they have.
     if (directory === undefined || matrix.size < pairs.length) return

@@ -1,12 +1,13 @@
 import { spawnSync } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, describe, expect, it } from 'vitest'
+import { until } from '../e2e/support/daemon.ts'
 import { addon } from '../support/addon.ts'
 import { Homes } from './meeting.ts'
 import { whyNoFilters, type Namespace } from './namespaces.ts'
 import type { SideOptions } from './nat.ts'
 import { report, type Finding } from './report.ts'
-import { Talk } from './talk.ts'
+import { pathTo, Talk } from './talk.ts'
 
 const why = whyNoFilters() ?? (spawnSync('conntrack', ['--version']).error === undefined ? undefined : '`conntrack` is not installed (package conntrack)')
 const PATIENCE_MS = 30_000
@@ -91,6 +92,8 @@ async function switchOver(homes: Homes, whole: () => void): Promise<void> {
   whole()
 }
 
+const IDLE = 'NAT rebinding of an idle session, then a ping'
+
 describe.skipIf(why !== undefined)(`a session with traffic both ways loses nothing${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
   const findings: Finding[] = []
 
@@ -112,5 +115,20 @@ describe.skipIf(why !== undefined)(`a session with traffic both ways loses nothi
     expect(gapMs).toBeLessThan(LIMIT_MS)
   })
 
-  afterAll(() => report('roaming', findings, scenarios.map(({ name }) => name)))
+  it.concurrent(IDLE, async () => {
+    await using homes = await Homes.open(symmetric)
+    expect((await homes.meet(PATIENCE_MS)).path).toBe('udp')
+    const [near, far] = homes.daemons
+    const [client, peer] = [await near.client(), await far.client()]
+    // Until what a new session asks of its paths is over.
+    await sleep(3000)
+    const before = await pathTo(peer, near.peerId)
+    await routerOf(homes).shell('conntrack -D -p udp > /dev/null 2>&1')
+    const begun = performance.now()
+    const [answer] = await Promise.all([client.ping(far.peerId), until(async () => await pathTo(peer, near.peerId) !== before, 'the peer following', LIMIT_MS)])
+    findings.push({ scenario: IDLE, what: 'followed', ms: Math.round(performance.now() - begun), goalMs: GOAL_MS, path: await homes.path() ?? 'none' })
+    expect(answer).toBeDefined()
+  })
+
+  afterAll(() => report('roaming', findings, [...scenarios.map(({ name }) => name), IDLE]))
 })
