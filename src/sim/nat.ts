@@ -14,6 +14,8 @@ export interface NatModel {
   readonly ports?: 'kept' | 'random' | 'next'
   /** Microseconds after which a mapping that carries nothing is forgotten; never, if absent. */
   readonly lifetime?: number
+  /** What comes in keeps a mapping too, unless only what goes out does (RFC 4787 REQ-6 allows both). */
+  readonly refreshedBy?: 'outgoing'
   /** Nothing of it passes, and nobody says so. */
   readonly blocks?: 'udp'
 }
@@ -43,6 +45,8 @@ export class Nat {
   readonly #byInside = new Map<string, Mapping>()
   readonly #byOutside = new Map<string, Mapping>()
   #nextPort = FIRST_PORT
+  /** Mappings that it ever made. */
+  made = 0
 
   /**
    * @param outside its address, with any port
@@ -74,7 +78,7 @@ export class Nat {
     if (this.#model.blocks === transport) return undefined
     const found = this.#byOutside.get(`${transport} ${formatAddress(to)}`)
     if (found === undefined || this.#forgotten(found, now, transport) || !this.#letsIn(found, from, transport)) return undefined
-    found.usedAt = now
+    if (this.#model.refreshedBy === undefined) found.usedAt = now
     return found.inside
   }
 
@@ -105,6 +109,7 @@ export class Nat {
     let outside = withPort(this.outside, this.#port(inside))
     while (this.#byOutside.has(`${transport} ${formatAddress(outside)}`)) outside = withPort(this.outside, this.#anyPort())
     const made: Mapping = { key, inside: inside.slice(), outside, sent: new Map(), usedAt: 0 }
+    this.made++
     this.#byInside.set(key, made)
     this.#byOutside.set(`${transport} ${formatAddress(outside)}`, made)
     return made

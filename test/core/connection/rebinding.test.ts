@@ -3,9 +3,12 @@ import { describe, expect, it } from 'vitest'
 import { encodeAddress, formatAddress } from '../../../src/core/base/address.ts'
 import { never } from '../../../src/core/base/time.ts'
 import { fittedKeepAlive } from '../../../src/core/connection/keep-alive.ts'
+import { Nat } from '../../../src/sim/nat.ts'
+import { NatNetwork } from '../../../src/sim/nat-network.ts'
 import { perfectWire } from '../../../src/sim/network.ts'
-import { SimNat } from '../../support/sim-nat.ts'
-import { SimWorld, type Player } from '../../support/sim-world.ts'
+import { SECOND, SimWorld, type Player } from '../../support/sim-world.ts'
+
+type MakeNetwork = ConstructorParameters<typeof SimWorld>[2]
 
 interface Two {
   readonly world: SimWorld
@@ -15,10 +18,9 @@ interface Two {
 }
 
 /** @param delay one way, in microseconds */
-function pair(delay: number, prepare: (world: SimWorld) => void = () => undefined): Two {
-  const world = new SimWorld(5)
+function pair(delay: number, makeNetwork?: MakeNetwork): Two {
+  const world = new SimWorld(5, false, makeNetwork)
   world.network.setConditions({ ...perfectWire, delay })
-  prepare(world)
   const [inner, outer] = [world.player('inner', 1, '10.0.0.1'), world.player('outer', 2, '198.51.100.2')]
   for (const [one, other] of [[inner, outer], [outer, inner]] as const) one.know(other)
   inner.connect(outer)
@@ -27,13 +29,19 @@ function pair(delay: number, prepare: (world: SimWorld) => void = () => undefine
   return { world, inner, outer }
 }
 
+const outside = (port: number): Uint8Array => encodeAddress('192.0.2.1', port)!
+/** The first port that the NAT gives out; each further mapping has the next one. */
+const FIRST = 50_000
+
 /** @param lifetime of what the NAT remembers, in seconds */
-function home(lifetime: number, delay = 5000): Two & { readonly nat: SimNat } {
-  let nat: SimNat | undefined
-  const two = pair(delay, ({ network, scheduler }) => {
-    nat = new SimNat(network, scheduler, { inside: encodeAddress('10.0.0.1', 7000)!, outside: encodeAddress('192.0.2.1', 40_000)!, lifetime, filtering: 'address-and-port-dependent' })
+function home(lifetime: number, delay = 5000): Two & { readonly nat: Nat } {
+  const nat = new Nat({ mapping: 'endpoint-independent', filtering: 'address-and-port-dependent', lifetime: lifetime * SECOND, refreshedBy: 'outgoing' }, outside(0))
+  const two = pair(delay, (scheduler, random) => {
+    const network = new NatNetwork(scheduler, random)
+    network.home([encodeAddress('10.0.0.1', 7000)!], nat)
+    return network
   })
-  return { ...two, nat: nat! }
+  return { ...two, nat }
 }
 
 const seenAt = (one: Player, other: Player): string | undefined => {
@@ -52,10 +60,10 @@ describe('a NAT that forgets an idle session', () => {
   it('costs nothing but the next keep-alive: the peer follows it, though nobody has anything to say', () => {
     const all = home(15)
     const { world, nat, inner, outer } = all
-    expect(seenAt(outer, inner)).toBe('192.0.2.1:40000')
+    expect(seenAt(outer, inner)).toBe('192.0.2.1:50000')
     // The keep-alive of 20 s comes too late for this NAT.
-    expect(world.until(() => nat.mappings === 2, 40)).toBeLessThan(25)
-    expect(world.until(() => seenAt(outer, inner) === '192.0.2.1:40001', 5)).toBeLessThan(0.5)
+    expect(world.until(() => nat.made === 2, 40)).toBeLessThan(25)
+    expect(world.until(() => seenAt(outer, inner) === '192.0.2.1:50001', 5)).toBeLessThan(0.5)
     world.run(2)
     expect([inner.stateOf(outer), outer.stateOf(inner)]).toEqual(['connected', 'connected'])
     bothWays(all)
@@ -65,11 +73,11 @@ describe('a NAT that forgets an idle session', () => {
     const all = home(10)
     const { world, nat, inner, outer } = all
     world.run(300)
-    expect(nat.mappings).toBeGreaterThan(10)
+    expect(nat.made).toBeGreaterThan(10)
     // What is never acknowledged would end in a peer that counts as unreachable, and in dials.
     const states = [inner, outer].flatMap(({ name, events }) => events.flatMap((event) => (event.kind === 'peer' ? [name + ' ' + event.state] : [])))
     expect(states).toEqual(['inner dialing', 'inner connected', 'outer connected'])
-    world.until(() => seenAt(outer, inner) === formatAddress(nat.seen!), 60)
+    world.until(() => seenAt(outer, inner) === formatAddress(outside(FIRST + nat.made - 1)), 60)
     bothWays(all)
   })
 
@@ -77,12 +85,12 @@ describe('a NAT that forgets an idle session', () => {
     const all = home(15)
     const { world, nat, inner, outer } = all
     // All that leaves by the new port for 300 ms: the keep-alive, and the first of what repeats it.
-    const wire = world.network.wire(encodeAddress('192.0.2.1', 40_001)!, outer.address)
+    const wire = world.network.wire(outside(FIRST + 1), outer.address)
     wire.cut = true
-    expect(world.until(() => nat.mappings === 2, 40)).toBeLessThan(25)
+    expect(world.until(() => nat.made === 2, 40)).toBeLessThan(25)
     world.run(0.3)
     wire.cut = false
-    expect(world.until(() => seenAt(outer, inner) === '192.0.2.1:40001', 5)).toBeLessThan(3)
+    expect(world.until(() => seenAt(outer, inner) === '192.0.2.1:50001', 5)).toBeLessThan(3)
     bothWays(all)
   })
 
@@ -101,8 +109,8 @@ describe('a NAT that forgets an idle session', () => {
     const { world, nat, inner, outer } = all
     world.run(12)
     inner.node.act((endpoint, now) => endpoint.ping(now, inner.handleOf(outer)))
-    expect(world.until(() => seenAt(outer, inner) !== '192.0.2.1:40000', 5)).toBeLessThan(0.34)
-    expect(nat.mappings).toBe(2)
+    expect(world.until(() => seenAt(outer, inner) !== '192.0.2.1:50000', 5)).toBeLessThan(0.34)
+    expect(nat.made).toBe(2)
   })
 })
 
@@ -135,13 +143,13 @@ describe('keep-alives that are fitted to a NAT', () => {
     inner.node.endpoint.node.keepAliveMax = fittedKeepAlive(8_000_000)
     // Armed before: one more of the old ones.
     world.run(60)
-    const mapped = nat.mappings
+    const mapped = nat.made
     expect(mapped).toBeLessThanOrEqual(2)
     world.run(300)
-    expect(nat.mappings).toBe(mapped)
+    expect(nat.made).toBe(mapped)
     inner.node.endpoint.node.keepAliveMax = never
     world.run(60)
-    expect(nat.mappings).toBeGreaterThan(mapped)
+    expect(nat.made).toBeGreaterThan(mapped)
   })
 
   it('are no shorter than 5 s, and never longer than configured', () => {
