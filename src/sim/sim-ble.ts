@@ -148,6 +148,7 @@ export class SimBle {
   readonly #links = new Map<LinkId, { readonly side: Side; readonly air: AirLink }>()
   readonly #dials = new Set<number>()
   #open = false
+  #closing: Promise<void> | undefined
   #sent = 0
   #sentBytes = 0
 
@@ -166,8 +167,32 @@ export class SimBle {
   open(): void {
     if (this.#open) return
     this.#open = true
+    this.#closing = undefined
     this.#receiver.open()
     this.#air.add(this)
+  }
+
+  start(): Promise<void> {
+    this.open()
+    return Promise.resolve()
+  }
+
+  /** Ends every connection; both sides hear of it. */
+  close(): Promise<void> {
+    if (this.#closing !== undefined) return this.#closing
+    for (const link of [...this.#links.keys()]) this.closeLink(link)
+    for (const token of [...this.#dials]) this.cancelDial(token)
+    if (this.#open) {
+      this.#air.remove(this)
+      this.#receiver.close()
+    }
+    this.#open = false
+    this.#closing = new Promise((resolve) => { this.#later(resolve) })
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
   }
 
   /** As SIGKILL, or the adapter pulled out: the other side finds its links gone after a while. */
@@ -220,11 +245,18 @@ export class SimBle {
       taken++
       const end = batch.offset[row]! + batch.length[row]!
       for (let offset = batch.offset[row]!; offset < end; offset += batch.segmentSize[row]!) this.#queue(found.side, bytes.slice(offset, Math.min(offset + batch.segmentSize[row]!, end)))
-      found.side.asked = false
+      this.#wait(found.side)
       this.room(found.side, found.air.eventBytes)
     }
     this.#later(done)
     return taken
+  }
+
+  /** The host waits for `writable` by itself; it is told all the same, as a driver tells. */
+  #wait(side: Side): void {
+    if (!side.asked) return
+    side.asked = false
+    this.#later(() => { if (this.#links.has(side.link)) this.#host.changed(side.link, 'blocked', undefined) })
   }
 
   /** Asks for the next datagram if the next event has room for it. */

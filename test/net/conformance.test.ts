@@ -1,6 +1,7 @@
 import type { SocketOptions } from 'node:dgram'
 import { constants as osConstants } from 'node:os'
 import { ADDRESS_SIZE, encodeAddress } from '../../src/core/base/address.ts'
+import { encodeBleAddress } from '../../src/core/base/ble-address.ts'
 import { TransmitBatch, type LinkId } from '../../src/core/endpoint/contract.ts'
 import { nativeTcpSystem } from '../../src/net/tcp-native.ts'
 import { tcpSystem, type TcpSystem } from '../../src/net/tcp-system.ts'
@@ -10,6 +11,7 @@ import type { UdpSystem } from '../../src/net/udp-system.ts'
 import { perfectWire, SimNetwork } from '../../src/sim/network.ts'
 import { SeededRandom } from '../../src/sim/random.ts'
 import { Scheduler } from '../../src/sim/scheduler.ts'
+import { SimAir, SimBle, usualAir } from '../../src/sim/sim-ble.ts'
 import { SimTcp } from '../../src/sim/sim-tcp.ts'
 import { SimUdp } from '../../src/sim/sim-udp.ts'
 import { addon } from '../support/addon.ts'
@@ -176,13 +178,8 @@ function ble(mtu: number): Medium {
 
 const SIM_BLOCKED = 160_000
 
-/** The simulated network on a clock that goes with the real one, so that the same suite can wait for it. */
-function simulated(kind: 'udp' | 'tcp'): Medium {
-  const scheduler = new Scheduler()
-  const network = new SimNetwork(scheduler, new SeededRandom(7))
-  const drivers: (SimUdp | SimTcp)[] = []
-  let cut = false
-  network.route = () => ({ conditions: perfectWire, cut })
+/** A clock of simulation that goes with the real one, so that the same suite can wait for it. Returns how to stop it. */
+function realTime(scheduler: Scheduler): () => void {
   const from = performance.now()
   const begin = scheduler.now
   let running = true
@@ -192,6 +189,58 @@ function simulated(kind: 'udp' | 'tcp'): Medium {
     if (running) setImmediate(go)
   }
   go()
+  return () => { running = false }
+}
+
+/** Simulated air, faster than any radio. */
+function simulatedBle(): Medium {
+  const scheduler = new Scheduler()
+  const air = new SimAir(scheduler, new SeededRandom(7), { ...usualAir, interval: 500, rate: 20, advertising: 1000, supervision: Infinity })
+  const stop = realTime(scheduler)
+  const drivers: SimBle[] = []
+  const node = (device: number): Omit<Party, 'link' | 'to' | 'driver'> & { readonly driver: SimBle } => {
+    const host = new TcpHost()
+    const slab = host.arena.allocate(PARTY_SLAB)
+    const batch = new TransmitBatch(1024)
+    batch.reset(slab, PARTY_SLAB)
+    const driver = new SimBle(host, air, encodeBleAddress('random', new Uint8Array(6).fill(device)))
+    drivers.push(driver)
+    return { host, driver, batch, slab }
+  }
+  const pair = async (): Promise<{ readonly a: Party; readonly b: Party }> => {
+    const [a, b] = [node(1), node(2)]
+    await a.driver.start()
+    await b.driver.start()
+    a.driver.dial(b.driver.address, 1)
+    await until(() => a.host.opens.length === 1 && b.host.opens.length === 1)
+    return { a: { ...a, link: FIRST, to: b.driver.address }, b: { ...b, link: FIRST, to: a.driver.address } }
+  }
+  return {
+    pair,
+    stalled: async () => {
+      const { a } = await pair()
+      air.reaches = () => false
+      return { party: a, bytes: 100_000, release: () => { air.reaches = () => true } }
+    },
+    fragile: async () => {
+      const { a } = await pair()
+      return { party: a, snap: () => { drivers[0]!.lost(FIRST) } }
+    },
+    close: async () => {
+      for (const driver of drivers) await driver.close()
+      stop()
+    },
+  }
+}
+
+/** The simulated network on a clock that goes with the real one, so that the same suite can wait for it. */
+function simulated(kind: 'udp' | 'tcp'): Medium {
+  const scheduler = new Scheduler()
+  const network = new SimNetwork(scheduler, new SeededRandom(7))
+  const drivers: (SimUdp | SimTcp)[] = []
+  let cut = false
+  network.route = () => ({ conditions: perfectWire, cut })
+  const stop = realTime(scheduler)
   const node = (machine: number): SimParty => {
     const host = new TcpHost()
     const addresses = [encodeAddress(`10.0.0.${machine}`, 7000)!]
@@ -234,7 +283,7 @@ function simulated(kind: 'udp' | 'tcp'): Medium {
     },
     close: async () => {
       for (const driver of drivers) await driver.close()
-      running = false
+      stop()
     },
   }
 }
@@ -252,4 +301,5 @@ if (addon?.tcp !== undefined) {
 }
 describeTransport('simulated UDP', { kind: 'udp', reliable: false, datagramMin: 1 }, () => simulated('udp'))
 describeTransport('simulated TCP', { kind: 'tcp', reliable: true, datagramMin: 20 }, () => simulated('tcp'))
+describeTransport('Bluetooth, simulated', { kind: 'ble', reliable: true, datagramMin: 1, datagramMax: 1200 }, simulatedBle)
 for (const mtu of [23, 185, 517]) describeTransport(`Bluetooth with an MTU of ${mtu}`, { kind: 'ble', reliable: true, datagramMin: 1, datagramMax: 1200 }, () => ble(mtu))

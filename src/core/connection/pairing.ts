@@ -57,7 +57,8 @@ export function onPairFrame(state: SessionState, op: PairOp, data: Uint8Array): 
       compare(state, pairing, pairing.nonce, data)
       return
     case 'accept':
-      if (pairing.state !== 'compared') return wrong()
+      // It may overtake the reveal, if that was lost. A yes to what nobody can have seen yet is none.
+      if (pairing.state === 'begun') return wrong()
       pairing.peerAccepted = true
       finish(state, pairing)
       return
@@ -90,7 +91,6 @@ function finish(state: SessionState, pairing: PairingExchange): void {
 export function endPairing(state: SessionState): void {
   const { pairing } = state
   if (pairing === undefined) return
-  pairing.h.fill(0)
   state.restricted = false
   state.candidatesWanted = state.host.candidates.generation > 0
 }

@@ -45,5 +45,6 @@ export function viewsOf(state: SessionState, now: Instant): PathView[] {
 /** Whether a better kind of path than the one in use could exist: UDP, while a connection carries the traffic. */
 export function isFallback(state: SessionState): boolean {
   const { active, policy } = state
-  return active?.reliable === true && policy.prefer !== active.kind && allows(policy, 'udp')
+  // A stranger who compares a code is asked for nothing else.
+  return active?.reliable === true && !state.restricted && policy.prefer !== active.kind && allows(policy, 'udp')
 }

@@ -19,6 +19,7 @@ export class Presence {
   #own: readonly PresenceKey[]
   #macKeys: readonly Uint8Array[] | undefined
   #table: HintTable<PeerHandle> | undefined
+  #told = false
 
   /** @param own as it was stored; drawn when it is first needed */
   constructor(node: PresenceHost, own: readonly PresenceKey[]) {
@@ -47,7 +48,11 @@ export class Presence {
   }
 
   hint(now: Now): Uint8Array {
-    return presenceHint(this.#node.provider, this.current.key, hourOf(now.wall))
+    const { key } = this.current
+    // With the first advertisement it begins to matter whether friends know it: an adapter may come long after the sessions.
+    if (!this.#told) this.#node.presenceChanged()
+    this.#told = true
+    return presenceHint(this.#node.provider, key, hourOf(now.wall))
   }
 
   /** The friend that advertises this hint. */

@@ -75,6 +75,15 @@ describe('an exchange', () => {
     expect([i.codes.length, r.codes.length, ...i.failures, ...r.failures]).toEqual([1, 1])
   })
 
+  it('takes a yes that overtakes the reveal, and waits for the digits and the own one', () => {
+    const i = new Side(true, 1)
+    i.hear('commit', pairCommit(provider, H, repeated(2, 16)))
+    i.hear('accept')
+    expect([i.done, i.accept(), ...i.failures]).toEqual([0, false])
+    i.hear('reveal', repeated(2, 16))
+    expect([i.done, i.accept(), i.done]).toEqual([0, true, 1])
+  })
+
   it('shows others to each side of somebody in between', () => {
     const [i, r] = [new Side(true, 1, repeated(0x11)), new Side(false, 2, repeated(0x22))]
     // He must commit to i before he has seen its nonce, and answer r before he has seen r's.

@@ -226,6 +226,67 @@ describe('a session on Bluetooth', () => {
     expect(rate).toBeGreaterThan(0.85 * usualAir.rate)
   })
 
+  it('changes its keys, also where a datagram has hardly room for them', () => {
+    const s = onBluetooth(12, { ...usualAir, mtu: 23 })
+    const { world, a, b } = s
+    const channel = a.open(b)
+    for (let i = 0; i < 50; i++) {
+      a.send(channel, `m ${i}`)
+      world.run(10)
+    }
+    expect(a.counter('rekeys_completed') + b.counter('rekeys_completed')).toBeGreaterThan(2)
+    expect(b.received.filter((text) => text.startsWith('m'))).toEqual(Array.from({ length: 50 }, (_, i) => `m ${i}`))
+    expect(both(s, 'ble')).toBe(true)
+  })
+
+  it('lives through a day of networks and ranges that come and go, and loses nothing', () => {
+    for (let seed = 1; seed <= 25; seed++) {
+      const s = scene(seed)
+      const { world, air, a, b } = s
+      const { random } = world
+      connected(s)
+      const channels = [a.open(b), b.open(a)] as const
+      let sent = 0
+      let inRange = true
+      let cut = false
+      air.reaches = () => inRange
+      const apply = (): void => {
+        s.cut(cut)
+        // Each radio needs a while to hear that somebody is there, or is gone.
+        for (const [one, other] of [[a, b], [b, a]] as const) {
+          const heard = inRange
+          world.scheduler.at(world.scheduler.now + random.unit() * 2 * SECOND, () => { if (heard === inRange) one.hears(other, heard) })
+        }
+      }
+      apply()
+      for (let round = 0; round < 12; round++) {
+        const [noNetwork, noRange] = [random.chance(0.5), random.chance(0.3)]
+        cut = noNetwork
+        inRange = !noRange
+        apply()
+        const until = world.scheduler.now + (1 + random.unit() * 40) * SECOND
+        while (world.scheduler.now < until) {
+          a.send(channels[0], `a ${sent}`)
+          b.send(channels[1], `b ${sent}`)
+          sent++
+          world.run(0.5 + random.unit())
+        }
+      }
+      cut = false
+      inRange = true
+      apply()
+      expect(world.until(() => b.received.length === sent && a.received.length === sent, 120), `seed ${seed}: ${a.received.length} and ${b.received.length} of ${sent}`).toBeLessThan(120)
+      expect(b.received).toEqual(Array.from({ length: sent }, (_, i) => `a ${i}`))
+      expect(a.received).toEqual(Array.from({ length: sent }, (_, i) => `b ${i}`))
+      expect(events(a, 'channel-closed') + events(b, 'channel-closed'), `seed ${seed}`).toBe(0)
+      expect(world.until(() => both(s, 'udp'), 60), `seed ${seed}`).toBeLessThan(60)
+      world.run(90)
+      expect([a.node.radio!.size <= 1, b.node.radio!.size <= 1], `seed ${seed}`).toEqual([true, true])
+      // Two of the current keys on each side, and two of those before while they are still opened.
+      expect(Math.max(a.provider.live, b.provider.live), `seed ${seed}`).toBeLessThanOrEqual(4)
+    }
+  })
+
   it('is quiet when nobody talks', () => {
     const s = onBluetooth(10)
     const { world, a, b } = s

@@ -215,6 +215,31 @@ describe('strangers', () => {
     expect(b.node.endpoint.tables()['xx']).toBe(0)
   })
 
+  it('that flood are given up: four messages A, or four datagrams of nothing, and the connection is closed', () => {
+    for (const what of ['initiations', 'garbage'] as const) {
+      const s = new Scene(14)
+      const [a, b] = s.players as [Player, Player]
+      open(a)
+      open(b)
+      let first: Uint8Array | undefined
+      s.air.tap = (_from, _to, datagram) => {
+        first ??= datagram.slice()
+        return undefined
+      }
+      approach(a, b)
+      s.until(() => first !== undefined, 2)
+      const link = b.node.radio!.links()[0]!.id
+      for (let i = 0; i < 8; i++) {
+        const datagram = what === 'garbage' ? new Uint8Array(60).fill(i) : first!.slice()
+        // Another ephemeral key each time; mac and digest are no longer right, which is what a flood of forged ones looks like.
+        if (what === 'initiations') datagram[30]! ^= i + 1
+        b.node.radio!.arrived(link, a.node.radio!.address, datagram)
+      }
+      expect(s.until(() => b.node.radio!.links().every(({ id }) => id !== link), 3), what).toBeLessThan(2)
+      expect(b.node.endpoint.tables()['xx']).toBeLessThanOrEqual(1)
+    }
+  })
+
   it('do not reach their own node', () => {
     const s = new Scene(13, 1)
     const [a] = s.players as [Player]
@@ -297,7 +322,16 @@ describe('pairing by a short code', () => {
   it('a stranger that compares can do nothing else', () => {
     const { s, a, b } = meet(20)
     expect(() => a.open(b)).toThrow('unreachable')
+    // A node that does not keep to it: what it opens is refused, and where it says that it is nobody asks.
+    const session = a.node.endpoint.node.sessions.find((one) => one !== undefined)!
+    session.state.restricted = false
+    a.node.act((endpoint, now) => { endpoint.setLocalCandidates(now, [ownCandidate('host', a.address)]) })
+    a.send(a.open(b), 'let me in')
+    s.world.run(1)
     expect(all(b, 'channel-incoming')).toEqual([])
+    expect(b.received).toEqual([])
+    expect(all(a, 'channel-closed')).toMatchObject([{ code: 2, by: 'peer' }])
+    expect([b.counter('channels_refused'), b.counter('candidates_received'), b.counter('presence_received')]).toEqual([1, 0, 0])
     expect(a.node.endpoint.peerStats(a.handleOf(b))!.inRoster).toBe(false)
     s.world.run(1)
   })

@@ -77,7 +77,7 @@ describe.each(providers)('WIRE.md §11 with %s', (_name, provider) => {
     expect(toHex(sealTransport(provider, keys.initiatorKey))).toBe('620d0c0b0a0700000000000000e2e1cbeb68f479da51980d43125c3c7eaa8eb33ad183cb99f2bdebe5ebf91036')
   })
 
-  it('suite 2: transcript and keys (the machine is ready for XX, the endpoint is not)', () => {
+  it('suite 2: transcript and keys', () => {
     const { initiator: i, responder: r } = statesOf(provider, 2)
     const a = i.writeMessage(new Uint8Array(256))!
     r.readMessage(a)
