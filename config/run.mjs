@@ -14,6 +14,7 @@ const programs = {
   lab: [join(root, 'node_modules/vitest/vitest.mjs'), 'run', 'test/lab'],
   demo: [join(root, 'dist-demo/main.js')],
   bench: [join(root, 'bench/main.mjs')],
+  'ble-kernel': [join(root, 'test/ble-kernel/main.mjs')],
 }
 const program = programs[task]
 if (program === undefined) {

@@ -9,6 +9,7 @@ import { newBleCounters } from '../net/ble/ble-counters.ts'
 import { BleDriver, type BleHost } from '../net/ble/ble.ts'
 import { BackendProcess, type ProcessSystem } from '../net/ble/process.ts'
 import { processSystem } from '../net/ble/process-system.ts'
+import { loadAddon } from '../platform/addon.ts'
 import { lookForAdapter, thisMachine, type Machine } from './ble-adapters.ts'
 import type { Config } from './config-schema.ts'
 import type { Log } from './log.ts'
@@ -32,6 +33,12 @@ export interface BleServiceOptions {
   readonly machine?: Machine
   readonly processes?: ProcessSystem
   readonly env?: NodeJS.ProcessEnv
+}
+
+/** The kernel's user channel is opened by the addon, which the backend's process loads for itself. */
+function addonOf(name: BackendName): { readonly addon?: string } {
+  const state = name === 'hci' ? loadAddon() : undefined
+  return state?.kind === 'loaded' ? { addon: state.addon.path } : {}
 }
 
 /** Bluetooth in this daemon: whether there is any, which backend drives it, who is in range. Nothing is started where nothing is found. */
@@ -83,7 +90,7 @@ export class BleService {
     this.#driver = new BleDriver(this.#host(), {
       mode, radioLimits: { ...bleRadioLimits, outMax: linksOut, inMax: linksIn },
       backend: () => {
-        const backend = new BackendProcess({ name, ...(adapter === undefined ? {} : { adapter }), ...(socket === undefined ? {} : { socket }) }, processes)
+        const backend = new BackendProcess({ name, ...(adapter === undefined ? {} : { adapter }), ...(socket === undefined ? {} : { socket }), ...addonOf(name) }, processes)
         backend.start()
         return backend
       },

@@ -9,7 +9,7 @@ namespace postern {
 namespace {
 
 /** Raised when what JavaScript calls or how changes; platform/addon.ts refuses a build of another number. */
-constexpr int32_t kInterface = 14;
+constexpr int32_t kInterface = 13;
 
 void Free(napi_env, void* data, void*) {
   delete static_cast<Addon*>(data);
@@ -43,7 +43,7 @@ NAPI_MODULE_INIT() {
   if (addon->has_ssl && (!ExportAead(env, exports) || !ExportX25519(env, exports) || !ExportHash(env, exports))) return nullptr;
   if (!ExportSystem(env, exports)) return nullptr;
 #ifdef POSTERN_LINUX
-  if (!ExportUdp(env, exports) || !ExportTcp(env, exports) || !ExportNetlink(env, exports)) return nullptr;
+  if (!ExportUdp(env, exports) || !ExportTcp(env, exports) || !ExportNetlink(env, exports) || !ExportHci(env, exports)) return nullptr;
 #endif
   return exports;
 }

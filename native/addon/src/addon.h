@@ -25,6 +25,7 @@ bool ExportSystem(napi_env env, napi_value exports);
 bool ExportUdp(napi_env env, napi_value exports);
 bool ExportTcp(napi_env env, napi_value exports);
 bool ExportNetlink(napi_env env, napi_value exports);
+bool ExportHci(napi_env env, napi_value exports);
 #endif
 
 }  // namespace postern

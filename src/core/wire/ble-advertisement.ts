@@ -15,7 +15,8 @@ export const BLE_HINT_SIZE = 6
 const UUID_SIZE = 16
 const dataType = { flags: 0x01, someServices: 0x06, allServices: 0x07, serviceData: 0x21, manufacturer: 0xff } as const
 /** Assigned Numbers §7.1: no company, for use without a membership. */
-const NO_COMPANY = Uint8Array.of(0xff, 0xff)
+export const NO_COMPANY_ID = 0xffff
+const NO_COMPANY: Uint8Array = Uint8Array.of(NO_COMPANY_ID & 0xff, NO_COMPANY_ID >> 8)
 
 export interface BleAdvertisement {
   /** The service was named, in a list or with data. */

@@ -82,8 +82,10 @@ export interface BackendOptions {
   readonly name: BackendName
   /** Which adapter: `hci0`; absent: the first. */
   readonly adapter?: string
-  /** `virtual`: the unix socket of the air's controller. */
+  /** `virtual`: the unix socket of the air's controller. `hci`: of a controller that is served as H4, instead of one of the kernel. */
   readonly socket?: string
+  /** `hci`: where the native addon is, which opens the kernel's user channel. */
+  readonly addon?: string
 }
 
 /** What a module of a backend exports. A rejection is told as `fault` with the error's code, `unsupported` when it has none. */

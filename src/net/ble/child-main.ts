@@ -7,6 +7,8 @@ import type { BackendOptions } from './backend.ts'
 import { runBackend, type BackendModules } from './child.ts'
 
 const modules: BackendModules = {
+  bluez: () => import('./bluez/open.ts'),
+  hci: () => import('./hci/open.ts'),
   virtual: () => import('./hci/open.ts'),
 }
 

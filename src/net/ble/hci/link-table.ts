@@ -1,5 +1,8 @@
-import { MTU_MAX, MTU_MIN, VALUES_UNSENT_MAX, type BackendEvent, type Role } from '../backend.ts'
+import { MTU_MIN, VALUE_SIZE_MAX, VALUES_UNSENT_MAX, type BackendEvent, type Role } from '../backend.ts'
 import type { HciTime } from './transport.ts'
+
+/** vol 3 part F §3.2.9: an attribute's value has 512 bytes at most, whatever the MTU. bluetoothd drops writes of more, so more is never told. */
+const MTU_USED_MAX = 512 + 3
 
 /** A link that can carry values. */
 export interface ValueLink {
@@ -44,7 +47,7 @@ export class LinkTable {
   }
 
   received(link: ValueLink, value: Uint8Array): void {
-    if (this.#links.has(link.number) && value.length <= link.mtu - 3) this.#tell({ kind: 'received', link: link.number, value: new Uint8Array(value) })
+    if (this.#links.has(link.number) && value.length <= VALUE_SIZE_MAX) this.#tell({ kind: 'received', link: link.number, value: new Uint8Array(value) })
   }
 
   sent(link: ValueLink, count: number): void {
@@ -79,7 +82,7 @@ export class LinkTable {
 }
 
 function clampMtu(mtu: number): number {
-  return Math.max(MTU_MIN, Math.min(MTU_MAX, mtu))
+  return Math.max(MTU_MIN, Math.min(MTU_USED_MAX, mtu))
 }
 
 /** A timer that is set again and again for the step that is being waited for. */

@@ -1,6 +1,7 @@
 import { hciStatus } from '../../../core/wire/hci.ts'
 import type { AdapterState, BackendCommand, BackendEvent, BackendName, BleBackend } from '../backend.ts'
 import { HciCentral } from './central.ts'
+import { EventQueue } from './event-queue.ts'
 import { HciHost } from './host.ts'
 import { LinkTable } from './link-table.ts'
 import { HciMultiplexer } from './multiplexer.ts'
@@ -14,11 +15,9 @@ const SLOTS = 4
 /** Between attempts to have the adapter back: doubled from the first to the last. */
 const RETRY_MS_MIN = 500
 const RETRY_MS_MAX = 30_000
-/** Events that wait for a handler. As bounded as the pipe that will take them; more are dropped, the oldest first. */
-const EVENTS_KEPT_MAX = 256
 
 /** What the way to a controller failed with, as a state of the adapter. Every other code says that there is none. */
-const stateOfCode: Readonly<Record<string, AdapterState>> = { EPERM: 'no_permission', EACCES: 'no_permission', ERFKILL: 'blocked', ENETDOWN: 'off', EBUSY: 'off' }
+const stateOfCode: Readonly<Record<string, AdapterState>> = { EPERM: 'no_permission', EACCES: 'no_permission', ERFKILL: 'blocked', ENETDOWN: 'off', EBUSY: 'blocked' }
 
 interface Controller {
   readonly host: HciHost
@@ -47,10 +46,7 @@ export class HciStack implements BleBackend {
   #controller: Controller | undefined
   #advertise: (BackendCommand & { kind: 'advertise' }) | undefined
   #scan: (BackendCommand & { kind: 'scan' }) | undefined
-  #handler: ((event: BackendEvent) => void) | undefined
-  /** BOUNDED by {@link EVENTS_KEPT_MAX}. Events that came before there was a handler, or from inside a command. */
-  #kept: BackendEvent[] = []
-  #inCommand = false
+  readonly #events: EventQueue = new EventQueue()
   #state: AdapterState | undefined
   #pauseMs = RETRY_MS_MIN
   #cancelPause: (() => void) | undefined
@@ -76,16 +72,11 @@ export class HciStack implements BleBackend {
   }
 
   onEvent(handler: (event: BackendEvent) => void): void {
-    this.#handler = handler
-    queueMicrotask(() => this.#flush())
+    this.#events.setHandler(handler)
   }
 
   command(command: BackendCommand): void {
-    if (this.#closed) return
-    this.#inCommand = true
-    this.#run(command)
-    this.#inCommand = false
-    if (this.#kept.length > 0) queueMicrotask(() => this.#flush())
+    if (!this.#closed) this.#events.inside(() => this.#run(command))
   }
 
   close(): Promise<void> {
@@ -211,18 +202,6 @@ export class HciStack implements BleBackend {
   }
 
   #tell(event: BackendEvent): void {
-    if (this.#handler !== undefined && !this.#inCommand && this.#kept.length === 0) this.#handler(event)
-    else {
-      this.#kept.push(event)
-      if (this.#kept.length > EVENTS_KEPT_MAX) this.#kept.shift()
-    }
-  }
-
-  #flush(): void {
-    const handler = this.#handler
-    if (handler === undefined) return
-    const kept = this.#kept
-    this.#kept = []
-    for (const event of kept) handler(event)
+    this.#events.tell(event)
   }
 }
