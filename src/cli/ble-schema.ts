@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { bleStates, type BleDevice, type BleLinkInfo, type BleNearbyResult, type BleStatusResult, type IpcBleHealth } from '../core/wire/ipc-ble.ts'
 import { ipcPeerStates } from '../core/wire/ipc-methods.ts'
+import type { PairResult } from './results.ts'
 import { count, milliseconds, object, peerId } from './schema-parts.ts'
 
 const state = z.enum(bleStates).describe('on: ready; off: powered down; absent: none that works; no_permission; blocked: rfkill; resetting: comes back by itself; disabled: by configuration')
@@ -25,3 +26,11 @@ export const nearbySchema: z.ZodType<BleNearbyResult> = object<BleNearbyResult>(
     name: z.string().optional(), peerState: z.enum(ipcPeerStates).optional(),
   })).describe('Friends, then strangers where [ble] strangers allows it; the strongest first'),
 })
+
+type Compare = Extract<PairResult, { kind: 'compare' }>
+type Paired = Extract<PairResult, { kind: 'paired' }>
+
+export const pairSchema: z.ZodType<PairResult> = z.union([
+  object<Compare>({ kind: z.literal('compare'), peer: peerId, code: z.string().regex(/^\d{6}$/).describe('The same on both machines if nobody stands between') }).describe('Answer with a line "yes" or "no" on standard input'),
+  object<Paired>({ kind: z.literal('paired'), peer: peerId, name: z.string().optional() }).describe('Both said yes: the peer is in the roster'),
+])

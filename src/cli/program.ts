@@ -7,6 +7,7 @@ import { down, id, status, up, type UpOptions } from './daemon-commands.ts'
 import { accept, invite, join, type InviteOptions, type JoinOptions } from './invite-commands.ts'
 import { createKey, listKeys, revokeKey, type KeyOptions } from './keys-commands.ts'
 import type { Globals, Output } from './output.ts'
+import { pair, type PairOptions } from './pair-command.ts'
 import { addPeer, peers, removePeer, renamePeer, type AddOptions } from './peers-commands.ts'
 import { netcheck } from './netcheck-command.ts'
 import { ping, type PingOptions } from './ping.ts'
@@ -57,6 +58,10 @@ function addDaemonCommands(program: Command, run: Run): void {
     .option('--watch', 'go on until Ctrl-C')
     .option('-i, --interval <duration>', 'from one look to the next: 1, 0.5, 200ms', '1')
     .action((options: NearbyOptions) => run((globals, output) => nearby(globals, options, output)))
+  program.command('pair').description('meet a machine in range, by comparing six digits; to be run on both')
+    .option('--name <name>', 'what to call it')
+    .option('--wait <duration>', 'how long to look for it: 30s, 2min', '2min')
+    .action((options: PairOptions) => run((globals, output) => pair(globals, options, output)))
   const config = program.command('config').description('check or show the configuration, without a daemon')
   for (const [name, description, action] of [['check', 'whether a daemon could start with it; else everything that is wrong', configCheck], ['show', 'every key, its value, and where it comes from', configShow]] as const) {
     config.command(name).description(description)

@@ -7,7 +7,7 @@ import { errorCodes } from '../core/base/errors.ts'
 import { type IpcLaneCount, ipcLanes, type IpcLaneStats, ipcLogLevels, ipcModes, ipcPeerStates } from '../core/wire/ipc-methods.ts'
 import type { ApiKeyInfo, InviteCreateResult, InviteInfo, IpcPathPolicy, KeysCreateResult, LogEvent, PeerInfo, StatusResult } from '../client/client.ts'
 import type { CommandResults, ConfigKey, ConfigProblem, ErrorResult, PingResult, PingSummary, ResultName, UpResult, WatchRates, WatchResult } from './results.ts'
-import { bleHealthSchema, bleStatusSchema, nearbySchema } from './ble-schema.ts'
+import { bleHealthSchema, bleStatusSchema, nearbySchema, pairSchema } from './ble-schema.ts'
 import { count, milliseconds, object, peerId, share, unixMs } from './schema-parts.ts'
 import { natSchema, netcheckSchema, portMappingSchema, stunSchema } from './nat-schema.ts'
 import { policyFrom, policyMembers, whySchema } from './why-schema.ts'
@@ -98,7 +98,7 @@ const file = z.string().nullable().describe('The file that was read; null when t
 /** A title for each: what of which command it is. */
 export const resultTitles: Readonly<Record<ResultName, string>> = {
   'up': 'postern up', 'down': 'postern down', 'status': 'postern status', 'id': 'postern id',
-  'netcheck': 'postern netcheck', 'ble-status': 'postern ble status', 'nearby': 'postern nearby, each line with --watch', 'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join', 'accept': 'postern accept',
+  'netcheck': 'postern netcheck', 'ble-status': 'postern ble status', 'nearby': 'postern nearby, each line with --watch', 'pair': 'postern pair, each line', 'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join', 'accept': 'postern accept',
   'peers': 'postern peers', 'peers-add': 'postern peers add', 'peers-remove': 'postern peers remove', 'peers-rename': 'postern peers rename', 'peers-policy': 'postern peers policy', 'why': 'postern why',
   'ping': 'postern ping, each line', 'watch': 'postern watch, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'log': 'postern log, each line', 'keys-create': 'postern keys create', 'keys-list': 'postern keys list', 'keys-revoke': 'postern keys revoke',
   'config-check': 'postern config check', 'config-show': 'postern config show', 'error': 'any command that fails',
@@ -126,6 +126,7 @@ export const resultSchemas: { readonly [Name in ResultName]: z.ZodType<CommandRe
   'netcheck': netcheckSchema,
   'ble-status': bleStatusSchema,
   'nearby': nearbySchema,
+  'pair': pairSchema,
   'ping': ping,
   'watch': watch,
   'send': object<CommandResults['send']>({ peer: peerId, app: z.string(), bytes: count, mode: z.enum(ipcModes), outcome: z.literal('delivered').describe('The peer\'s daemon has it') }),

@@ -85,6 +85,8 @@ export interface ErrorResult {
   }
 }
 
+export type PairResult = { readonly kind: 'compare'; readonly peer: string; readonly code: string } | { readonly kind: 'paired'; readonly peer: string; readonly name?: string }
+
 export interface CommandResults {
   readonly 'up': UpResult
   readonly 'down': { readonly stopped: true }
@@ -104,6 +106,7 @@ export interface CommandResults {
   readonly 'netcheck': NetcheckResult
   readonly 'ble-status': BleStatusResult
   readonly 'nearby': BleNearbyResult
+  readonly 'pair': PairResult
   readonly 'ping': PingResult
   readonly 'watch': WatchResult
   readonly 'send': { readonly peer: string; readonly app: string; readonly bytes: number; readonly mode: IpcMode; readonly outcome: 'delivered' }

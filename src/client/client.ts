@@ -10,7 +10,7 @@ import type {
   HelloParams, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMethod, IpcMode, IpcOverflow, IpcParams, IpcPeerState,
   PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult,
 } from '../core/wire/ipc-methods.ts'
-import type { BleNearbyResult, BleStatusResult } from '../core/wire/ipc-ble.ts'
+import type { BleNearbyResult, BleStatusResult, PairStartParams, PairStatusResult } from '../core/wire/ipc-ble.ts'
 import type { NetcheckResult } from '../core/wire/ipc-nat.ts'
 import type { IpcPathPolicy, PeerPolicyResult } from '../core/wire/ipc-policy.ts'
 import type { PeerWhyResult } from '../core/wire/ipc-why.ts'
@@ -27,7 +27,7 @@ import { systemTimers, type ClientTimers } from './timers.ts'
 
 export { PosternError, type ErrorCode } from '../core/base/errors.ts'
 export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcLaneStats, IpcLogLevel, IpcMode, IpcOverflow, IpcPeerState, IpcTopic, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
-export type { BleDevice, BleLinkInfo, BleNearbyResult, BleState, BleStatusResult } from '../core/wire/ipc-ble.ts'
+export type { BleDevice, BleLinkInfo, BleNearbyResult, BleState, BleStatusResult, PairExchange, PairStatusResult } from '../core/wire/ipc-ble.ts'
 export type { IpcLifetime, IpcNat, IpcOwnNat, IpcReflexive, IpcStunServer, IpcStunStatus, IpcStunTcp, NetcheckFamily, NetcheckInterface, NetcheckResult, NetcheckServer, NetcheckTcp } from '../core/wire/ipc-nat.ts'
 export type { IpcPathKind, IpcPathPolicy, PeerPolicyResult } from '../core/wire/ipc-policy.ts'
 export type { PeerWhyResult, WhyAdvice, WhyAttempt, WhyEvent, WhyNats, WhyPair, WhyPathInfo, WhyPlace } from '../core/wire/ipc-why.ts'
@@ -175,6 +175,25 @@ export class Client implements AsyncDisposable {
   /** Who is in range of Bluetooth. The daemon looks hard for half a minute from each such question. */
   nearby(options: WaitOptions = {}): Promise<BleNearbyResult> {
     return this.#call('ble.nearby', {}, options, (result) => result as unknown as BleNearbyResult)
+  }
+
+  /** Opens a window in which a machine in range may be paired: two people compare six digits. Needs the scope `admin`. */
+  pairStart(options: WaitOptions & PairStartParams = {}): Promise<PairStatusResult> {
+    const { timeoutS, ...wait } = options
+    return this.#call('pair.start', timeoutS === undefined ? {} : { timeoutS }, wait, (result) => result as unknown as PairStatusResult)
+  }
+
+  pairStatus(options: WaitOptions = {}): Promise<PairStatusResult> {
+    return this.#call('pair.status', {}, options, (result) => result as unknown as PairStatusResult)
+  }
+
+  /** With `same` from both sides the peer is in the roster. */
+  async pairAnswer(id: string, same: boolean, options: WaitOptions = {}): Promise<void> {
+    await this.#call('pair.answer', { id, same }, options, ignore)
+  }
+
+  async pairStop(options: WaitOptions = {}): Promise<void> {
+    await this.#call('pair.stop', {}, options, ignore)
   }
 
   /** All peers the daemon knows, or those in one state; with `lanes`, their messages by lane. */

@@ -6,7 +6,7 @@ import type { PeerHandle } from '../core/endpoint/contract.ts'
 import type { BleDevice, BleLinkInfo, BleNearbyResult, BleState, BleStatusResult, IpcBleHealth } from '../core/wire/ipc-ble.ts'
 import type { AdapterState, BackendName } from '../net/ble/backend.ts'
 import { newBleCounters } from '../net/ble/ble-counters.ts'
-import { BleDriver, type BleHost } from '../net/ble/ble.ts'
+import { BleDriver, type BleHost, type NearbyDevice } from '../net/ble/ble.ts'
 import { BackendProcess, type ProcessSystem } from '../net/ble/process.ts'
 import { processSystem } from '../net/ble/process-system.ts'
 import { loadAddon } from '../platform/addon.ts'
@@ -14,7 +14,11 @@ import { lookForAdapter, thisMachine, type Machine } from './ble-adapters.ts'
 import type { Config } from './config-schema.ts'
 import type { Log } from './log.ts'
 import type { NodeRuntime } from './node-runtime.ts'
+import { PairingService } from './pairing-service.ts'
+import { logRadio, type RadioEvent } from './radio-log.ts'
 
+/** Hints change with the hour, here and there; clocks may be set. */
+const PRESENCE_MS = 60_000
 /** A dongle may be plugged in at any time: the directory of adapters is read again after this. */
 const LOOK_MS = 30_000
 
@@ -30,6 +34,8 @@ const states: Readonly<Record<AdapterState, string>> = {
 export interface BleServiceOptions {
   readonly config: Config['ble']
   readonly log: Log
+  /** Everything noted so far is on disk. */
+  readonly persisted: () => Promise<void>
   readonly machine?: Machine
   readonly processes?: ProcessSystem
   readonly env?: NodeJS.ProcessEnv
@@ -47,18 +53,21 @@ export class BleService {
   readonly #options: BleServiceOptions
   readonly #config: Config['ble']
   readonly #disabled: string | undefined
+  readonly pairing: PairingService
   #backend: BackendName | undefined
   #driver: BleDriver | undefined
   /** Of the machine, before there is a driver. */
   #reason = 'Bluetooth has not been looked for yet.'
   #look: NodeJS.Timeout | undefined
-  #find: FindFriend = () => undefined
-  #hint: Uint8Array | undefined
+  #presence: NodeJS.Timeout | undefined
+  #presenceDue = false
+  readonly #find: FindFriend = (hint) => this.#runtime.endpoint.radio.findByHint(this.#runtime.now(), hint)
 
   constructor(runtime: NodeRuntime, options: BleServiceOptions) {
     this.#runtime = runtime
     this.#options = options
     this.#config = options.config
+    this.pairing = new PairingService(runtime, this, options.persisted)
     const env = options.env ?? process.env
     if (options.config.enabled === 'off') this.#disabled = 'Bluetooth is switched off by [ble] enabled.'
     else if (env['POSTERN_BLE'] === '0') this.#disabled = 'Bluetooth is switched off by POSTERN_BLE=0.'
@@ -95,8 +104,8 @@ export class BleService {
         return backend
       },
     })
-    this.#driver.setFriends(this.#find)
-    this.#driver.setHint(this.#hint)
+    this.#presence = setInterval(() => this.#refresh(), PRESENCE_MS).unref()
+    this.#refresh()
     this.#runtime.addDialer(this.#driver)
     await this.#driver.start()
   }
@@ -122,12 +131,29 @@ export class BleService {
     this.#runtime.schedule()
   }
 
+  /** Somebody joined the roster or left it, or a presence key is another one: looked at once per turn. */
+  presenceChanged(): void {
+    if (this.#presenceDue || this.#driver === undefined) return
+    this.#presenceDue = true
+    setImmediate(() => this.#refresh())
+  }
+
   /** The hint of this hour, and whose hints are whose. */
-  setPresence(hint: Uint8Array | undefined, find: FindFriend): void {
-    this.#hint = hint
-    this.#find = find
-    this.#driver?.setHint(hint)
-    this.#driver?.setFriends(find)
+  #refresh(): void {
+    this.#presenceDue = false
+    this.#driver?.setHint(this.#runtime.endpoint.radio.hint(this.#runtime.now()))
+    this.#driver?.setFriends(this.#find)
+    this.#runtime.schedule()
+  }
+
+  /** Who was heard lately, friends and strangers. */
+  devices(): readonly NearbyDevice[] {
+    return this.#driver?.nearby() ?? []
+  }
+
+  onEvent(event: RadioEvent): void {
+    logRadio(this.#options.log, event, (peer) => this.#runtime.endpoint.peerId(peer) ?? '')
+    this.pairing.onEvent(event)
   }
 
   /** Looks hard for half a minute: the network is gone, or somebody asks. */
@@ -158,7 +184,7 @@ export class BleService {
 
   status(): BleStatusResult {
     const driver = this.#driver
-    const nearby = driver?.nearby() ?? []
+    const nearby = this.devices()
     return {
       state: this.state, reason: this.reason, ...(driver === undefined || this.#backend === undefined ? {} : { backend: this.#backend }),
       mode: this.#config.mode, advertising: driver?.advertising === true, scanning: driver?.scanning === true,
@@ -168,7 +194,7 @@ export class BleService {
 
   nearby(): BleNearbyResult {
     this.search()
-    const devices = (this.#driver?.nearby() ?? []).filter(({ peer }) => peer !== undefined || this.#config.strangers).map(({ address, rssi, age, peer }): BleDevice => {
+    const devices = this.devices().filter(({ peer }) => peer !== undefined || this.#config.strangers).map(({ address, rssi, age, peer }): BleDevice => {
       const stats = peer === undefined ? undefined : this.#runtime.endpoint.peerStats(peer)
       const id = peer === undefined ? undefined : this.#runtime.endpoint.peerId(peer)
       return {
@@ -205,5 +231,7 @@ export class BleService {
   /** The driver is closed with the runtime, after sessions said goodbye. */
   close(): void {
     clearTimeout(this.#look)
+    clearInterval(this.#presence)
+    this.pairing.close()
   }
 }

@@ -38,7 +38,7 @@ import { PeerService } from './peer-service.ts'
 import { Persister } from './persister.ts'
 import { Router } from './router.ts'
 import { Subscriptions } from './subscriptions.ts'
-import { isRadioEvent, logRadio } from './radio-log.ts'
+import { isRadioEvent } from './radio-log.ts'
 import { startTcp } from './tcp-transport.ts'
 import { version } from '../platform/version.ts'
 
@@ -120,7 +120,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#nat = new NatService(this.#runtime, provider, config, {
       secret: node.resetKey, log, changed: () => this.#reachableChanged(), wanted: () => this.#peers.meeting || endpoint.invites().some(({ uses, spentBy, expires }) => spentBy.length < uses && expires > clock.now().wall),
     })
-    this.#ble = new BleService(this.#runtime, { config: config.ble, log })
+    this.#ble = new BleService(this.#runtime, { config: config.ble, log, persisted: () => this.#persister.flush() })
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
     this.#peers = new PeerService(this.#runtime, {
       provider, introduces: config.introduce.serve, addresses: () => this.#addresses(), hard: () => this.#nat.hard, nat: this.#nat, freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
@@ -306,7 +306,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   }
 
   #handle(event: EndpointEvent): void {
-    if (isRadioEvent(event)) return logRadio(this.#log, event, (peer) => this.#idOf(peer))
+    if (isRadioEvent(event)) return this.#ble.onEvent(event)
     switch (event.kind) {
       case 'persist':
         this.#persist(event)
@@ -359,6 +359,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   }
 
   #persist(event: Extract<EndpointEvent, { readonly kind: 'persist' }>): void {
+    this.#ble.presenceChanged()
     const written = this.#persister.add(event)
     if (written === undefined) return
     this.#barriers++

@@ -3,7 +3,7 @@ import type { EndpointEvent, PeerHandle } from '../core/endpoint/contract.ts'
 import type { Log } from './log.ts'
 
 const kinds = ['link-peer', 'link-refused', 'pairing', 'paired', 'pairing-ended'] as const
-type RadioEvent = Extract<EndpointEvent, { readonly kind: (typeof kinds)[number] }>
+export type RadioEvent = Extract<EndpointEvent, { readonly kind: (typeof kinds)[number] }>
 
 export function isRadioEvent(event: EndpointEvent): event is RadioEvent {
   return kinds.some((kind) => kind === event.kind)

@@ -52,18 +52,20 @@ class Scene {
   readonly around: (string | undefined)[] = []
   readonly dialers: ConnectionDriver[] = []
   readonly service: BleService
+  friendsHint: Uint8Array = Uint8Array.of(1, 2, 3, 4, 5, 6)
 
   constructor(config: Partial<Config['ble']>, look: Machine, env: NodeJS.ProcessEnv = {}) {
     const note = (message: string, fields?: object): void => void this.logged.push(`${message} ${JSON.stringify(fields ?? {})}`)
     const runtime = {
       arena: new Arena(1 << 20), addDialer: (driver: ConnectionDriver) => this.dialers.push(driver), now: () => ({ mono: 0, wall: 0 }), schedule: () => undefined,
       endpoint: {
+        radio: { hint: () => Uint8Array.of(9, 9, 9, 9, 9, 9), findByHint: (_now: unknown, hint: Uint8Array) => hint.join() === this.friendsHint.join() ? peer : undefined },
         peerId: () => 'id of ana', peers: () => [], linkUse: () => undefined, peerStats: () => ({ name: 'ana', state: 'unreachable', paths: [] }),
         handleNearby: (_now: unknown, _peer: PeerHandle, address: Uint8Array | undefined) => this.around.push(address === undefined ? undefined : Buffer.from(address).toString('hex')),
       },
     }
     this.service = new BleService(runtime as unknown as NodeRuntime, {
-      config: { ...defaults, ...config }, log: { info: note, warn: note, error: note, debug: note } as never, machine: look, processes: this.processes, env,
+      config: { ...defaults, ...config }, log: { info: note, warn: note, error: note, debug: note } as never, machine: look, processes: this.processes, env, persisted: () => Promise.resolve(),
     })
   }
 
@@ -153,8 +155,7 @@ describe('where there is', () => {
 
   it('friends in range are told to the core and listed by name; strangers only where that is wished', async () => {
     const { service, processes, around } = await started({}, machine(['hci0']))
-    const hint = Uint8Array.of(1, 2, 3, 4, 5, 6)
-    service.setPresence(undefined, (heard) => heard.join() === hint.join() ? peer : undefined)
+    const hint = scene!.friendsHint
     processes.say({ kind: 'adapter', state: 'on', detail: '' })
     processes.say({ kind: 'seen', address: 'c0:ff:ee:00:12:34', rssi: -57, hint })
     processes.say({ kind: 'seen', address: 'c0:ff:ee:00:12:99', rssi: -30, hint: undefined })
@@ -162,7 +163,9 @@ describe('where there is', () => {
     expect(around).toEqual([Buffer.from(encodeBleAddress('public', Uint8Array.of(0xc0, 0xff, 0xee, 0, 0x12, 0x34))).toString('hex')])
     expect(service.nearby().devices).toMatchObject([{ address: 'c0:ff:ee:00:12:34', rssi: -57, peer: 'id of ana', name: 'ana', peerState: 'unreachable' }])
     expect(service.status()).toMatchObject({ inRange: 2, friendsInRange: 1, backend: 'bluez' })
-    service.setPresence(undefined, () => undefined)
+    // The friend has another key.
+    scene!.friendsHint = Uint8Array.of(0)
+    service.presenceChanged()
     await until(() => around.length === 2)
     expect(around[1]).toBeUndefined()
     await scene!.close()

@@ -122,6 +122,10 @@ export class EchoHandler implements IpcHandler {
 
   readonly methods: IpcMethodTable = {
     'ble.status': () => ({ state: 'disabled', reason: '', mode: 'active', advertising: false, scanning: false, inRange: 0, friendsInRange: 0, links: [] }),
+    'pair.start': () => ({ open: true, leftMs: 1, inRange: 0, exchanges: [] }),
+    'pair.status': () => ({ open: false, leftMs: 0, inRange: 0, exchanges: [] }),
+    'pair.answer': () => ({}),
+    'pair.stop': () => ({}),
     'ble.nearby': () => ({ state: 'disabled', reason: '', devices: [] }),
     'netcheck': () => ({ at: 0, tookMs: 0, interfaces: [], udp4: family, udp6: family, tcp: { state: 'off', punching: false }, unresolved: [], portal: 'unknown', portMapping: { state: 'disabled', mapped: [] } }),
     'status': () => ({

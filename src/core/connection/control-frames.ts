@@ -125,8 +125,9 @@ export function writeControl(state: SessionState, keys: Keys): void {
   }
   if (state.candidatesWanted) writeOwnCandidates(state)
   if (state.punch !== undefined) writePunches(state, state.punch)
-  if (state.presenceWanted) writeOwnPresence(state)
+  // The last yes makes the peer take us for a friend, whose key it then learns.
   if (state.pairing !== undefined) writePairing(state, state.pairing)
+  if (state.presenceWanted) writeOwnPresence(state)
   for (;;) {
     const channel = state.control.peek()
     if (channel === undefined) return

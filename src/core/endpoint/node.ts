@@ -322,6 +322,7 @@ export class Node implements ConnectionHost {
   learnPresence(peer: PeerHandle, key: PresenceKey): void {
     const entry = this.roster.get(peer)
     if (entry?.inRoster !== true) {
+      if (this.pairing.keepPresence(peer, key)) return
       this.counters.add('presence_refused')
       return
     }

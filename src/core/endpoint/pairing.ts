@@ -1,3 +1,4 @@
+import type { PresenceKey } from '../session/presence.ts'
 import type { PeerHandle } from '../base/domain.ts'
 import { after, minute, never, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
 import { acceptPairing, endPairing } from '../connection/pairing.ts'
@@ -23,6 +24,7 @@ export interface PairingHost {
   readonly roster: Roster
   randomBytes(length: number): Uint8Array
   presenceFor(peer: PeerHandle): unknown
+  learnPresence(peer: PeerHandle, key: PresenceKey): void
   push(event: EndpointEvent): void
   markReady(session: ReadyMember): void
   reschedule(connection: Connection): void
@@ -32,6 +34,8 @@ interface Guest {
   readonly connection: Connection
   readonly until: Instant
   done: boolean
+  /** Told by who has both yes already, while ours is on its way; the newest counts. */
+  presence: PresenceKey | undefined
 }
 
 /** The pairing window: while it is open, strangers may begin a handshake and compare a code; nothing else is open to them. */
@@ -74,7 +78,7 @@ export class Pairing {
     state.pairing = new PairingExchange((length) => this.#node.randomBytes(length), h, initiator)
     state.restricted = true
     state.candidatesWanted = false
-    this.#guests.set(state.peer, { connection, until: after(now.mono, COMPARE_TIME), done: false })
+    this.#guests.set(state.peer, { connection, until: after(now.mono, COMPARE_TIME), done: false, presence: undefined })
     this.#node.counters.add('pairings_begun')
     this.#node.markReady(connection)
   }
@@ -105,8 +109,17 @@ export class Pairing {
     node.counters.add('pairings_done')
     node.roster.add(entry, {}, [])
     endPairing(guest.connection.state)
+    if (guest.presence !== undefined) node.learnPresence(peer, guest.presence)
     guest.connection.state.presenceWanted = node.presenceFor(peer) !== undefined
     node.push({ kind: 'paired', peer })
+  }
+
+  /** Keeps the key of who is not in the roster yet; false when nobody compares with it. */
+  keepPresence(peer: PeerHandle, key: PresenceKey): boolean {
+    const guest = this.#guests.get(peer)
+    if (guest === undefined) return false
+    guest.presence = key
+    return true
   }
 
   /** The session is over, by whomever. */

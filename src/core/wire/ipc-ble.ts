@@ -55,3 +55,32 @@ export interface BleNearbyResult extends IpcBleHealth {
   /** Friends, then strangers where those are allowed ([ble] strangers); the strongest first. */
   readonly devices: readonly BleDevice[]
 }
+
+/** comparing: two people look at the code · accepted: here they said that it is the same · paired: on both sides · ended: it came to nothing */
+export const pairStates = ['comparing', 'accepted', 'paired', 'ended'] as const
+
+export interface PairExchange {
+  readonly peer: string
+  /** Six digits: the same on both machines if nobody stands between. */
+  readonly code: string
+  readonly state: (typeof pairStates)[number]
+}
+
+export interface PairStartParams {
+  /** 10 … 600; 120. */
+  readonly timeoutS?: number
+}
+
+export interface PairAnswerParams {
+  readonly id: string
+  readonly same: boolean
+}
+
+export interface PairStatusResult {
+  /** The window is open: strangers may begin an exchange. */
+  readonly open: boolean
+  readonly leftMs: number
+  /** Devices in range that are none of this node's peers. */
+  readonly inRange: number
+  readonly exchanges: readonly PairExchange[]
+}

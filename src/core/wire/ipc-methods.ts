@@ -3,7 +3,7 @@
  * parsing (`request`, defaults filled in, text decoded), what comes back (`result`). Both sides ignore members they do not know.
  */
 import type { ErrorCode } from '../base/errors.ts'
-import type { BleNearbyResult, BleStatusResult, IpcBleHealth } from './ipc-ble.ts'
+import type { BleNearbyResult, BleStatusResult, IpcBleHealth, PairAnswerParams, PairStartParams, PairStatusResult } from './ipc-ble.ts'
 import type { IpcOwnNat, IpcPortMapping, IpcStunStatus, NetcheckResult } from './ipc-nat.ts'
 import type { PeerPolicyParams, PeerPolicyRequest, PeerPolicyResult } from './ipc-policy.ts'
 import type { PeerWhyResult } from './ipc-why.ts'
@@ -405,6 +405,10 @@ export interface IpcMethods {
   'netcheck': { params: NetcheckParams; request: Required<NetcheckParams>; result: NetcheckResult }
   'ble.status': { params: Nothing; request: Nothing; result: BleStatusResult }
   'ble.nearby': { params: Nothing; request: Nothing; result: BleNearbyResult }
+  'pair.start': { params: PairStartParams; request: Required<PairStartParams>; result: PairStatusResult }
+  'pair.status': { params: Nothing; request: Nothing; result: PairStatusResult }
+  'pair.answer': { params: PairAnswerParams; request: PairAnswerParams; result: Nothing }
+  'pair.stop': { params: Nothing; request: Nothing; result: Nothing }
   'peer.ping': { params: PeerParams; request: PeerParams; result: PeerPingResult }
   'listen': { params: ListenParams; request: ListenRequest; result: Nothing }
   'unlisten': { params: UnlistenParams; request: UnlistenParams; result: Nothing }
@@ -439,7 +443,7 @@ export type IpcResult<M extends IpcMethod> = IpcMethods[M]['result']
  * topics named need (ipc-topics); `none` any client may.
  */
 export const ipcMethodScopes: Readonly<Record<IpcCall, 'app' | 'status' | 'admin' | 'topic' | 'none'>> = {
-  'status': 'status', 'peers': 'status', 'netcheck': 'status', 'ble.status': 'status', 'ble.nearby': 'status',
+  'status': 'status', 'peers': 'status', 'netcheck': 'status', 'ble.status': 'status', 'ble.nearby': 'status', 'pair.start': 'admin', 'pair.status': 'admin', 'pair.answer': 'admin', 'pair.stop': 'admin',
   'peer.add': 'admin', 'peer.remove': 'admin', 'peer.policy': 'admin', 'peer.connect': 'app', 'peer.disconnect': 'admin', 'peer.why': 'status', 'peer.ping': 'status',
   'listen': 'app', 'unlisten': 'app',
   'channel.open': 'app', 'channel.accept': 'app', 'channel.reject': 'app', 'channel.close': 'app', 'channel.stats': 'app',

@@ -32,6 +32,9 @@ const INVITE_MAX_S = 366 * 86_400
 const SCOPES_MAX = 64
 const SCOPE = /^(status|admin|app:(\*|[a-z0-9._/-]{1,64}))$/
 const WEIGHT_DEFAULT = 16
+const PAIR_MIN_S = 10
+const PAIR_MAX_S = 600
+const PAIR_DEFAULT_S = 120
 
 type Parser<M extends IpcMethod> = (members: MemberReader) => IpcRequest<M>
 
@@ -43,6 +46,10 @@ const parsers: { readonly [M in IpcMethod]: Parser<M> } = {
   'netcheck': (m) => ({ lifetime: m.optional('lifetime', (name) => m.boolean(name)) ?? false }),
   'ble.status': () => nothing,
   'ble.nearby': () => nothing,
+  'pair.start': (m) => ({ timeoutS: m.optional('timeoutS', (name) => m.integer(name, PAIR_MIN_S, PAIR_MAX_S)) ?? PAIR_DEFAULT_S }),
+  'pair.status': () => nothing,
+  'pair.answer': (m) => ({ ...parsePeer(m), same: m.boolean('same') }),
+  'pair.stop': () => nothing,
   'peers': (m) => ({ state: m.optional('state', (name) => m.oneOf(name, ipcPeerStates)), after: m.optional('after', (name) => m.peerId(name)), lanes: m.optional('lanes', (name) => m.boolean(name)) ?? false }),
   'peer.add': parsePeerAdd,
   'peer.remove': parsePeer,

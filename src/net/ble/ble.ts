@@ -51,6 +51,7 @@ export interface NearbyDevice {
   readonly address: string
   /** Whose hint it shows. */
   readonly peer: PeerHandle | undefined
+  readonly hint: Uint8Array | undefined
   readonly rssi: number
   /** Microseconds since it was heard. */
   readonly age: number
@@ -164,7 +165,7 @@ export class BleDriver implements ConnectionDriver {
   nearby(): readonly NearbyDevice[] {
     const now = this.#system.now()
     return [...this.#radio.sightings].filter((sighting) => this.#radio.sightings.isFresh(sighting, now))
-      .map(({ address, peer, rssi, seenAt }) => ({ address, peer, rssi: Math.round(rssi), age: now - seenAt })).sort((a, b) => b.rssi - a.rssi)
+      .map(({ address, peer, hint, rssi, seenAt }) => ({ address, peer, hint, rssi: Math.round(rssi), age: now - seenAt })).sort((a, b) => b.rssi - a.rssi)
   }
 
   // ── connections ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -309,8 +309,13 @@ describe('pairing by a short code', () => {
       expect(s.until(() => all(a, 'paired').length === 1 && all(b, 'paired').length === 1)).toBeLessThan(1)
       a.send(a.open(b), 'friend')
       expect(s.until(() => b.received.includes('friend'))).toBeLessThan(1)
-      // And know one another from now on.
+      // And know one another from now on, both of them, whoever said yes last.
       s.world.run(1)
+      for (const [player, other] of [[a, b], [b, a]] as const) {
+        const hint = other.node.act((endpoint, now) => endpoint.radio.hint(now))
+        expect(player.node.act((endpoint, now) => endpoint.radio.findByHint(now, hint))).toBe(player.handleOf(other))
+        expect(player.counter('presence_refused')).toBe(0)
+      }
       for (const player of [a, b]) player.restart()
       s.listen(b, a)
       dial(b, a)

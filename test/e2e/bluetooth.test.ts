@@ -1,0 +1,178 @@
+import { execFileSync } from 'node:child_process'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Channel, Client, Listener } from '../../src/client/client.ts'
+import { VirtualAir } from '../../src/sim/air/air.ts'
+import { realAirTime } from '../../src/sim/air/air-time.ts'
+import { AirServer } from '../../src/sim/air/serve-air.ts'
+import { pair, TestDaemon, until } from './support/daemon.ts'
+import { postern, posternJson, Program, programFile, run } from './support/program.ts'
+import { readResult } from './support/schemas.ts'
+import { TemporaryDirectory } from './support/temporary.ts'
+
+/** Daemons whose only way to each other is the air, until a test says otherwise. */
+class Scene implements AsyncDisposable {
+  readonly temporary: TemporaryDirectory = new TemporaryDirectory()
+  readonly air: VirtualAir = new VirtualAir({ time: realAirTime() })
+  readonly daemons: TestDaemon[] = []
+  #server: AirServer | undefined
+
+  async open(): Promise<this> {
+    this.#server = await AirServer.listen(this.air, this.temporary.join('air'))
+    return this
+  }
+
+  async daemon(name: string, toml = '[path]\nonly = "ble"\n'): Promise<TestDaemon> {
+    const ble = `[ble]\nbackend = "virtual"\nsocket = "${this.temporary.join('air')}"\nstrangers = true\n`
+    const daemon = await TestDaemon.start(this.temporary.join(name), { env: { POSTERN_BLE: '1' }, toml: ble + toml })
+    this.daemons.push(daemon)
+    return daemon
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const daemon of this.daemons) await daemon[Symbol.asyncDispose]()
+    await this.#server?.close()
+    this.temporary[Symbol.dispose]()
+  }
+}
+
+/** The kind of path in use. */
+async function kindOf(client: Client, id: string): Promise<string | undefined> {
+  const found = (await client.peers()).find((peer) => peer.id === id)
+  return found?.state === 'connected' ? found.path?.split(' ')[0] : undefined
+}
+
+async function untilOn(client: Client, id: string, kind: string, timeoutMs = 60_000): Promise<void> {
+  await until(async () => await kindOf(client, id) === kind, `a session by ${kind}`, timeoutMs)
+}
+
+async function accept(listener: Listener): Promise<Channel> {
+  for await (const incoming of listener) return await incoming.accept()
+  throw new Error('nobody came')
+}
+
+async function untilHealthy(daemon: TestDaemon): Promise<void> {
+  const client = await daemon.client()
+  await until(async () => (await client.bleStatus()).state === 'on', 'Bluetooth', 60_000)
+}
+
+describe('two machines without any network between them', () => {
+  const scene = new Scene()
+  let [ana, ben]: TestDaemon[] = []
+
+  beforeAll(async () => {
+    await scene.open()
+    ana = await scene.daemon('ana')
+    ben = await scene.daemon('ben')
+    await untilHealthy(ana)
+    await untilHealthy(ben)
+  }, 120_000)
+  afterAll(() => scene[Symbol.asyncDispose]())
+
+  it('are paired by two people who compare six digits', async () => {
+    const sides = [['ana', ana!, 'ben'], ['ben', ben!, 'ana']] as const
+    const programs = sides.map(([, { dir }, other]) => new Program([process.execPath, programFile('postern'), '--dir', dir, '--json', 'pair', '--name', other, '--wait', '90s'], { talks: true }))
+    const codes: string[] = []
+    for (const { child } of programs) {
+      child.stdout!.once('data', (line: string) => {
+        codes.push((readResult('pair', line) as { readonly code: string }).code)
+        child.stdin!.write('yes\n')
+      })
+    }
+    const outcomes = await Promise.all(programs.map(({ ended }) => ended))
+    expect(outcomes.map(({ status, err }) => [status, status === 0 ? '' : err])).toEqual([[0, ''], [0, '']])
+    expect(codes).toHaveLength(2)
+    expect(codes[0]).toBe(codes[1])
+    expect((await (await ana!.client()).peers()).map(({ id, name }) => [id, name])).toEqual([[ben!.peerId, 'ben']])
+    expect((await (await ben!.client()).peers()).map(({ id, name }) => [id, name])).toEqual([[ana!.peerId, 'ana']])
+  }, 120_000)
+
+  it('send a message by Bluetooth, and see each other in range', async () => {
+    const listener = new Program([process.execPath, programFile('postern'), '--dir', ben!.dir, 'listen', '-c', '1'])
+    await until(() => listener.err.includes('listening'), 'a listener')
+    await untilOn(await ana!.client(), ben!.peerId, 'ble')
+    await postern(ana!.dir, 'send', 'ben', 'hello by air')
+    expect((await listener.ended).out).toBe(`${ana!.peerId.slice(0, 8)}: hello by air\n`)
+    const { devices } = readResult('nearby', await postern(ana!.dir, '--json', 'nearby'))
+    expect(devices).toMatchObject([{ peer: ben!.peerId, name: 'ben', peerState: 'connected' }])
+    const status = readResult('ble-status', await postern(ana!.dir, '--json', 'ble', 'status'))
+    expect(status).toMatchObject({ state: 'on', backend: 'virtual', links: [{ peer: ben!.peerId, name: 'ben', use: 'active' }] })
+    expect((await ana!.counters())['udp_received_datagrams']).toBe(0)
+  }, 120_000)
+
+  it('know each other again after a restart, by a hint that only friends can read', async () => {
+    await ben!.stop('SIGTERM')
+    await ben!.again()
+    await untilHealthy(ben!)
+    const client = await ben!.client()
+    await until(async () => (await client.nearby()).devices.some(({ peer }) => peer === ana!.peerId), 'a friend in range', 60_000)
+    await client.connectPeer(ana!.peerId, { timeoutMs: 60_000 })
+    await untilOn(client, ana!.peerId, 'ble')
+  }, 120_000)
+
+  it('outlive a backend that is killed: the next one takes its place, and the session goes on', async () => {
+    const client = await ana!.client()
+    const children = (): string[] => execFileSync('ps', ['-eo', 'pid,ppid,args'], { encoding: 'utf8' }).split('\n').filter((line) => line.includes('child-main') && line.trim().split(/\s+/)[1] === String(ana!.program.child.pid))
+    expect(children()).toHaveLength(1)
+    process.kill(Number(children()[0]!.trim().split(/\s+/)[0]), 'SIGKILL')
+    await until(async () => (await client.bleStatus()).state === 'resetting', 'the end of the backend')
+    expect((await client.bleStatus()).reason).toMatch(/ended by SIGKILL/)
+    await untilHealthy(ana!)
+    await untilOn(client, ben!.peerId, 'ble')
+    expect(children()).toHaveLength(1)
+  }, 120_000)
+
+  it('leave no process behind', async () => {
+    for (const daemon of scene.daemons) await daemon.stop('SIGTERM')
+    expect(execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' }).split('\n').filter((line) => line.includes('child-main') && line.includes(scene.temporary.path))).toEqual([])
+  }, 60_000)
+})
+
+describe('a session that began by Bluetooth', () => {
+  it('moves to the network that both share, and back when it may no longer be used; nothing is lost on the way', async () => {
+    await using scene = await new Scene().open()
+    const [ana, ben] = [await scene.daemon('ana', ''), await scene.daemon('ben', '')]
+    await untilHealthy(ana)
+    await untilHealthy(ben)
+    await pair(ana, ben)
+    const [here, there] = [await ana.client(), await ben.client()]
+    const set = (...wish: string[]): Promise<string> => postern(ana.dir, 'peers', 'policy', ben.peerId, ...wish)
+    await until(async () => (await here.nearby()).devices.some(({ peer }) => peer === ben.peerId), 'a friend in range', 60_000)
+    await set('--only', 'ble')
+    await untilOn(here, ben.peerId, 'ble')
+    await using listener = await there.listen('test')
+    const [channel, other] = await Promise.all([here.openChannel(ben.peerId, { app: 'test' }), accept(listener)])
+    const got: string[] = []
+    const reading = (async () => {
+      for await (const message of other) got.push(Buffer.from(message.bytes).toString())
+    })()
+    // The end of the daemons ends the channel.
+    reading.catch(() => undefined)
+    let sent = 0
+    const say = async (): Promise<void> => { await channel.send(Buffer.from(`${sent++}`)) }
+    await say()
+    await set('--default')
+    await untilOn(here, ben.peerId, 'udp')
+    await say()
+    await set('--only', 'ble')
+    await say()
+    await untilOn(here, ben.peerId, 'ble')
+    await say()
+    await until(() => got.length === sent, 'every message', 30_000)
+    expect(got).toEqual(['0', '1', '2', '3'])
+    expect((await here.peers()).find(({ id }) => id === ben.peerId)?.state).toBe('connected')
+  }, 180_000)
+})
+
+describe('a machine without Bluetooth', () => {
+  it('runs as before, says why in one sentence, and starts no process', async () => {
+    using temporary = new TemporaryDirectory()
+    await using daemon = await TestDaemon.start(temporary.join('a'))
+    const { out, status } = await run('postern', ['--dir', daemon.dir, 'ble', 'status'])
+    expect(status).toBe(0)
+    expect(out).toBe('Bluetooth is switched off by POSTERN_BLE=0.\n')
+    expect(await postern(daemon.dir, 'nearby')).toBe(out)
+    const refused = await run('postern', ['--dir', daemon.dir, '--json', 'pair'])
+    expect(JSON.parse(refused.out)).toMatchObject({ error: { code: 'unreachable', message: 'Pairing needs Bluetooth. Bluetooth is switched off by POSTERN_BLE=0.' } })
+    expect(await posternJson(daemon.dir, 'status')).toMatchObject({ ble: { state: 'disabled' } })
+  }, 60_000)
+})
