@@ -36,40 +36,8 @@ const OWN = '11.0.0.2:4478'
 const COTURN = '11.0.0.2:3478'
 
 describe.skipIf(why !== undefined)(`netcheck behind real routers${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
-  it.each(expected)('names %j', async (side, classes) => {
-    using temporary = new TemporaryDirectory()
-    using lab = new NatLab([side])
-    await using _own = await StunServer.start(['--host', PUBLIC_HOSTS[0], '--other', PUBLIC_HOSTS[1], '--port', '4478', '--alternate', '4479'], lab.server.prefix)
-    await using _coturn = whyCoturn === undefined ? await startCoturn(lab.server, temporary.path) : undefined
-    const [{ machines, outside }] = lab.sides as [(typeof lab.sides)[number]]
-    const asked = [OWN, ...(whyCoturn === undefined ? [COTURN] : [])]
-    const found = await Promise.all(asked.map((server, i) => netcheck(temporary.join(`${i}`), machines[0]!, [server])))
-    for (const { udp4 } of found) {
-      expect(udp4).toMatchObject({ state: 'works', ...classes })
-      expect(udp4.mapped).toMatch(new RegExp(`^${outside.replaceAll('.', '\\.')}:\\d+$`))
-    }
-  })
-
-  it('where no UDP passes says that nobody answers', async () => {
-    using temporary = new TemporaryDirectory()
-    using lab = new NatLab([{ kind: 'udpblock' }])
-    await using _own = await StunServer.start(['--host', PUBLIC_HOSTS[0], '--port', '4478'], lab.server.prefix)
-    const { udp4, tcp } = await netcheck(temporary.join('a'), lab.sides[0]!.machines[0]!, [OWN])
-    expect(udp4).toMatchObject({ state: 'silent', mapping: 'unknown', word: 'unknown', servers: [{ outcome: 'silent' }] })
-    expect(tcp).toMatchObject({ state: 'works', portKept: true, server: OWN })
-    expect(tcp.mapped).toMatch(/^11\.0\.0\.11:/)
-  })
-
-  it('two plain servers tell a symmetric NAT from another', async () => {
-    using temporary = new TemporaryDirectory()
-    using lab = new NatLab([{ kind: 'port' }, { kind: 'sym' }])
-    await using _one = await StunServer.start(['--host', PUBLIC_HOSTS[0], '--port', '4478'], lab.server.prefix)
-    await using _two = await StunServer.start(['--host', PUBLIC_HOSTS[1], '--port', '4478'], lab.server.prefix)
-    const found = await Promise.all(lab.sides.map(({ machines }, i) => netcheck(temporary.join(`${i}`), machines[0]!, PUBLIC_HOSTS.map((host) => `${host}:4478`))))
-    expect(found.map(({ udp4 }) => [udp4.mapping, udp4.filtering, udp4.word])).toEqual([[free, 'unknown', 'cone'], ['dependent', 'unknown', 'symmetric']])
-  })
-
-  it('measures how long a router keeps a silent mapping, and fits the keep-alive to it', async () => {
+  // First, since it waits for minutes and the others need not wait for it.
+  it.concurrent('measures how long a router keeps a silent mapping, and fits the keep-alive to it', async () => {
     using temporary = new TemporaryDirectory()
     using lab = new NatLab([{ kind: 'port' }])
     await using _own = await StunServer.start(['--host', PUBLIC_HOSTS[0], '--other', PUBLIC_HOSTS[1], '--port', '4478', '--alternate', '4479'], lab.server.prefix)
@@ -86,4 +54,37 @@ describe.skipIf(why !== undefined)(`netcheck behind real routers${why === undefi
     expect((await client.status()).nat).toMatchObject({ lifetime, keepAliveS: Math.max(5, 0.8 * lifetime!.aliveS) })
     process.stdout.write(`a router that keeps UDP for 12 s: ${JSON.stringify(lifetime)}\n`)
   }, 240_000)
+
+  it.concurrent.each(expected)('names %j', async (side, classes) => {
+    using temporary = new TemporaryDirectory()
+    using lab = new NatLab([side])
+    await using _own = await StunServer.start(['--host', PUBLIC_HOSTS[0], '--other', PUBLIC_HOSTS[1], '--port', '4478', '--alternate', '4479'], lab.server.prefix)
+    await using _coturn = whyCoturn === undefined ? await startCoturn(lab.server, temporary.path) : undefined
+    const [{ machines, outside }] = lab.sides as [(typeof lab.sides)[number]]
+    const asked = [OWN, ...(whyCoturn === undefined ? [COTURN] : [])]
+    const found = await Promise.all(asked.map((server, i) => netcheck(temporary.join(`${i}`), machines[0]!, [server])))
+    for (const { udp4 } of found) {
+      expect(udp4).toMatchObject({ state: 'works', ...classes })
+      expect(udp4.mapped).toMatch(new RegExp(`^${outside.replaceAll('.', '\\.')}:\\d+$`))
+    }
+  })
+
+  it.concurrent('where no UDP passes says that nobody answers', async () => {
+    using temporary = new TemporaryDirectory()
+    using lab = new NatLab([{ kind: 'udpblock' }])
+    await using _own = await StunServer.start(['--host', PUBLIC_HOSTS[0], '--port', '4478'], lab.server.prefix)
+    const { udp4, tcp } = await netcheck(temporary.join('a'), lab.sides[0]!.machines[0]!, [OWN])
+    expect(udp4).toMatchObject({ state: 'silent', mapping: 'unknown', word: 'unknown', servers: [{ outcome: 'silent' }] })
+    expect(tcp).toMatchObject({ state: 'works', portKept: true, server: OWN })
+    expect(tcp.mapped).toMatch(/^11\.0\.0\.11:/)
+  })
+
+  it.concurrent('two plain servers tell a symmetric NAT from another', async () => {
+    using temporary = new TemporaryDirectory()
+    using lab = new NatLab([{ kind: 'port' }, { kind: 'sym' }])
+    await using _one = await StunServer.start(['--host', PUBLIC_HOSTS[0], '--port', '4478'], lab.server.prefix)
+    await using _two = await StunServer.start(['--host', PUBLIC_HOSTS[1], '--port', '4478'], lab.server.prefix)
+    const found = await Promise.all(lab.sides.map(({ machines }, i) => netcheck(temporary.join(`${i}`), machines[0]!, PUBLIC_HOSTS.map((host) => `${host}:4478`))))
+    expect(found.map(({ udp4 }) => [udp4.mapping, udp4.filtering, udp4.word])).toEqual([[free, 'unknown', 'cone'], ['dependent', 'unknown', 'symmetric']])
+  })
 })

@@ -8,15 +8,15 @@ const why = addon?.tcp === undefined ? 'the native addon is missing' : whyNoFilt
 const PATIENCE_MS = 30_000
 
 describe.skipIf(why !== undefined)(`homes without UDP meet by TCP${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
-  it('though the router of one answers a SYN that it does not know with RST', async () => {
+  it.concurrent('though the router of one answers a SYN that it does not know with RST', async () => {
     expect((await meet([{ kind: 'udpblock', open: true }, 'udpblock'], PATIENCE_MS)).path).toBe('tcp')
   })
 
-  it('… or that of the other', async () => {
+  it.concurrent('… or that of the other', async () => {
     expect((await meet(['udpblock', { kind: 'udpblock', open: true }], PATIENCE_MS)).path).toBe('tcp')
   })
 
-  it.skipIf(whyNoCoturn() !== undefined)('when coturn tells them where they are', async () => {
+  it.skipIf(whyNoCoturn() !== undefined).concurrent('when coturn tells them where they are', async () => {
     expect((await meet(['udpblock', 'port'], PATIENCE_MS, 'coturn')).path).toBe('tcp')
     expect((await meet(['udpblock', 'udpblock'], PATIENCE_MS, 'coturn')).path).toBe('tcp')
   })
