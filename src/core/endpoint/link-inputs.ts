@@ -70,6 +70,8 @@ function onOpened(node: Node, now: Now, id: LinkId, info: LinkInfo): void {
 /** Sessions that a link may concern: all of them, when it is a socket. */
 function sessionsOn(node: Node, link: Link | undefined): Connection[] {
   if (link === undefined) return []
+  // Of those that are closed because nobody uses them there are hundreds at once.
+  if (link.spare && link.closing) return []
   if (link.spare) return node.sessions.filter((connection) => connection?.state.paths.some((path) => path?.link === link.id) === true) as Connection[]
   const candidates = link.reliable ? new Set([link.owner, link.dialer]) : node.sessions
   return [...candidates].filter((connection) => connection !== undefined)

@@ -190,8 +190,10 @@ export class Node implements ConnectionHost {
 
   // ── links ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** A spare socket that is being closed gets no new paths. */
   link(id: LinkId): LinkFacts | undefined {
-    return this.links.get(id)
+    const link = this.links.get(id)
+    return link?.spare === true && link.closing ? undefined : link
   }
 
   linkBlocked(id: LinkId): boolean {

@@ -4,7 +4,7 @@ import type { LinkId, PeerHandle } from '../base/domain.ts'
 import { after, millisecond, never, second, toInstant, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
 import { dialThrough } from '../connection/dial.ts'
 import { probeAt } from '../connection/probing.ts'
-import { birthdayRole, FAST_TIME, Freshening, guessAt, GuessBudget, Guesses, mayMeetAt, meetingPoint, SOCKETS_MAX, type BirthdayRole } from '../path/birthday.ts'
+import { birthdayRole, FAST_TIME, Freshening, guessAt, GuessBudget, Guesses, mayMeetAt, meetingPoint, REDRAW_TIME, REDRAWS, SOCKETS_MAX, type BirthdayRole } from '../path/birthday.ts'
 import { allows } from '../path/path-policy.ts'
 import { sameHost } from '../path/remotes.ts'
 import { computeMac, knockKey } from '../session/macs.ts'
@@ -52,7 +52,7 @@ interface RoundBase {
 
 type Round =
   | RoundBase & { readonly role: 'easy'; readonly guesses: Guesses; readonly answered: Set<string> }
-  | RoundBase & { readonly role: 'hard'; readonly token: number; readonly sockets: Freshening<LinkId>; readonly heard: Set<LinkId> }
+  | RoundBase & { readonly role: 'hard'; token: number; readonly sockets: Freshening<LinkId>; readonly heard: Set<LinkId>; redraws: number; redrawAt: Instant }
 
 /**
  * Birthday probing between this node and peers that it has no session with (decision 098). One round at a time:
@@ -176,6 +176,7 @@ export class Punching {
   #dialThrough(now: Now, round: Extract<Round, { role: 'hard' }>, link: LinkId): void {
     if (round.heard.has(link) || round.heard.size >= HEARD_MAX) return
     round.heard.add(link)
+    round.sockets.remove(link)
     const { peer, session } = round.meeting
     if (!session && peer.connection?.state.dial === undefined) connectPeer(this.#node, now, peer.id, { addresses: [round.target], now: true })
     const { connection } = peer
@@ -193,7 +194,7 @@ export class Punching {
     if (round !== undefined && now.mono >= this.#endOf(round)) this.#finish(now, 'in_vain')
     this.#beginNext(now)
     if (this.#round !== undefined) this.#send(now, this.#round)
-    if (now.mono >= this.#sweepAt) this.#sweep(now)
+    if (now.mono >= this.#sweepAt) this.#sweep(now, true)
     this.#schedule(now)
   }
 
@@ -205,17 +206,27 @@ export class Punching {
     let next: Instant = this.#sweepAt
     for (const { lookAt } of this.#meetings.values()) next = toInstant(Math.min(next, lookAt))
     const round = this.#round
-    if (round !== undefined) next = toInstant(Math.min(next, this.#endOf(round), round.role === 'easy' ? round.guesses.nextAt : round.sockets.nextAt(now.mono)))
+    if (round !== undefined) next = toInstant(Math.min(next, this.#endOf(round), round.role === 'easy' ? round.guesses.nextAt : Math.min(round.redrawAt, round.sockets.nextAt(now.mono))))
     this.#node.deadlines.set(PUNCH_SLOT, next)
   }
 
   #send(now: Now, round: Round): void {
     if (round.role === 'hard') {
+      if (now.mono >= round.redrawAt) this.#redraw(now, round)
       for (const link of round.sockets.take(now.mono)) this.#knock(now, round, link, round.target)
       return
     }
     const link = this.#node.linksTo(round.target)[0]
     for (let due = round.guesses.take(now.mono); due > 0; due--) if (link !== undefined) this.#knock(now, round, link, guessAt(round.target, this.#node.randomUnit()))
+  }
+
+  /** Other sockets in place of those on which nothing was heard. */
+  #redraw(now: Now, round: Extract<Round, { role: 'hard' }>): void {
+    const { links } = this.#node
+    round.redrawAt = ++round.redraws < REDRAWS ? after(now.mono, REDRAW_TIME) : never
+    links.cancelSockets(round.token)
+    for (const link of round.sockets.clear()) links.endSpare(link)
+    round.token = links.openSockets(SOCKETS_MAX)
   }
 
   #knock(now: Now, round: Round, link: LinkId, to: Uint8Array): void {
@@ -277,7 +288,7 @@ export class Punching {
     const base = { meeting, target, key, fastUntil: after(now.mono, FAST_TIME), view }
     meeting.peer.birthday = view
     this.#round = role === 'easy' ? { ...base, role, guesses: new Guesses(now.mono), answered: new Set() }
-      : { ...base, role, token: this.#node.links.openSockets(SOCKETS_MAX), sockets: new Freshening(now.mono), heard: new Set() }
+      : { ...base, role, token: this.#node.links.openSockets(SOCKETS_MAX), sockets: new Freshening(now.mono), heard: new Set(), redraws: 0, redrawAt: after(now.mono, REDRAW_TIME) }
   }
 
   /** The slow part of another meeting waits for its next turn. */
@@ -299,12 +310,13 @@ export class Punching {
     this.#sweep(now)
   }
 
-  /** Closes sockets that no session has a path on. */
-  #sweep(now: Now): void {
+  /** Closes sockets that no session has a path on, or a while later: none that it uses. Several may have been heard on, and the other side may have taken another one first. */
+  #sweep(now: Now, settled = false): void {
     const node = this.#node
-    const inRound = this.#round?.role === 'hard'
-    for (const link of this.#sockets) {
-      if (!inRound && !node.sessions.some((connection) => connection?.state.paths.some((path) => path?.link === link))) node.links.endSpare(link)
+    if (this.#round?.role !== 'hard' && this.#sockets.size > 0) {
+      const used = new Set<LinkId>()
+      for (const connection of node.sessions) for (const path of connection?.state.paths ?? []) if (path !== undefined && (!settled || path === connection?.state.active)) used.add(path.link)
+      for (const link of this.#sockets) if (!used.has(link)) node.links.endSpare(link)
     }
     this.#sweepAt = this.#sockets.size > 0 ? after(now.mono, SWEEP_TIME) : never
   }

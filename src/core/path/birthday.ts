@@ -11,8 +11,14 @@ import { sameHost } from './remotes.ts'
  * the sockets, both routers have that way open.
  */
 
-/** Sockets of the hard side. */
+/** Sockets of the hard side at once. */
 export const SOCKETS_MAX = 256
+/**
+ * [P] Twice, after so long, they are exchanged for others on other ports: the easy side's router still has the ways of all guesses open, so that
+ * 300 of them stand against 256 new ports at once. Not more often, since some providers give a home a thousand ports.
+ */
+export const REDRAW_TIME: Duration = 6 * second
+export const REDRAWS = 2
 /** Guesses of the easy side in the fast part: P = 0.999 that one meets, half of all rounds end after 175. */
 export const GUESSES_MAX = 1750
 const GUESS_TIME: Duration = 20 * millisecond
@@ -113,6 +119,11 @@ export class Freshening<Socket> {
   /** It has sent just now. */
   add(socket: Socket, now: Instant): void {
     this.#sockets.push({ socket, sentAt: now })
+  }
+
+  /** Takes all of them out. */
+  clear(): Socket[] {
+    return this.#sockets.splice(0).map(({ socket }) => socket)
   }
 
   remove(socket: Socket): void {

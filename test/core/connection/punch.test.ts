@@ -39,12 +39,13 @@ describe('PUNCH in a session over TCP', () => {
       // Each knows what the other one is.
       const [hardOne, easyOne] = homes.hard(0) ? [homes.players[0], homes.players[1]] : [homes.players[1], homes.players[0]]
       expect([[hardOne, easyOne], [easyOne, hardOne]].map(([self, other]) => self!.node.endpoint.peerWhy(self!.node.now(), self!.handleOf(other!))!.whereabouts?.hard)).toEqual([false, true])
-      // One socket carries it, and nobody asks any more.
+      // A few sockets may have been heard on; a while later one is left, and nobody asks any more.
       homes.world.run(3)
-      expect(homes.players[homes.hard(0) ? 0 : 1].node.spareSockets).toBe(1)
+      expect(homes.players[homes.hard(0) ? 0 : 1].node.spareSockets).toBeLessThanOrEqual(4)
       const before = homes.seen.filter(({ type }) => type === 0x65).length
       homes.world.run(100)
       expect([homes.seen.filter(({ type }) => type === 0x65).length, pathsOf(homes)]).toEqual([before, ['udp', 'udp']])
+      expect(homes.players[homes.hard(0) ? 0 : 1].node.spareSockets).toBe(1)
       const [a, b] = homes.players
       a.send(a.open(b), 'hello')
       expect(homes.world.until(() => b.received.includes('hello'), 2)).toBeLessThan(0.5)

@@ -30,7 +30,7 @@ describe('two behind routers of which one takes another port for each destinatio
       // The way that was found goes on, by one socket; what goes both ways goes over it.
       homes.world.run(1)
       const [a, b] = homes.players
-      expect(homes.players[hard].node.spareSockets).toBe(1)
+      expect(homes.players[hard].node.spareSockets).toBeLessThanOrEqual(4)
       a.send(a.open(b), 'hello')
       b.send(b.open(a), 'hello')
       expect(homes.world.until(() => a.received.length > 0 && b.received.length > 0, 5)).toBeLessThan(1)
@@ -44,6 +44,8 @@ describe('two behind routers of which one takes another port for each destinatio
     }
     expect(times.filter((time) => time < Infinity).length).toBeGreaterThanOrEqual(14)
     expect(median(times)).toBeLessThan(10)
+    // New ports against all guesses so far: few are left after the second draw.
+    expect(times.filter((time) => time < 13).length).toBeGreaterThanOrEqual(14)
   })
 
   it.each([[['sym', 'port']], [['port', 'sym']]] as const)('%s: meet though the second one begins minutes later and nobody says so', (kinds) => {
@@ -85,7 +87,7 @@ describe('two behind routers of which one takes another port for each destinatio
 
 describe('a round of guessing towards somebody who is not there', () => {
   it('is over after 35 s when both should have begun, and every socket is closed', () => {
-    for (const [kinds, most] of [[['sym', 'port'], 4 * 256], [['port', 'sym'], 1750]] as const) {
+    for (const [kinds, most] of [[['sym', 'port'], 5 * 256], [['port', 'sym'], 1750]] as const) {
       const homes = new Homes(3, kinds)
       homes.meet(0, introduced)
       homes.world.run(5)
