@@ -2,23 +2,33 @@
 // `npm ci` a machine that cannot build it goes on without: then the twins in TypeScript do the work, slower.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, copyFileSync, cpSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, readSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const addon = join(root, 'native', 'addon')
 const built = join(addon, 'built')
-const prebuilt = join(addon, 'prebuilds', `${process.platform}-${process.arch}`)
+/** As src/platform/addon.ts has it: the two C libraries of Linux share no binaries, and node's first page names the one that it runs on. */
+const tag = process.platform === 'linux' && headOf(process.execPath).includes('/ld-musl-') ? '-musl' : ''
+const prebuilt = join(addon, 'prebuilds', `${process.platform}-${process.arch}${tag}`)
 const STAMP = '.stamp'
 const reasonFile = join(built, 'reason.txt')
 /** Long enough for a slow machine; a download of headers that hangs must not keep a daemon from starting for ever. */
 const TIMEOUT_MS = 180_000
 const WITHOUT_NATIVE = 'Postern works without it: datagrams then go through node:dgram and node:crypto, at a fraction of the speed.'
 
+function headOf(program) {
+  const head = Buffer.alloc(4096)
+  const file = openSync(program, 'r')
+  readSync(file, head, 0, head.length, 0)
+  closeSync(file)
+  return head
+}
+
 /** Sources and platform: a checkout that was copied to another machine is built again there. */
 function digestOfSources() {
-  const hash = createHash('sha256').update(`${process.platform}-${process.arch}`)
+  const hash = createHash('sha256').update(`${process.platform}-${process.arch}${tag}`)
   for (const name of ['binding.gyp', ...readdirSync(join(addon, 'src')).sort().map((file) => join('src', file))]) {
     hash.update(name).update('\0').update(readFileSync(join(addon, name))).update('\0')
   }

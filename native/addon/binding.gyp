@@ -14,7 +14,7 @@
     "conditions": [
       ["OS=='linux'", {
         "defines": ["POSTERN_LINUX"],
-        "sources": ["src/udp-open.cc", "src/udp-life.cc", "src/udp-receive.cc", "src/udp-send.cc", "src/udp-object.cc", "src/tcp.cc", "src/netlink.cc", "src/hci.cc", "src/netlink-scan.cc"]
+        "sources": ["src/udp-open.cc", "src/udp-errors.cc", "src/udp-life.cc", "src/udp-receive.cc", "src/udp-send.cc", "src/udp-object.cc", "src/tcp.cc", "src/netlink.cc", "src/hci.cc", "src/netlink-scan.cc"]
       }],
       ["sanitize!=''", {
         "cflags": ["-fsanitize=<(sanitize)", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"],

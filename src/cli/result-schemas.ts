@@ -32,7 +32,7 @@ const status = object<StatusResult>({
   native: object<NonNullable<StatusResult['native']>>({
     crypto: z.enum(['addon', 'node:crypto']).describe('What seals and opens datagrams'),
     udp: z.enum(['addon', 'node:dgram']).describe('What sends and receives them'),
-    features: z.array(z.string()).describe('What the UDP socket does beyond plain datagrams: gso, gro, ecn, dontFragment, packetInfo (answers from the address that was written to)'),
+    features: z.array(z.string()).describe('What the UDP socket does beyond plain datagrams: gso, gro, ecn, dontFragment, packetInfo (answers from the address that was written to), icmp (hears what routers say of datagrams)'),
     reason: z.string().optional().describe('Why the native addon does less than it could; absent when it does everything'),
   }).optional(),
 })

@@ -54,7 +54,7 @@ export const whySchema: z.ZodType<PeerWhyResult> = object<PeerWhyResult>({
   path: object<NonNullable<PeerWhyResult['path']>>({ kind, address, since: unixMs, rule: z.string().describe('Which rule chose it: docs/ipc.md'), because: z.string().describe('The rule in a sentence') }).optional().describe('The path in use'),
   policy: object<Policy>({ ...policyMembers, from: policyFrom }),
   nat: object<PeerWhyResult['nat']>({
-    ours: natSchema.describe('UDP over IPv4, this side'), theirs: peerNatSchema.describe('The peer, as far as it told or shows'), text: z.string().describe('For people'),
+    ours: natSchema.describe('UDP over IPv4, this side'), theirs: peerNatSchema.describe('The peer, as far as it told or shows'), between: z.boolean().describe('Some address of the peer is of the Internet: routers may be in between'), text: z.string().describe('For people'),
     outlook: z.enum(whyOutlooks).describe('plain: dialing at the same time is enough; guess: ports have to be guessed; never: no direct way by UDP; unknown'),
   }),
   guess: object<NonNullable<PeerWhyResult['guess']>>({

@@ -19,7 +19,7 @@ export function whyText(why: PeerWhyResult, columns: number): string {
   const who = safeLine(why.name ?? why.id.slice(0, 8))
   const parts = [headline(why, who), policyText('Policy', why.policy)]
   if (why.paths.length > 0) parts.push('', 'Paths', indent(pathTable(why.paths, why.at)))
-  parts.push('', 'Routers in between', ...natLines(why.nat, columns), ...guessLines(why))
+  if (why.nat.between) parts.push('', 'Routers in between', ...natLines(why.nat, columns), ...guessLines(why))
   if (why.pairs.length > 0) parts.push('', 'Pairs of addresses', indent(pairTable(why)))
   if (why.history.length > 0) parts.push('', `What happened (the last ${why.bounds.history})`, indent(historyTable(why.history, why.at)))
   const told = parts.flatMap((part) => part.split('\n')).map((line) => cut(safeLine(line), columns))

@@ -32,7 +32,7 @@ function meaningOfWord(word: NatWord): string {
     case 'cone':
       return 'Reachable by those that this node sends to at the same time; not from behind a symmetric NAT without guessing ports.'
     case 'symmetric':
-      return 'Each destination sees another port: reachable directly only by nodes that are open or behind a full or restricted cone, else by guessing ports or by a relay.'
+      return 'Each destination sees another port: reachable directly only by nodes that are open or behind a full or restricted cone, else by guessing ports, which takes some seconds; not from behind another such NAT.'
     case 'unknown':
       return 'UDP works; what kind of NAT there is, none of the servers could tell.'
   }

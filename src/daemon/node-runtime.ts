@@ -1,4 +1,4 @@
-import type { LinkId, LinkInfo, ReceiveBatch, RefusalReason, TransmitBatch, EndpointAction, EndpointEvent, MessageBatch, NoticeBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
+import type { LinkId, LinkInfo, PathHint, ReceiveBatch, RefusalReason, TransmitBatch, EndpointAction, EndpointEvent, MessageBatch, NoticeBatch, ReleaseBatch } from '../core/endpoint/contract.ts'
 import type { Endpoint } from '../core/endpoint/endpoint.ts'
 import { Pump, type PumpHost } from '../core/endpoint/pump.ts'
 import { never, toInstant, type Instant, type Now } from '../core/base/time.ts'
@@ -135,6 +135,12 @@ export class NodeRuntime implements PumpHost, ConnectionHost {
   refused(link: LinkId, addresses: readonly Uint8Array[], reason: RefusalReason): void {
     if (this.#closed) return
     this.endpoint.handleRefused(this.now(), link, addresses, reason)
+    this.pump.run()
+  }
+
+  hinted(link: LinkId, hints: readonly PathHint[]): void {
+    if (this.#closed) return
+    this.endpoint.handleHints(this.now(), link, hints)
     this.pump.run()
   }
 

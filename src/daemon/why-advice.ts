@@ -13,15 +13,13 @@ export interface NodeFacts {
   readonly udp: boolean
   /** The configuration lets TCP be dialed. */
   readonly tcp: boolean
-  /** Some address of the peer is of the Internet. */
-  readonly outside: boolean
 }
 
 /** What the reader can do, in plain words, the most likely remedy first; empty where all is as good as it gets. */
 export function adviceFor(facts: Facts, node: NodeFacts, outside: RouterFacts): WhyAdvice[] {
   if (!node.udp) return [{ text: 'This daemon has no UDP socket at the moment; its log says why, and it goes on trying to open one.', command: 'postern log' }]
   const routers = (): WhyAdvice[] => remediesFor({
-    nat: facts.nat, portMapping: outside.portMapping, advertises: outside.advertises, connected: facts.state === 'connected', otherPeers: outside.sessions, outside: node.outside, who: nameOf(facts),
+    nat: facts.nat, portMapping: outside.portMapping, advertises: outside.advertises, connected: facts.state === 'connected', otherPeers: outside.sessions, who: nameOf(facts),
   })
   return facts.state === 'connected' ? connected(facts, routers) : unreached(facts, node, routers)
 }

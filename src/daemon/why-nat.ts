@@ -61,5 +61,10 @@ export function natsOf(why: PeerWhy, ours: IpcOwnNat): WhyNats {
   const theirs = peerNat(why)
   const outlook = outlookOf(ours, theirs)
   const ipv6 = [...why.told.map(({ candidate }) => candidate.address), ...why.addresses].some((address) => !isIPv4(address) && addressClass(address) === 'global')
-  return { ours, theirs: { ...theirs, ipv6 }, outlook, text: outlookTexts[outlook] }
+  return { ours, theirs: { ...theirs, ipv6 }, outlook, between: isOutside(why), text: outlookTexts[outlook] }
+}
+
+function isOutside({ addresses, told, whereabouts, attempts, paths }: PeerWhy): boolean {
+  const all = [...addresses, ...(whereabouts?.addresses ?? []), ...told.map(({ candidate }) => candidate.address), ...attempts.map(({ address }) => address), ...paths.map(({ address }) => address)]
+  return all.some((address) => addressClass(address) === 'global')
 }

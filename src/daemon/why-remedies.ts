@@ -12,8 +12,6 @@ export interface RemedyFacts {
   readonly connected: boolean
   /** Whom this node has sessions with. */
   readonly otherPeers: number
-  /** Some address of the peer is of the Internet, so that routers are in between. */
-  readonly outside: boolean
   /** As commands take it. */
   readonly who: string
 }
@@ -26,7 +24,7 @@ interface Remedy {
 
 /** The routers are what stands between, as far as anybody knows. */
 const isBetweenRouters = ({ nat }: RemedyFacts): boolean => nat.outlook === 'never' || nat.outlook === 'guess'
-const mustBothDial = ({ nat, connected, outside }: RemedyFacts): boolean => outside && !connected && nat.outlook !== 'never' && !isOpen(nat)
+const mustBothDial = ({ nat, connected }: RemedyFacts): boolean => nat.between && !connected && nat.outlook !== 'never' && !isOpen(nat)
 const isMapped = ({ portMapping, advertises }: RemedyFacts): boolean => portMapping.state === 'mapped' || advertises
 
 const remedies: readonly Remedy[] = [

@@ -1,6 +1,5 @@
 /** What the core knows of the ways to a peer, as the document that `peer.why` answers with. Pure: one snapshot and one moment give one document. */
 import { equalAddress, formatAddress } from '../core/base/address.ts'
-import { addressClass } from '../core/base/address-class.ts'
 import { millisecond, type WallTime } from '../core/base/time.ts'
 import { ATTEMPTS_MAX, DECISIONS_MAX, type Attempt, type BirthdayView, type PathDecision, type PathView } from '../core/endpoint/contract.ts'
 import type { PeerWhy, WhyPath } from '../core/endpoint/why-contract.ts'
@@ -34,12 +33,7 @@ export function whyDocument(why: PeerWhy, outside: Outside, at: WallTime): PeerW
     ...(why.dial === undefined ? {} : { dial: { since: why.dial.since, loud: why.dial.loud, ...(why.dial.next === undefined ? {} : { nextMs: Math.round(why.dial.next / millisecond) }) } }),
     nat: natsOf(why, outside.nat), ...(why.birthday === undefined ? {} : { guess: guessOf(why.birthday) }), pairs: pairsOf(why), history: why.decisions.map(eventOf), bounds: { history: DECISIONS_MAX, attempts: ATTEMPTS_MAX, pairs: PAIRS_MAX },
   }
-  return { ...facts, advice: adviceFor(facts, { inRoster: why.inRoster, udp: why.udp, tcp: why.tcp, outside: isOutside(why) }, outside) }
-}
-
-function isOutside({ addresses, told, whereabouts, attempts }: PeerWhy): boolean {
-  const all = [...addresses, ...(whereabouts?.addresses ?? []), ...told.map(({ candidate }) => candidate.address), ...attempts.map(({ address }) => address)]
-  return all.some((address) => addressClass(address) === 'global')
+  return { ...facts, advice: adviceFor(facts, { inRoster: why.inRoster, udp: why.udp, tcp: why.tcp }, outside) }
 }
 
 function guessOf({ role, target, startedAt, endedAt, outcome, sent, heard }: BirthdayView): WhyGuess {

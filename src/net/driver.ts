@@ -1,6 +1,6 @@
 import type { Arena } from '../core/base/arena.ts'
 import type { PosternError } from '../core/base/errors.ts'
-import type { LinkId, LinkInfo, LinkKind, LinkState, ReceiveBatch, RefusalReason, TransmitBatch } from '../core/endpoint/contract.ts'
+import type { LinkId, LinkInfo, LinkKind, LinkState, PathHint, ReceiveBatch, RefusalReason, TransmitBatch } from '../core/endpoint/contract.ts'
 
 /**
  * What the daemon needs of every driver. A driver turns one facility of the operating system into whole datagrams and knows
@@ -28,6 +28,8 @@ export interface DriverHost {
   refused(link: LinkId, addresses: readonly Uint8Array[], reason: RefusalReason): void
   /** The system refused a datagram of `length` bytes as too large for the way out (EMSGSIZE); the smallest since the last word. Said only where it tells the size. */
   tooLarge(link: LinkId, length: number): void
+  /** What routers and hosts said by ICMP of datagrams that went out over the link, each destination once since the last word. Anybody can forge it. Said only of sockets that hear it. */
+  hinted?(link: LinkId, hints: readonly PathHint[]): void
   /** Datagrams that arrived. Bytes and rows are the driver's again when this returns. */
   received(batch: ReceiveBatch): void
 }

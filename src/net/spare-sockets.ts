@@ -147,6 +147,7 @@ export class SpareSockets implements Driver {
       error: (error) => this.#onError(link, error),
       sendFailed: () => this.#counters.add('spare_send_errors'),
       sourceGone: () => undefined,
+      hinted: () => undefined,
       drained: () => undefined,
     })
   }

@@ -5,12 +5,12 @@ type Code = Lowercase<(typeof codes)[number]> | 'other'
 
 export type UdpCounter =
   | 'udp_sent_datagrams' | 'udp_sent_bytes' | 'udp_received_datagrams' | 'udp_received_bytes' | 'udp_received_batches'
-  | 'udp_received_empty' | 'udp_received_unreadable_source' | 'udp_ttl_ignored' | 'udp_source_gone' | 'udp_blocked' | 'udp_failed' | 'udp_receive_errors'
+  | 'udp_received_empty' | 'udp_received_unreadable_source' | 'udp_ttl_ignored' | 'udp_source_gone' | 'udp_icmp_errors' | 'udp_blocked' | 'udp_failed' | 'udp_receive_errors'
   | `udp_send_errors_${Code}`
 
 const plain = [
   'udp_sent_datagrams', 'udp_sent_bytes', 'udp_received_datagrams', 'udp_received_bytes', 'udp_received_batches',
-  'udp_received_empty', 'udp_received_unreadable_source', 'udp_ttl_ignored', 'udp_source_gone', 'udp_blocked', 'udp_failed', 'udp_receive_errors',
+  'udp_received_empty', 'udp_received_unreadable_source', 'udp_ttl_ignored', 'udp_source_gone', 'udp_icmp_errors', 'udp_blocked', 'udp_failed', 'udp_receive_errors',
 ] as const
 
 const byCode = new Map<string, UdpCounter>(codes.map((code) => [code, `udp_send_errors_${code.toLowerCase() as Lowercase<typeof code>}`]))

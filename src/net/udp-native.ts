@@ -10,17 +10,17 @@ export interface UdpAddon {
   udpOpen(address: Uint8Array, family: number, features: number, receiveBuffer: number, sendBuffer: number, local: Uint8Array, facts: Int32Array): object
   udpStart(
     socket: object, callback: (event: number, value: number, extra: number) => void, arena: Uint8Array, slabOffset: number, slabSize: number,
-    address: Uint8Array, offset: Int32Array, length: Int32Array, segmentSize: Int32Array, ecn: Uint8Array, local: Uint8Array, rows: Int32Array, addresses: Uint8Array,
+    address: Uint8Array, offset: Int32Array, length: Int32Array, segmentSize: Int32Array, ecn: Uint8Array, local: Uint8Array, rows: Int32Array, addresses: Uint8Array, hints: Int32Array, hintAddresses: Uint8Array,
   ): void
   udpSend(socket: object, head: number, count: number): number
   udpClose(socket: object): void
 }
 
 /** `UdpFeature` of native/addon/src/udp-socket.h. */
-export const udpFeature = { gso: 1, gro: 2, ecn: 4, dontFragment: 8, packetInfo: 32 } as const
+export const udpFeature = { gso: 1, gro: 2, ecn: 4, dontFragment: 8, packetInfo: 32, icmp: 64 } as const
 const ONLY_6 = 16
 /** `UdpEvent` of the same. */
-const event = { received: 0, writable: 1, error: 2, closed: 3 } as const
+const event = { received: 0, writable: 1, error: 2, closed: 3, hinted: 4 } as const
 
 /** Eight messages of 64 KiB: each is up to 64 datagrams of one source, coalesced by the kernel. */
 const SLAB_SIZE = 524_288
@@ -30,6 +30,9 @@ const SLOT_SIZE = 65_536
 /** `SendRow` of native/addon/src/udp-socket.h, as Int32 columns. */
 const column = { offset: 0, left: 1, segmentSize: 2, flags: 3, sentDatagrams: 4, sentBytes: 5, failedDatagrams: 6, error: 7 } as const
 const ROW_INTS = 8
+/** `kHintInts` and `kHintsMax`. */
+const HINT_INTS = 2
+const HINTS_MAX = 16
 const LOCAL_SHIFT = 17
 const UNPINNED = 1 << 25
 /**
@@ -44,7 +47,7 @@ export interface NativeEngineOptions {
 }
 
 /** Sockets of the addon: bursts in and out of the arena, one call each; nothing is fragmented on its way (decision 047). */
-export function nativeEngine(addon: UdpAddon, { features = 47 }: NativeEngineOptions = {}): UdpEngine {
+export function nativeEngine(addon: UdpAddon, { features = 111 }: NativeEngineOptions = {}): UdpEngine {
   return {
     slabSize: SLAB_SIZE,
     open: (host, port, only6, buffers) => new Promise((resolve) => resolve(new NativeSocket(addon, host, port, features | (only6 ? ONLY_6 : 0), buffers))),
@@ -65,6 +68,8 @@ class NativeSocket implements UdpSocket {
   /** A ring; {@link #head} is the oldest row that the kernel has not taken as a whole. */
   readonly #rows: Int32Array = new Int32Array(ROWS_MAX * ROW_INTS)
   readonly #addresses: Uint8Array = new Uint8Array(ROWS_MAX * ADDRESS_SIZE)
+  readonly #hints: Int32Array = new Int32Array(HINTS_MAX * HINT_INTS)
+  readonly #hintAddresses: Uint8Array = new Uint8Array(HINTS_MAX * ADDRESS_SIZE)
   readonly #lengths: Int32Array = new Int32Array(ROWS_MAX)
   readonly #flights: (Flight | undefined)[] = new Array<Flight | undefined>(ROWS_MAX).fill(undefined)
   #head = 0
@@ -97,7 +102,7 @@ class NativeSocket implements UdpSocket {
     const slots = Math.min(batch.capacity, Math.floor(slabSize / SLOT_SIZE))
     this.#addon.udpStart(
       this.#socket, (kind, value, extra) => this.#on(kind, value, extra), bytes, slab, slots * SLOT_SIZE,
-      batch.address, batch.offset, batch.length, batch.segmentSize, batch.ecn, batch.local, this.#rows, this.#addresses,
+      batch.address, batch.offset, batch.length, batch.segmentSize, batch.ecn, batch.local, this.#rows, this.#addresses, this.#hints, this.#hintAddresses,
     )
   }
 
@@ -165,6 +170,7 @@ class NativeSocket implements UdpSocket {
     if (this.#closed !== undefined) return
     if (kind === event.received) this.#received(value, extra)
     else if (kind === event.writable) this.#writable()
+    else if (kind === event.hinted) this.#hinted(value)
     else this.#handlers?.error(systemError(value))
   }
 
@@ -179,6 +185,12 @@ class NativeSocket implements UdpSocket {
     this.#full = false
     this.flush()
     this.#handlers!.drained()
+  }
+
+  #hinted(count: number): void {
+    for (let i = 0; i < count && this.#closed === undefined; i++) {
+      this.#handlers!.hinted(codeOfErrno(this.#hints[i * HINT_INTS]!), this.#hints[i * HINT_INTS + 1]!, this.#hintAddresses, i * ADDRESS_SIZE)
+    }
   }
 
   #cancel(): void {

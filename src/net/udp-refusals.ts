@@ -22,6 +22,11 @@ export interface Refused {
   readonly addresses: Uint8Array[]
 }
 
+/** Why a datagram went no further, as ICMP has it; `undefined`: none of what a session would do something about. */
+export function hintReason(code: string): RefusalReason | undefined {
+  return code === 'EMSGSIZE' ? 'failed' : reasons.get(code)
+}
+
 /** Gathers the addresses to which the system refused to send, to be told in the next turn: once each. */
 export class Refusals {
   readonly #found: { readonly link: LinkId; readonly address: Uint8Array; readonly reason: RefusalReason }[] = []

@@ -30,6 +30,8 @@ export interface SocketHandlers {
   readonly sendFailed: (code: string, datagrams: number, size: number, address: Uint8Array, offset: number) => void
   /** The address that a row was to leave from is gone: it left from another one. */
   readonly sourceGone: () => void
+  /** By ICMP: a datagram to this address at `offset` went no further, for this reason; `largest` is the longest IP packet that does, 0 where that is not it. */
+  readonly hinted: (code: string, largest: number, address: Uint8Array, offset: number) => void
   /** Bytes that waited for the kernel have gone. */
   readonly drained: () => void
 }

@@ -1,13 +1,14 @@
 import { ADDRESS_SIZE, portOf } from '../core/base/address.ts'
 import { assert } from '../core/base/assert.ts'
+import { toBinaryString } from '../core/base/bytes.ts'
 import { PosternError } from '../core/base/errors.ts'
-import { ReceiveBatch, type LinkId, type LinkInfo, type TransmitBatch } from '../core/endpoint/contract.ts'
+import { ReceiveBatch, type LinkId, type LinkInfo, type PathHint, type TransmitBatch } from '../core/endpoint/contract.ts'
 import type { Driver, DriverHost, DriverLink } from './driver.ts'
 import { dgramEngine } from './udp-dgram.ts'
 import { Flights, type Flight } from './udp-flight.ts'
 import { newUdpCounters, sendErrorCounter } from './udp-counters.ts'
 import { codeOf, openSockets, type OpenedSocket, type UdpBinding } from './udp-open.ts'
-import { Refusals } from './udp-refusals.ts'
+import { hintReason, Refusals } from './udp-refusals.ts'
 import { SEGMENTS_MAX, UDP_PAYLOAD_MAX, type UdpEngine, type UdpSocket } from './udp-socket.ts'
 import { udpSystem, type UdpSystem } from './udp-system.ts'
 
@@ -32,6 +33,9 @@ const BATCH_CAPACITY = 128
 const UNSENT_MAX = 262_144
 /** What a peer or the network can cause on a healthy socket. It concerns one earlier send, not the socket. */
 const passingErrors = new Set(['ECONNREFUSED', 'ECONNRESET', 'EHOSTUNREACH', 'ENETUNREACH', 'ENETDOWN', 'EHOSTDOWN', 'EMSGSIZE', 'ENOBUFS', 'ENOMEM', 'EAGAIN', 'EINTR', 'EPERM', 'EPROTO'])
+/** What ICMP says is gathered for so long, since each word of it looks at every session; and so many destinations are told at once, the others when they are named again. */
+const HINTS_MS = 20
+const HINTS_MAX = 256
 /** So many of them with no datagram between are no passing matter. */
 const PASSING_ERRORS_MAX = 1000
 
@@ -43,6 +47,8 @@ interface OpenLink {
   errorsInRow: number
   /** The shortest datagram that the system found too large since the host was told; Infinity: none. */
   tooLarge: number
+  /** By destination: what ICMP said since the host was told. */
+  readonly hints: Map<string, PathHint>
 }
 
 //  closed ──start──▶ opening ──▶ open ──close──▶ closing ──▶ closed
@@ -77,6 +83,7 @@ export class UdpDriver implements Driver {
   #port: number
   #state: State = { kind: 'closed' }
   #turnDue = false
+  #hintTimer: NodeJS.Timeout | undefined
   readonly #turn = (): void => this.#onTurn()
 
   constructor(host: DriverHost, options: UdpOptions) {
@@ -175,7 +182,7 @@ export class UdpDriver implements Driver {
       this.#port = sockets[0]!.socket.port
       const links = sockets.map(({ socket, dualStack }): OpenLink => {
         const info: LinkInfo = { kind: 'udp', local: socket.local, dualStack, datagramMax: UDP_PAYLOAD_MAX, segmentsMax: SEGMENTS_MAX, dontFragment: this.#options.dontFragment === true || socket.features.includes('dontFragment') }
-        return { id: this.#host.opened(info), info, socket, blocked: false, errorsInRow: 0, tooLarge: Infinity }
+        return { id: this.#host.opened(info), info, socket, blocked: false, errorsInRow: 0, tooLarge: Infinity, hints: new Map() }
       })
       this.#state = { kind: 'open', links }
       for (const link of links) this.#listen(link)
@@ -200,6 +207,7 @@ export class UdpDriver implements Driver {
         }
         if (this.#refusals.addTo(link.id, code, address, offset)) this.#wake()
       },
+      hinted: (code, largest, address, offset) => this.#onHint(link, code, largest, address.slice(offset, offset + ADDRESS_SIZE)),
       sourceGone: () => this.#counters.add('udp_source_gone'),
       drained: () => this.#wake(),
     })
@@ -291,6 +299,29 @@ export class UdpDriver implements Driver {
     if (this.#state.kind === 'open') this.#tellTooLarge(this.#state.links)
   }
 
+  #onHint({ hints }: OpenLink, code: string, largest: number, address: Uint8Array): void {
+    this.#counters.add('udp_icmp_errors')
+    const reason = hintReason(code)
+    if (reason === undefined || hints.size >= HINTS_MAX) return
+    hints.set(toBinaryString(address), { address, reason, largest })
+    this.#hintTimer ??= setTimeout(() => this.#tellHints(), HINTS_MS).unref()
+  }
+
+  #tellHints(): void {
+    this.#hintTimer = undefined
+    if (this.#state.kind !== 'open') return
+    for (const { id, hints } of this.#state.links) {
+      const told = [...hints.values()]
+      hints.clear()
+      if (told.length > 0 && this.#isOpen) this.#host.hinted?.(id, told)
+    }
+  }
+
+  /** The host may have closed this driver in a call. */
+  get #isOpen(): boolean {
+    return this.#state.kind === 'open'
+  }
+
   #tellTooLarge(links: readonly OpenLink[]): void {
     for (const link of links) {
       if (link.tooLarge === Infinity) continue
@@ -342,6 +373,8 @@ export class UdpDriver implements Driver {
       this.#state = { kind: 'closed' }
       for (const link of links) this.#host.changed(link.id, state, cause)
     }
+    clearTimeout(this.#hintTimer)
+    this.#hintTimer = undefined
     this.#state = { kind: 'closing', closed: shut() }
   }
 }

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { isAbsolute, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -50,7 +50,7 @@ export interface AddonUdp {
   udpOpen(address: Uint8Array, family: number, features: number, receiveBuffer: number, sendBuffer: number, local: Uint8Array, facts: Int32Array): object
   udpStart(
     socket: object, callback: (event: number, value: number, extra: number) => void, arena: Uint8Array, slabOffset: number, slabSize: number,
-    address: Uint8Array, offset: Int32Array, length: Int32Array, segmentSize: Int32Array, ecn: Uint8Array, local: Uint8Array, rows: Int32Array, addresses: Uint8Array,
+    address: Uint8Array, offset: Int32Array, length: Int32Array, segmentSize: Int32Array, ecn: Uint8Array, local: Uint8Array, rows: Int32Array, addresses: Uint8Array, hints: Int32Array, hintAddresses: Uint8Array,
   ): void
   udpSend(socket: object, head: number, count: number): number
   udpClose(socket: object): void
@@ -96,13 +96,36 @@ export type AddonState =
   | { readonly kind: 'absent'; readonly reason: string }
 
 /** The addon's own number for what may be called and how (native/addon/src/addon.cc). */
-const INTERFACE = 13
+const INTERFACE = 15
 
 const directory = fileURLToPath(new URL('../../native/addon/', import.meta.url))
 
+/**
+ * Where a release keeps the addon for this machine. Two C libraries of Linux share no binaries: which one this node runs on, its own program says, in the first
+ * page (the interpreter that loads it).
+ */
+export function prebuildName(program: string = process.execPath): string {
+  return `${process.platform}-${process.arch}${process.platform === 'linux' && isMusl(program) ? '-musl' : ''}`
+}
+
+function isMusl(program: string): boolean {
+  const head = Buffer.alloc(4096)
+  try {
+    const file = openSync(program, 'r')
+    try {
+      readSync(file, head, 0, head.length, 0)
+    } finally {
+      closeSync(file)
+    }
+  } catch {
+    return false
+  }
+  return head.includes('/ld-musl-')
+}
+
 /** Where a built addon is looked for: what was built here goes before what was shipped. */
 function places(): readonly string[] {
-  return [join(directory, 'built', 'postern.node'), join(directory, 'prebuilds', `${process.platform}-${process.arch}`, 'postern.node')]
+  return [join(directory, 'built', 'postern.node'), join(directory, 'prebuilds', prebuildName(), 'postern.node')]
 }
 
 let state: AddonState | undefined

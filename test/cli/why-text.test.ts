@@ -8,7 +8,7 @@ const base: PeerWhyResult = {
   paths: [], attempts: [], probes: [], history: [], bounds: { history: 32, attempts: 32, pairs: 64 }, advice: [], pairs: [],
   nat: {
     ours: { mapping: 'endpoint-independent', filtering: 'address-and-port-dependent', word: 'port-restricted cone', from: 'netcheck', servers: 'answer', ipv6: true },
-    theirs: { mapping: 'unknown', filtering: 'unknown', word: 'unknown', from: 'none', ipv6: false }, outlook: 'unknown', text: 'Nobody knows.',
+    theirs: { mapping: 'unknown', filtering: 'unknown', word: 'unknown', from: 'none', ipv6: false }, outlook: 'unknown', between: true, text: 'Nobody knows.',
   },
 }
 
@@ -88,7 +88,7 @@ Pairs of addresses
   it('wraps sentences, and begins each of several remedies with a dash', () => {
     const ours = { ...base.nat.ours, mapping: 'address-and-port-dependent', word: 'symmetric', ipv6: false }
     const text = whyText({
-      ...base, state: 'dialing', nat: { ours, theirs: { ...base.nat.theirs, mapping: 'dependent', word: 'symmetric', from: 'told' }, outlook: 'never', text: 'Both are seen at another port by each destination: there is no direct way by UDP between the two.' },
+      ...base, state: 'dialing', nat: { ours, theirs: { ...base.nat.theirs, mapping: 'dependent', word: 'symmetric', from: 'told' }, outlook: 'never', between: true, text: 'Both are seen at another port by each destination: there is no direct way by UDP between the two.' },
       advice: [{ remedy: 'classes', text: 'The router here is symmetric, and that of the peer is symmetric too. One of the following is enough:' }, { remedy: 'port_mapping', text: 'Port mapping.', command: 'postern netcheck' }],
     }, 64)
     expect(text).toBe(`anna is dialing for 1 min.

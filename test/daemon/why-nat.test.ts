@@ -134,9 +134,10 @@ describe('pairs of addresses', () => {
 describe('what would help', () => {
   const none: IpcPortMapping = { state: 'none', mapped: [], router: '192.168.1.1', reason: 'silent' }
   const facts = (ours: IpcNat, theirs: IpcNat, more: Partial<RemedyFacts> = {}, ipv6: readonly [boolean, boolean] = [false, false]): RemedyFacts => ({
-    nat: { ours: { ...ours, servers: 'answer', ipv6: ipv6[0] }, theirs: { ...theirs, ipv6: ipv6[1] }, outlook: outlookOf(ours, theirs), text: 'No way.' }, portMapping: none, advertises: false, connected: false, otherPeers: 1,
-    outside: true, who: 'anna', ...more,
+    nat: { ours: { ...ours, servers: 'answer', ipv6: ipv6[0] }, theirs: { ...theirs, ipv6: ipv6[1] }, outlook: outlookOf(ours, theirs), between: true, text: 'No way.' }, portMapping: none, advertises: false, connected: false, otherPeers: 1,
+    who: 'anna', ...more,
   })
+  const inOneNetwork = (given: RemedyFacts): RemedyFacts => ({ ...given, nat: { ...given.nat, between: false } })
   const words = (given: RemedyFacts): (string | undefined)[] => remediesFor(given).map(({ remedy }) => remedy)
 
   it('between two symmetric routers names both classes, and every remedy', () => {
@@ -155,7 +156,7 @@ describe('what would help', () => {
     ['two ordinary homes', facts(routers.port, routers.port), ['both_at_once']],
     ['nobody to introduce', facts(routers.port, unknownNat, { otherPeers: 0 }), ['both_at_once', 'common_peer']],
     ['one side is open', facts(routers.full, routers.port), []],
-    ['one network', facts(unknownNat, unknownNat, { outside: false }), []],
+    ['one network', inOneNetwork(facts(unknownNat, unknownNat)), []],
     ['TCP does meanwhile', facts(routers.port, routers.port, { connected: true }), []],
   ] as const)('%s', (_, given, expected) => {
     expect(words(given)).toEqual(expected)

@@ -72,7 +72,8 @@ describe('postern netcheck', () => {
       expect(readResult('status', await postern(daemon.dir, '--json', 'status')).nat).toMatchObject({ servers: 'silent', word: 'unknown', from: 'none' })
       await using other = await TestDaemon.start(temporary.join('b'))
       await pair(daemon, other)
-      expect(await postern(daemon.dir, 'why', other.peerId)).toMatch(/^ {2}here {3}not known: no STUN server answers$/m)
+      // Two on one machine have no router in between; programs are told all the same.
+      expect(readResult('why', await postern(daemon.dir, '--json', 'why', other.peerId)).nat).toMatchObject({ ours: { servers: 'silent' }, between: false })
     } finally {
       gate.close()
     }

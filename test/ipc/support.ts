@@ -23,7 +23,7 @@ export const MESSAGE_MAX = 1_048_576
 
 const family: NetcheckFamily = { state: 'off', mapping: 'unknown', filtering: 'unknown', word: 'unknown', meaning: '', servers: [] }
 const idle = { sent: 0, queued: 0, dropped: {} }
-const unknownNats: PeerWhyResult['nat'] = { ours: { mapping: 'unknown', filtering: 'unknown', word: 'unknown', from: 'none', servers: 'off', ipv6: false }, theirs: { mapping: 'unknown', filtering: 'unknown', word: 'unknown', from: 'none', ipv6: false }, outlook: 'unknown', text: '' }
+const unknownNats: PeerWhyResult['nat'] = { ours: { mapping: 'unknown', filtering: 'unknown', word: 'unknown', from: 'none', servers: 'off', ipv6: false }, theirs: { mapping: 'unknown', filtering: 'unknown', word: 'unknown', from: 'none', ipv6: false }, outlook: 'unknown', between: false, text: '' }
 export const idleLanes: IpcLaneStats = { critical: idle, high: idle, normal: idle, low: idle }
 
 /** Time that moves only when told; deferred work runs at the end of the real turn. */

@@ -21,17 +21,19 @@ export class FakeUdpAddon implements UdpAddon {
   #callback: Callback = () => undefined
   #rows: Int32Array = new Int32Array(0)
   #addresses: Uint8Array = new Uint8Array(0)
+  #hints: Int32Array = new Int32Array(0)
+  #hintAddresses: Uint8Array = new Uint8Array(0)
 
   udpOpen(address: Uint8Array, _family: number, features: number, receiveBuffer: number, sendBuffer: number, local: Uint8Array, facts: Int32Array): object {
     local.set(address)
     if (local[16] === 0 && local[17] === 0) local[17] = 100
-    facts.set([receiveBuffer, sendBuffer, features & 47])
+    facts.set([receiveBuffer, sendBuffer, features & 111])
     return {}
   }
 
   udpStart(
     _socket: object, callback: Callback, arena: Uint8Array, slabOffset: number, slabSize: number,
-    address: Uint8Array, offset: Int32Array, length: Int32Array, segmentSize: Int32Array, ecn: Uint8Array, local: Uint8Array, rows: Int32Array, addresses: Uint8Array,
+    address: Uint8Array, offset: Int32Array, length: Int32Array, segmentSize: Int32Array, ecn: Uint8Array, local: Uint8Array, rows: Int32Array, addresses: Uint8Array, hints: Int32Array, hintAddresses: Uint8Array,
   ): void {
     this.#callback = callback
     this.arena = arena
@@ -40,6 +42,17 @@ export class FakeUdpAddon implements UdpAddon {
     this.columns = { address, offset, length, segmentSize, ecn, local }
     this.#rows = rows
     this.#addresses = addresses
+    this.#hints = hints
+    this.#hintAddresses = hintAddresses
+  }
+
+  /** What ICMP said, in one turn of the loop. */
+  hinted(...hints: readonly { readonly errno: number; readonly largest?: number; readonly address: Uint8Array }[]): void {
+    hints.forEach(({ errno, largest = 0, address }, i) => {
+      this.#hints.set([errno, largest], i * 2)
+      this.#hintAddresses.set(address, i * 18)
+    })
+    this.#callback(4, hints.length, 0)
   }
 
   udpSend(_socket: object, head: number, count: number): number {

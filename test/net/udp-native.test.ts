@@ -1,6 +1,6 @@
 import { constants } from 'node:os'
 import { afterEach, describe, expect, it } from 'vitest'
-import { ADDRESS_SIZE, decodeAddress } from '../../src/core/base/address.ts'
+import { ADDRESS_SIZE, decodeAddress, encodeAddress, formatAddress } from '../../src/core/base/address.ts'
 import type { ReceiveBatch } from '../../src/core/endpoint/contract.ts'
 import { nativeEngine, udpFeature } from '../../src/net/udp-native.ts'
 import { addon } from '../support/addon.ts'
@@ -89,6 +89,37 @@ describe.skipIf(addon?.udp === undefined)('sockets of the addon', () => {
     expect(b.driver.stats()).toMatchObject({ udp_source_gone: 0 })
   })
 
+  it.each([['127.0.0.1', '127.0.0.1'], ['::', '127.0.0.1'], ['::', '::1'], ['::1', '::1']] as const)('bound to %s hears that nobody listens at %s, and what goes elsewhere goes', async (bind, to) => {
+    if (!hasIPv6 && bind !== '127.0.0.1') return
+    const [a, b] = [await open({ bind: [bind], engine: engine() }), await open({ bind: [to], engine: engine() })]
+    expect(a.driver.links()[0]?.features).toContain('icmp')
+    const gone = await open({ bind: [to], engine: engine() })
+    const { port } = gone.driver
+    await gone.driver.close()
+    let sent = 0
+    for (let i = 0; i < 20; i++) {
+      // At once after one that is refused, in the same call and in the next.
+      addRow(a, to, port, new Uint8Array(100))
+      addRow(a, to, b.driver.port, new Uint8Array(200), 100)
+      addRow(a, to, port, new Uint8Array(100))
+      a.driver.send(a.batch, () => undefined)
+      a.batch.reset(a.slab, SLAB_SIZE)
+      addRow(a, to, b.driver.port, new Uint8Array(200), 100)
+      sent += 4
+      await sendAll(a)
+    }
+    await until(() => b.host.count === sent && a.host.hints.length > 0)
+    const heard = a.host.hints.map(({ hint }) => ({ ...hint, address: formatAddress(hint.address) }))
+    expect(new Set(heard.map((one) => JSON.stringify(one)))).toEqual(new Set([JSON.stringify({ address: to.includes(':') ? `[${to}]:${port}` : `${to}:${port}`, reason: 'refused', largest: 0 })]))
+    const stats = a.driver.stats()
+    expect(stats['udp_icmp_errors']).toBeGreaterThan(0)
+    expect(stats['udp_receive_errors']).toBe(0)
+    // It goes on hearing, too.
+    addRow(b, to, a.driver.port, new Uint8Array(50))
+    await sendAll(b)
+    await until(() => a.host.count === 1)
+  })
+
   it.skipIf(!hasIPv6)('fragments nothing: what does not fit the link is refused', async () => {
     const whole = new Uint8Array(65_507)
     const b = await open({ bind: ['::1'], engine: engine() })
@@ -152,6 +183,24 @@ describe('a kernel that takes its time', () => {
     await turn()
     expect(done).toBe(9)
     expect(node.driver.stats()).toMatchObject({ udp_sent_datagrams: 2048 })
+  })
+
+  it('gathers what ICMP says, by destination, and tells only what means something', async () => {
+    const { node, addon: kernel } = await played()
+    const [one, two] = [encodeAddress('192.0.2.1', 7000)!, encodeAddress('192.0.2.2', 7000)!]
+    kernel.hinted({ errno: -constants.errno.EHOSTUNREACH, address: one }, { errno: -constants.errno.EMSGSIZE, largest: 1300, address: two })
+    kernel.hinted({ errno: -constants.errno.ECONNREFUSED, address: one }, { errno: -constants.errno.EPROTO, address: encodeAddress('192.0.2.3', 7000)! })
+    expect(node.host.hints).toEqual([])
+    await until(() => node.host.hints.length > 0)
+    expect(node.host.hints).toEqual([{ link: 1, hint: { address: one, reason: 'refused', largest: 0 } }, { link: 1, hint: { address: two, reason: 'failed', largest: 1300 } }])
+    expect(node.driver.stats()).toMatchObject({ udp_icmp_errors: 4 })
+    for (let i = 0; i < 300; i++) kernel.hinted({ errno: -constants.errno.EHOSTUNREACH, address: encodeAddress('192.0.2.1', 8000 + i)! })
+    await until(() => node.host.hints.length > 2)
+    expect(node.host.hints).toHaveLength(2 + 256)
+    kernel.hinted({ errno: -constants.errno.EHOSTUNREACH, address: one })
+    await node.driver.close()
+    await new Promise((resolve) => setTimeout(resolve, 40))
+    expect(node.host.hints).toHaveLength(2 + 256)
   })
 
   it('is told who could not be reached, once, and counts by code', async () => {

@@ -4,7 +4,7 @@ import type { Socket } from 'node:dgram'
 import { ADDRESS_SIZE, encodeAddress, formatAddress } from '../../src/core/base/address.ts'
 import { Arena } from '../../src/core/base/arena.ts'
 import type { PosternError } from '../../src/core/base/errors.ts'
-import { TransmitBatch, type LinkId, type LinkInfo, type LinkState, type ReceiveBatch } from '../../src/core/endpoint/contract.ts'
+import { TransmitBatch, type LinkId, type LinkInfo, type LinkState, type PathHint, type ReceiveBatch } from '../../src/core/endpoint/contract.ts'
 import type { DriverHost } from '../../src/net/driver.ts'
 import { UdpDriver, type UdpOptions } from '../../src/net/udp.ts'
 
@@ -46,6 +46,13 @@ export class TestHost implements DriverHost {
   refused(link: LinkId, addresses: readonly Uint8Array[]): void {
     if (this.inCall) throw new Error('refused was called from inside a call into the driver')
     for (const address of addresses) this.refusals.push({ link, to: formatAddress(address) })
+  }
+
+  readonly hints: { readonly link: number; readonly hint: PathHint }[] = []
+
+  hinted(link: LinkId, hints: readonly PathHint[]): void {
+    if (this.inCall) throw new Error('hinted was called from inside a call into the driver')
+    for (const hint of hints) this.hints.push({ link, hint })
   }
 
   tooLarge(link: LinkId, length: number): void {

@@ -18,7 +18,7 @@ const harness = `
     const address = Uint8Array.of(0,0,0,0,0,0,0,0,0,0,255,255,127,0,0,1,0,0)
     const socket = addon.udpOpen(address, 4, features, 4 << 20, 4 << 20, local, facts)
     const length = new Int32Array(16), segmentSize = new Int32Array(16), offset = new Int32Array(16), rows = new Int32Array(8 * 64), addresses = new Uint8Array(18 * 64)
-    addon.udpStart(socket, callback, arena, 0, 8 * 65536, new Uint8Array(18 * 16), offset, length, segmentSize, new Uint8Array(16), new Uint8Array(16), rows, addresses)
+    addon.udpStart(socket, callback, arena, 0, 8 * 65536, new Uint8Array(18 * 16), offset, length, segmentSize, new Uint8Array(16), new Uint8Array(16), rows, addresses, new Int32Array(32), new Uint8Array(288))
     const row = (i, to, size, segment) => { rows.set([9 * 65536, size, segment, 0, 0, 0, 0, 0], 8 * i); addresses.set(to, 18 * i) }
     return { socket, arena, local, facts, offset, length, segmentSize, rows, row }
   }`
@@ -37,7 +37,7 @@ describe.skipIf(addon?.udp === undefined)('the UDP sockets of the addon, and wha
   it('any arguments: an answer, a TypeError, or the system\'s error', async () => {
     const sockets: object[] = []
     const open = (): object => {
-      const socket = udp.udpOpen(Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1, 0, 0), 4, 47, 1 << 16, 1 << 16, new Uint8Array(18), new Int32Array(3))
+      const socket = udp.udpOpen(Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1, 0, 0), 4, 111, 1 << 16, 1 << 16, new Uint8Array(18), new Int32Array(3))
       sockets.push(socket)
       return socket
     }
@@ -46,7 +46,7 @@ describe.skipIf(addon?.udp === undefined)('the UDP sockets of the addon, and wha
       fc.constantFrom(18, 288, 600_000).map((size) => new Uint8Array(size)), fc.constantFrom(3, 16, 512).map((size) => new Int32Array(size)),
       fc.constant(() => undefined), fc.constant(0).map(() => (sockets.length < 50 ? open() : sockets[sockets.length >> 1])),
     )
-    fc.assert(fc.property(fc.constantFrom('udpOpen', 'udpStart', 'udpSend', 'udpClose', 'udpFeatures'), fc.array(value, { maxLength: 14 }), (name, args) => {
+    fc.assert(fc.property(fc.constantFrom('udpOpen', 'udpStart', 'udpSend', 'udpClose', 'udpFeatures'), fc.array(value, { maxLength: 16 }), (name, args) => {
       try {
         (udp[name] as (...given: unknown[]) => unknown)(...args)
       } catch (error) {
@@ -56,7 +56,7 @@ describe.skipIf(addon?.udp === undefined)('the UDP sockets of the addon, and wha
     // Rows of any content: nothing outside the arena is read.
     const socket = open()
     const [arena, rows, addresses] = [new Uint8Array(70_000), new Int32Array(64), new Uint8Array(144)]
-    udp.udpStart(socket, () => undefined, arena, 0, 65_536, new Uint8Array(288), new Int32Array(16), new Int32Array(16), new Int32Array(16), new Uint8Array(16), new Uint8Array(16), rows, addresses)
+    udp.udpStart(socket, () => undefined, arena, 0, 65_536, new Uint8Array(288), new Int32Array(16), new Int32Array(16), new Int32Array(16), new Uint8Array(16), new Uint8Array(16), rows, addresses, new Int32Array(32), new Uint8Array(288))
     const int = fc.oneof(fc.integer(), fc.nat({ max: 70_000 }), fc.nat({ max: 64 }))
     fc.assert(fc.property(fc.array(int, { minLength: 64, maxLength: 64 }), fc.uint8Array({ minLength: 144, maxLength: 144 }), fc.nat({ max: 9 }), fc.nat({ max: 9 }), (ints, bytes, head, count) => {
       rows.set(ints)
@@ -75,7 +75,7 @@ describe.skipIf(addon?.udp === undefined)('the UDP sockets of the addon, and wha
       const events = []
       const a = open((...event) => events.push(event))
       a.row(0, a.local, 100, 100)
-      try { addon.udpStart(a.socket, () => 0, a.arena, 0, 65536, new Uint8Array(18), new Int32Array(1), new Int32Array(1), new Int32Array(1), new Uint8Array(1), new Uint8Array(1), a.rows, new Uint8Array(18)) } catch (error) { if (error.code !== 'EINVAL') throw error }
+      try { addon.udpStart(a.socket, () => 0, a.arena, 0, 65536, new Uint8Array(18), new Int32Array(1), new Int32Array(1), new Int32Array(1), new Uint8Array(1), new Uint8Array(1), a.rows, new Uint8Array(18), new Int32Array(32), new Uint8Array(288)) } catch (error) { if (error.code !== 'EINVAL') throw error }
       addon.udpClose(a.socket)
       addon.udpClose(a.socket)
       if (addon.udpSend(a.socket, 0, 1) !== 0) throw new Error('sent')

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -7,15 +8,28 @@ import { isAllZero } from '../../src/core/base/bytes.ts'
 import { Pieces } from '../../src/core/base/pieces.ts'
 import { AeadBatch } from '../../src/core/crypto/aead-batch.ts'
 import { noiseHkdf2 } from '../../src/core/crypto/hkdf.ts'
-import { loadAddon, type AddonCrypto } from '../../src/platform/addon.ts'
+import { loadAddon, prebuildName, type AddonCrypto } from '../../src/platform/addon.ts'
 import { NativeCryptoProvider } from '../../src/platform/native-crypto-provider.ts'
 import { NodeCryptoProvider } from '../../src/platform/node-crypto-provider.ts'
 import { addon } from '../support/addon.ts'
+import { TemporaryDirectory } from '../e2e/support/temporary.ts'
 import { repeated } from '../support/bytes.ts'
 
 describe('loadAddon', () => {
   it('is switched off by the environment, with the reason', () => {
     expect(loadAddon({ POSTERN_NATIVE: '0' })).toEqual({ kind: 'absent', reason: 'switched off by POSTERN_NATIVE=0' })
+  })
+})
+
+describe('prebuildName', () => {
+  it.skipIf(process.platform !== 'linux')('tells the C library that a node runs on by its program', () => {
+    using temporary = new TemporaryDirectory()
+    const plain = `linux-${process.arch}`
+    for (const [interpreter, name] of [['/lib64/ld-linux-x86-64.so.2', plain], ['/lib/ld-musl-x86_64.so.1', `${plain}-musl`], ['', plain]] as const) {
+      writeFileSync(temporary.join('node'), Buffer.concat([Buffer.from([0x7f, 0x45, 0x4c, 0x46]), Buffer.alloc(700), Buffer.from(`${interpreter}\0`), Buffer.alloc(9000)]))
+      expect(prebuildName(temporary.join('node'))).toBe(name)
+    }
+    expect(prebuildName(temporary.join('none'))).toBe(plain)
   })
 })
 

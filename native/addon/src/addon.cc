@@ -9,7 +9,7 @@ namespace postern {
 namespace {
 
 /** Raised when what JavaScript calls or how changes; platform/addon.ts refuses a build of another number. */
-constexpr int32_t kInterface = 13;
+constexpr int32_t kInterface = 15;
 
 void Free(napi_env, void* data, void*) {
   delete static_cast<Addon*>(data);

@@ -35,7 +35,8 @@ int UdpSocket::Start(const Shared& shared) {
   const bool held = napi_create_reference(env_, shared.self, 1, &self_) == napi_ok && napi_create_reference(env_, shared.callback, 1, &callback_) == napi_ok &&
                     arena_.Hold(env_, shared.arena) && receive_address_.Hold(env_, shared.receive_address) && receive_offset_.Hold(env_, shared.receive_offset) &&
                     receive_length_.Hold(env_, shared.receive_length) && receive_segment_.Hold(env_, shared.receive_segment) &&
-                    receive_ecn_.Hold(env_, shared.receive_ecn) && receive_local_.Hold(env_, shared.receive_local) && rows_.Hold(env_, shared.rows) && addresses_.Hold(env_, shared.addresses);
+                    receive_ecn_.Hold(env_, shared.receive_ecn) && receive_local_.Hold(env_, shared.receive_local) && rows_.Hold(env_, shared.rows) && addresses_.Hold(env_, shared.addresses) &&
+                    hints_.Hold(env_, shared.hints) && hint_addresses_.Hold(env_, shared.hint_addresses);
   if (!held) return ENOMEM;
   const int error = uv_poll_init(loop, &poll_, fd_);
   if (error != 0) return -error;
@@ -56,7 +57,15 @@ void UdpSocket::OnPoll(uv_poll_t* poll, int status, int events) {
   auto* socket = static_cast<UdpSocket*>(poll->data);
   napi_handle_scope scope;
   if (napi_open_handle_scope(socket->env_, &scope) != napi_ok) return;
-  if (status < 0) {
+  if (status == UV_EBADF && (socket->features_ & kErrorQueue) != 0) {
+    // So libuv reports POLLERR, and watches no more: errors wait in the queue. A descriptor that is bad in truth shows when it is read from.
+    const int armed = socket->armed_;
+    socket->armed_ = 0;
+    socket->Arm(armed);
+    const int32_t hints = socket->ReadErrors();
+    if (hints > 0) socket->Call(kHinted, hints, 0);
+    if (socket->state_ == State::kStarted) socket->Receive();
+  } else if (status < 0) {
     socket->Call(kError, status, 0);
   } else {
     if ((events & UV_WRITABLE) != 0) {
@@ -106,7 +115,7 @@ void UdpSocket::OnClosed(uv_handle_t* handle) {
     napi_close_handle_scope(env, scope);
   }
   for (HeldArray* array : {&socket->arena_, &socket->receive_address_, &socket->receive_offset_, &socket->receive_length_, &socket->receive_segment_, &socket->receive_ecn_,
-                           &socket->receive_local_, &socket->rows_, &socket->addresses_}) {
+                           &socket->receive_local_, &socket->rows_, &socket->addresses_, &socket->hints_, &socket->hint_addresses_}) {
     array->Release(env);
   }
   napi_delete_reference(env, socket->callback_);

@@ -23,7 +23,7 @@ napi_value UdpOpen(napi_env env, napi_callback_info info) {
   uint8_t *address, *local;
   int32_t family, wanted, receive_buffer, send_buffer, *facts;
   size_t size;
-  if (!arguments.Bytes("address", kAddressSize, &address, &size) || !arguments.Int32("family", 4, 6, &family) || !arguments.Int32("features", 0, 63, &wanted) ||
+  if (!arguments.Bytes("address", kAddressSize, &address, &size) || !arguments.Int32("family", 4, 6, &family) || !arguments.Int32("features", 0, 127, &wanted) ||
       !arguments.Int32("receiveBuffer", 0, kBufferMax, &receive_buffer) || !arguments.Int32("sendBuffer", 0, kBufferMax, &send_buffer) ||
       !arguments.Bytes("local", kAddressSize, &local, &size) || !arguments.Int32s("facts", 3, &facts, &size)) {
     return nullptr;
@@ -58,7 +58,7 @@ UdpSocket* Self(Arguments& arguments, napi_value* object) {
   return static_cast<UdpSocket*>(socket);
 }
 
-/** (socket, callback, arena, slabOffset, slabSize, address, offset, length, segmentSize, ecn, local, rows, addresses) */
+/** (socket, callback, arena, slabOffset, slabSize, address, offset, length, segmentSize, ecn, local, rows, addresses, hints, hintAddresses) */
 napi_value UdpStart(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
   UdpSocket::Shared shared = {};
@@ -89,6 +89,10 @@ napi_value UdpStart(napi_env env, napi_callback_info info) {
   shared.rows = arguments.Last();
   if (!arguments.Bytes("addresses", kAddressSize, &bytes, &size)) return nullptr;
   shared.addresses = arguments.Last();
+  if (!arguments.Int32s("hints", kHintsMax * kHintInts, &ints, &size)) return nullptr;
+  shared.hints = arguments.Last();
+  if (!arguments.Bytes("hintAddresses", kHintsMax * kAddressSize, &bytes, &size)) return nullptr;
+  shared.hint_addresses = arguments.Last();
   const int error = socket->Start(shared);
   if (error != 0) ThrowErrno(env, "udpStart", error);
   return nullptr;

@@ -58,6 +58,7 @@ void UdpSocket::Configure(int32_t wanted) {
   if ((wanted & kEcn) != 0 && (!four || Set(IPPROTO_IP, IP_RECVTOS, 1)) && (!six || Set(IPPROTO_IPV6, IPV6_RECVTCLASS, 1))) features_ |= kEcn;
   // Of both families by the one of IPv6, where the socket is of that: IPv4 addresses come and go in their mapped form.
   if ((wanted & kPacketInfo) != 0 && (six ? Set(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : Set(IPPROTO_IP, IP_PKTINFO, 1))) features_ |= kPacketInfo;
+  if ((wanted & kErrorQueue) != 0 && (!four || Set(IPPROTO_IP, IP_RECVERR, 1)) && (!six || Set(IPPROTO_IPV6, IPV6_RECVERR, 1))) features_ |= kErrorQueue;
   // PROBE: nothing is fragmented, here or on the way, and the kernel's own idea of the path's MTU, which anybody can forge by ICMP,
   // refuses nothing. Path MTU discovery by probes (RFC 8899) needs just that.
   if ((wanted & kDontFragment) != 0 && (!four || Set(IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)) &&

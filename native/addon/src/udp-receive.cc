@@ -29,7 +29,7 @@ void UdpSocket::Receive() {
     }
     const int messages = recvmmsg(fd_, in_, slots_, MSG_DONTWAIT, nullptr);
     if (messages < 0) {
-      if (errno == EINTR) continue;
+      if (errno == EINTR || IsLate(errno)) continue;
       if (errno != EAGAIN && errno != EWOULDBLOCK) Call(kError, uv_translate_sys_error(errno), 0);
       return;
     }

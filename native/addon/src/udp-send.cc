@@ -59,6 +59,7 @@ int32_t UdpSocket::Send(int32_t head, int32_t count) {
   if (static_cast<size_t>(capacity) > address_bytes / kAddressSize) capacity = static_cast<int32_t>(address_bytes / kAddressSize);
   if (head >= capacity || count > capacity) return 0;
   int32_t done = 0;
+  bool late = false;
   for (;;) {
     while (done < count && rows[(head + done) % capacity].left <= 0) done++;
     if (done == count) return done;
@@ -67,12 +68,16 @@ int32_t UdpSocket::Send(int32_t head, int32_t count) {
     if (messages == 0) continue;
     const int sent = sendmmsg(fd_, out_, messages, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0) {
+      // Said once of each error: the second time it is about this very datagram.
+      late = !late && IsLate(errno);
+      if (late) continue;
       if (!Refused(rows, errno)) {
         Arm(UV_READABLE | UV_WRITABLE);
         return done;
       }
       continue;
     }
+    late = false;
     for (int i = 0; i < sent; i++) {
       const Planned& planned = planned_[i];
       SendRow& row = rows[planned.row];

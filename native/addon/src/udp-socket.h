@@ -14,7 +14,7 @@ namespace postern {
 constexpr size_t kAddressSize = 18;
 
 /** What is asked of a socket, and what it really does. */
-enum UdpFeature : int32_t { kGso = 1, kGro = 2, kEcn = 4, kDontFragment = 8, kOnly6 = 16, kPacketInfo = 32 };
+enum UdpFeature : int32_t { kGso = 1, kGro = 2, kEcn = 4, kDontFragment = 8, kOnly6 = 16, kPacketInfo = 32, kErrorQueue = 64 };
 
 /** A typed array of JavaScript that outlives the call it was given in. */
 class HeldArray {
@@ -49,7 +49,11 @@ struct SendRow {
 constexpr int32_t kRowInts = sizeof(SendRow) / sizeof(int32_t);
 
 /** What the callback's first argument says. */
-enum UdpEvent : int32_t { kReceived = 0, kWritable = 1, kError = 2, kClosed = 3 };
+enum UdpEvent : int32_t { kReceived = 0, kWritable = 1, kError = 2, kClosed = 3, kHinted = 4 };
+
+/** What ICMP said of one destination: its error as JavaScript knows it, and the largest packet that passes, 0 where that was not it. */
+constexpr int32_t kHintInts = 2;
+constexpr int32_t kHintsMax = 16;
 
 /**
  * One bound UDP socket on the loop of its environment: recvmmsg with GRO into the driver's slab, one callback a batch; sendmmsg with
@@ -72,7 +76,7 @@ class UdpSocket {
   int32_t features() const { return features_; }
 
   struct Shared {
-    napi_value self, callback, arena, receive_address, receive_offset, receive_length, receive_segment, receive_ecn, receive_local, rows, addresses;
+    napi_value self, callback, arena, receive_address, receive_offset, receive_length, receive_segment, receive_ecn, receive_local, rows, addresses, hints, hint_addresses;
     int32_t slab_offset, slab_size;
   };
   /** Messages that fit into a slab of this size, and are received at once. */
@@ -132,6 +136,11 @@ class UdpSocket {
   /** The address of this row to leave from, if it has one that is there. */
   const Own* Pinned(const SendRow& row) const;
 
+  /** Empties the error queue, as far as it is short, into the hints: how many came by ICMP. */
+  int32_t ReadErrors();
+  /** Whether a call may have failed for an earlier datagram: with an error queue, what ICMP said fails the next call, whatever that is. */
+  bool IsLate(int error) const;
+
   int32_t Plan(SendRow* rows, const uint8_t* addresses, int32_t capacity, int32_t head, int32_t from, int32_t count, uint8_t* arena, size_t arena_size);
   void PrepareMessage(int index, const SendRow& row, const uint8_t* address, uint8_t* bytes, const Planned& planned);
   bool Destination(const uint8_t* address, sockaddr_storage* to, socklen_t* size) const;
@@ -157,7 +166,7 @@ class UdpSocket {
   napi_ref self_ = nullptr;
   napi_ref callback_ = nullptr;
 
-  HeldArray arena_, receive_address_, receive_offset_, receive_length_, receive_segment_, receive_ecn_, receive_local_, rows_, addresses_;
+  HeldArray arena_, receive_address_, receive_offset_, receive_length_, receive_segment_, receive_ecn_, receive_local_, rows_, addresses_, hints_, hint_addresses_;
   int32_t slab_offset_ = 0;
   int slots_ = 0;
 

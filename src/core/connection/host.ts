@@ -37,7 +37,7 @@ export const counterNames = [
   'messages_dropped_no_credit', 'messages_dropped_reassembly', 'messages_dropped_deadline', 'messages_dropped_oldest', 'messages_dropped_newest',
   'messages_dropped_lane', 'messages_dropped_superseded', 'messages_dropped_peer_gone', 'messages_dropped_channel_closed', 'messages_lost',
   'notices_lost', 'sends_blocked', 'channels_refused', 'channels_timed_out', 'consumers_gone',
-  'raw_queue_full', 'challenges_ignored', 'observations_ignored', 'candidates_received', 'candidates_refused', 'probes_withheld', 'birthdays_begun', 'birthdays_met', 'birthdays_in_vain', 'birthdays_called_off', 'birthdays_refused', 'knocks_sent', 'knocks_received', 'knocks_withheld', 'punches_begun', 'punches_met', 'punches_in_vain', 'punches_sent', 'punches_received', 'punches_ignored', 'grease_skipped', 'extensions_skipped',
+  'raw_queue_full', 'hints_heard', 'hints_followed', 'challenges_ignored', 'observations_ignored', 'candidates_received', 'candidates_refused', 'probes_withheld', 'birthdays_begun', 'birthdays_met', 'birthdays_in_vain', 'birthdays_called_off', 'birthdays_refused', 'knocks_sent', 'knocks_received', 'knocks_withheld', 'punches_begun', 'punches_met', 'punches_in_vain', 'punches_sent', 'punches_received', 'punches_ignored', 'grease_skipped', 'extensions_skipped',
   'close_protocol', 'close_frame_encoding', 'close_flow_control', 'close_limit',
 ] as const
 export type CounterName = (typeof counterNames)[number]

@@ -50,6 +50,11 @@ export function noteTooLarge(state: SessionState, path: SessionPath, now: Now, l
   if (!path.reliable) apply(state, path, now, path.mtu.onTooLarge(now.mono, length), 'too_large')
 }
 
+/** It is said that the size in use does not pass: searched from the base, which costs little when it is not true. */
+export function noteSizeHint(state: SessionState, path: SessionPath, now: Now): void {
+  if (path.size + DATAGRAM_OVERHEAD > path.mtu.baseDatagram) apply(state, path, now, path.mtu.restart(now.mono), 'too_large')
+}
+
 function apply(state: SessionState, path: SessionPath, now: Now, change: SizeChange, cause: MtuCause): void {
   if (change === 'same') return
   const from = path.size + DATAGRAM_OVERHEAD

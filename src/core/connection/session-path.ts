@@ -1,5 +1,5 @@
 import { isReliable, type LinkId, type LinkKind, type PathRule } from '../base/domain.ts'
-import { never, type Instant } from '../base/time.ts'
+import { never, toInstant, type Instant } from '../base/time.ts'
 import { PathRecovery } from '../flow/path-recovery.ts'
 import type { CongestionController } from '../flow/congestion.ts'
 import type { MtuDiscovery } from '../flow/mtu-discovery.ts'
@@ -49,6 +49,9 @@ export class SessionPath {
   local = 0
   /** The one that its last new datagram came to. */
   heardAt = 0
+  /** What ICMP says is followed not before then: by asking, and by searching the size anew. */
+  hintAt: Instant = toInstant(0)
+  sizeHintAt: Instant = toInstant(0)
   /** When the traffic last moved here. */
   takenAt: Instant = never
   /** Why it did. */

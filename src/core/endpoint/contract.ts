@@ -18,7 +18,7 @@ import type { Duration, Instant, Now, WallTime } from '../base/time.ts'
 import type { LaneCount } from '../flow/lane-tally.ts'
 import type { OutgoingMessage } from '../connection/send.ts'
 import type { SessionEvent } from '../connection/events.ts'
-import type { RefusalReason } from '../path/attempts.ts'
+import type { PathHint, RefusalReason } from '../path/attempts.ts'
 import type { MeetOptions, Whereabouts } from '../path/meeting.ts'
 import type { PathPolicy } from '../path/path-policy.ts'
 import type { PresenceKey } from '../session/presence.ts'
@@ -31,7 +31,7 @@ import type { PeerWhy } from './why-contract.ts'
 
 export type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, LinkKind, LinkState, Overflow, PathId, PathRule, PeerHandle, PeerState, SendResult } from '../base/domain.ts'
 export { CHANNEL_SLOT_BITS, channelSlot, deliveryModes, dropReasons, lanes, MESSAGE_COST } from '../base/domain.ts'
-export { ATTEMPTS_MAX, refusalReasons, type Attempt, type RefusalReason } from '../path/attempts.ts'
+export { ATTEMPTS_MAX, refusalReasons, type Attempt, type PathHint, type RefusalReason } from '../path/attempts.ts'
 export { DECISIONS_MAX, type PathDecision, type PathView } from '../path/path-log.ts'
 export type { PathPolicy } from '../path/path-policy.ts'
 export type { BirthdayView, MeetOptions, Whereabouts } from '../path/meeting.ts'
@@ -372,6 +372,8 @@ export interface EndpointContract {
    * It ends nothing, since such a word may be forged or soon be over: the sessions concerned look for another path at once.
    */
   handleRefused(now: Now, link: LinkId, addresses: readonly Uint8Array[], reason?: RefusalReason): void
+  /** ICMP came for datagrams that went out over this link. Nobody vouches for it. */
+  handleHints(now: Now, link: LinkId, hints: readonly PathHint[]): void
   /** The system refused a datagram of `length` bytes on this link (EMSGSIZE): nothing that large is sent over it for a while. */
   handleTooLarge(now: Now, link: LinkId, length: number): void
   /** This machine has other addresses or routes than before. A burst of one datagram per session, so not to be said more often than a few times a second. */

@@ -8,7 +8,7 @@ import type { Channel } from '../connection/channel.ts'
 import type { Connection } from '../connection/connection.ts'
 import { counter } from '../connection/host.ts'
 import { sendRun } from '../connection/send.ts'
-import type { RefusalReason } from '../path/attempts.ts'
+import type { PathHint, RefusalReason } from '../path/attempts.ts'
 import type { PathPolicy } from '../path/path-policy.ts'
 import { CANDIDATES_MAX, type Candidate } from '../wire/candidates-frame.ts'
 import { META_MAX, isAppName } from '../wire/frame.ts'
@@ -20,7 +20,7 @@ import type {
   OutgoingMessage, PeerRecord, PeerStats, ReceiveBatch, ReleaseBatch, ReplyRefusal, TransmitBatch, Whereabouts,
 } from './contract.ts'
 import { Handshakes } from './handshakes.ts'
-import { onDialFailed, onLink, onNearby, onNetwork, onRefused } from './link-inputs.ts'
+import { onHints, onDialFailed, onLink, onNearby, onNetwork, onRefused } from './link-inputs.ts'
 import { earliest, Node, type EndpointOptions } from './node.ts'
 import { removePeer, setPeerPolicy } from './peers.ts'
 import { PUNCH_SLOT, Punching } from './punching.ts'
@@ -104,6 +104,10 @@ export class Endpoint implements EndpointContract {
 
   handleRefused(now: Now, link: LinkId, addresses: readonly Uint8Array[], reason: RefusalReason = 'unreachable'): void {
     onRefused(this.#node, now, link, addresses, reason)
+  }
+
+  handleHints(now: Now, link: LinkId, hints: readonly PathHint[]): void {
+    onHints(this.#node, now, link, hints)
   }
 
   handleNetworkChange(now: Now): void {

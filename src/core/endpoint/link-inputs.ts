@@ -3,8 +3,9 @@ import { toBinaryString } from '../base/bytes.ts'
 import type { LinkId, LinkState, PeerHandle } from '../base/domain.ts'
 import type { Now } from '../base/time.ts'
 import type { Connection } from '../connection/connection.ts'
+import { followHints } from '../connection/hints.ts'
 import { onNetworkChange } from '../connection/network-change.ts'
-import type { RefusalReason } from '../path/attempts.ts'
+import type { PathHint, RefusalReason } from '../path/attempts.ts'
 import type { LinkInfo } from './contract.ts'
 import type { Link } from './links.ts'
 import type { Node } from './node.ts'
@@ -93,6 +94,17 @@ export function onRefused(node: Node, now: Now, link: LinkId, addresses: readonl
   const keys = new Map(addresses.map((address) => [toBinaryString(address), address]))
   for (const connection of node.sessions) {
     if (connection === undefined || !connection.refused(now, link, keys, reason)) continue
+    node.reschedule(connection)
+  }
+}
+
+/** What ICMP said: like {@link onRefused}, but nobody vouches for it. */
+export function onHints(node: Node, now: Now, link: LinkId, hints: readonly PathHint[]): void {
+  node.counters.add('hints_heard', hints.length)
+  const keys = new Map(hints.map((hint) => [toBinaryString(hint.address), hint]))
+  for (const connection of node.sessions) {
+    if (connection === undefined || !followHints(connection.state, now, link, keys)) continue
+    connection.update(now)
     node.reschedule(connection)
   }
 }

@@ -6,6 +6,15 @@ import type { WallTime } from '../base/time.ts'
 export const refusalReasons = ['no_answer', 'refused', 'unreachable', 'forbidden', 'not_postern', 'no_resources', 'failed'] as const
 export type RefusalReason = (typeof refusalReasons)[number]
 
+/** What ICMP said of a datagram to an address, which nobody vouches for. */
+export interface PathHint {
+  /** 18 bytes. */
+  readonly address: Uint8Array
+  readonly reason: RefusalReason
+  /** It was too long: the longest IP packet that passes, in bytes. 0: that was not it. */
+  readonly largest: number
+}
+
 /**
  * waiting: nothing came yet · answered: the peer is there · opened: a connection, on which the peer has not answered · called_off: another
  * way was found meanwhile · no_answer, refused (something is there, and nobody listens), unreachable (no way to go), forbidden (by this

@@ -88,6 +88,8 @@ export interface WhyNats {
   readonly ours: IpcOwnNat
   readonly theirs: IpcNat & { readonly ipv6: boolean }
   readonly outlook: (typeof whyOutlooks)[number]
+  /** Some address of the peer is of the Internet: routers may be in between. */
+  readonly between: boolean
   /** In a sentence. */
   readonly text: string
 }

@@ -226,6 +226,24 @@ describe('a session on Bluetooth', () => {
     expect(rate).toBeGreaterThan(0.85 * usualAir.rate)
   })
 
+  it('fills slow links and fast ones, whatever their MTU', () => {
+    for (const [mtu, interval, rate, share] of [[517, 15_000, 0.05, 0.85], [247, 15_000, 0.05, 0.85], [185, 30_000, 0.05, 0.8], [69, 15_000, 0.02, 0.5], [517, 1000, 2, 0.5]] as const) {
+      const s = onBluetooth(13, { ...usualAir, mtu, interval, rate })
+      const { world, a, b } = s
+      world.run(5)
+      const channel = a.open(b)
+      const count = Math.ceil(4_000_000 * rate / 1000)
+      let sent = 0
+      const from = world.scheduler.now
+      while (b.received.length < count + 1 && world.scheduler.now - from < 60 * SECOND) {
+        for (; sent < count && sent - b.received.length < 500; sent++) a.send(channel, 'b'.repeat(1000))
+        world.run(0.01)
+      }
+      const took = world.scheduler.now - from
+      expect([mtu, (count * 1000) / took / rate > share]).toEqual([mtu, true])
+    }
+  })
+
   it('changes its keys, also where a datagram has hardly room for them', () => {
     const s = onBluetooth(12, { ...usualAir, mtu: 23 })
     const { world, a, b } = s
