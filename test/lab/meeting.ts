@@ -120,10 +120,13 @@ export class Homes implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#daemons.map((daemon) => daemon[Symbol.asyncDispose]()))
-    await this.#server?.[Symbol.asyncDispose]()
-    this.lab[Symbol.dispose]()
-    this.#temporary[Symbol.dispose]()
+    try {
+      await Promise.all(this.#daemons.map((daemon) => daemon[Symbol.asyncDispose]()))
+      await this.#server?.[Symbol.asyncDispose]()
+    } finally {
+      this.lab[Symbol.dispose]()
+      this.#temporary[Symbol.dispose]()
+    }
   }
 }
 
