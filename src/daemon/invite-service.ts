@@ -77,7 +77,7 @@ export class InviteService {
     const now = this.#runtime.now()
     const peer = endpoint.addPeer(now, id, { name: undefined, addresses, invite: { token, expires: toWallTime(expires * 1000) } })
     if (peer === undefined) throw new PosternError('params', 'This invite was made by this very node.', { hint: 'Use it on the other machine: postern join <link>' })
-    endpoint.noteWhereabouts(peer, { hard, addresses })
+    endpoint.noteWhereabouts(peer, { hard, addresses }, true)
     this.#options.onRoster(encodePeerId(id))
     await this.#durable()
     endpoint.connect(this.#runtime.now(), id, { addresses, now: true })
@@ -112,7 +112,7 @@ export class InviteService {
     }
     const peer = this.#runtime.endpoint.acceptReply(this.#runtime.now(), read.reply)
     if (typeof peer === 'string') throw replyError(peer)
-    this.#runtime.endpoint.noteWhereabouts(peer, read.reply)
+    this.#runtime.endpoint.noteWhereabouts(peer, read.reply, true)
     const id = encodePeerId(read.reply.id)
     this.#options.onRoster(id)
     await this.#durable()

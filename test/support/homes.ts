@@ -50,13 +50,19 @@ export class Homes {
 
   /** What the other one said of itself is known to this one from now on, and both are looked for. */
   meet(i: 0 | 1, options: MeetOptions): void {
+    this.tell(i, options)
+    const [self, other] = [this.players[i], this.players[1 - i]!]
+    self.node.act((endpoint, now) => { endpoint.meet(now, self.handleOf(other), options) })
+  }
+
+  /** The same, and nobody is looked for but by plain dialing. */
+  tell(i: 0 | 1, options: Pick<MeetOptions, 'byHand'>): void {
     const [self, other] = [this.players[i], this.players[1 - i]!]
     const addresses = other.node.endpoint.stun.addresses.map(({ address }) => address)
     self.node.act((endpoint, now) => {
       const peer = endpoint.addPeer(now, other.id, { name: undefined, addresses, invite: undefined })!
-      endpoint.noteWhereabouts(peer, { hard: this.hard((1 - i) as 0 | 1), addresses })
+      endpoint.noteWhereabouts(peer, { hard: this.hard((1 - i) as 0 | 1), addresses }, options.byHand)
       endpoint.connect(now, other.id, { addresses, now: true })
-      endpoint.meet(now, peer, options)
     })
   }
 

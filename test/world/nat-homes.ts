@@ -125,7 +125,7 @@ export class NatHomes {
     // `join`, then `reply`.
     const peer = joiner.node.act((endpoint, now) => {
       const added = endpoint.addPeer(now, inviter.id, { name: undefined, addresses: known[0]!.addresses, invite })!
-      endpoint.noteWhereabouts(added, known[0]!)
+      endpoint.noteWhereabouts(added, known[0]!, true)
       endpoint.connect(now, inviter.id, { addresses: known[0]!.addresses, now: true })
       return added
     })
@@ -137,7 +137,7 @@ export class NatHomes {
     // `accept`
     const accepted = inviter.node.act((endpoint, now) => endpoint.acceptReply(now, reply.reply))
     if (typeof accepted === 'string') throw new Error(`the reply is refused: ${accepted}`)
-    inviter.node.endpoint.noteWhereabouts(accepted, reply.reply)
+    inviter.node.endpoint.noteWhereabouts(accepted, reply.reply, true)
     this.#begin(inviter, joiner, accepted)
     // As the daemon does for a program that opened a channel to it meanwhile: at the first moment.
     let seconds = this.world.until(() => inviter.stateOf(joiner) === 'connected', limit)

@@ -409,8 +409,8 @@ export interface EndpointContract {
   invites(): readonly InviteRecord[]
   /** A reply to an invite of ours was carried back: its writer is in the roster now, and has spent a use. */
   acceptReply(now: Now, reply: InviteReply): PeerHandle | ReplyRefusal
-  /** What the peer said of itself, by others or by hand; the last word counts. Forgotten with the process. */
-  noteWhereabouts(peer: PeerHandle, whereabouts: Whereabouts): void
+  /** What the peer said of itself, by others or by hand; the last word counts, but for a meeting by hand the last one by hand. Forgotten with the process. */
+  noteWhereabouts(peer: PeerHandle, whereabouts: Whereabouts, byHand?: boolean): void
   /** Both sides look for each other from now on: where plain dialing leads nowhere and one of the two is hard, ports are guessed. */
   meet(now: Now, peer: PeerHandle, options: MeetOptions): void
   /** The token by which this peer may be answered with a reply: we joined it by an invite that still holds. */

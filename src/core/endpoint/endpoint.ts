@@ -216,9 +216,11 @@ export class Endpoint implements EndpointContract {
     return typeof peer === 'string' ? peer : peer.handle
   }
 
-  noteWhereabouts(peer: PeerHandle, whereabouts: Whereabouts): void {
+  noteWhereabouts(peer: PeerHandle, whereabouts: Whereabouts, byHand = false): void {
     const entry = this.#node.roster.get(peer)
-    if (entry !== undefined) entry.whereabouts = whereabouts
+    if (entry === undefined) return
+    entry.whereabouts = whereabouts
+    if (byHand) entry.toldByHand = whereabouts
   }
 
   meet(now: Now, peer: PeerHandle, options: MeetOptions): void {

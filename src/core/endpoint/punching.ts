@@ -78,10 +78,16 @@ export class Punching {
     this.#node = node
   }
 
-  /** From now on this peer is looked for by both sides. Begun anew, it goes on with the round that runs. */
-  meet(now: Now, peer: PeerEntry, { patience, byHand }: MeetOptions): void {
+  /**
+   * From now on this peer is looked for by both sides. Begun anew, it goes on with the round that runs; but what a person asked for is not cut short by others that
+   * speak of the peer, and comes after a round that is because of them.
+   */
+  meet(now: Now, peer: PeerEntry, { patience, byHand: wished }: MeetOptions): void {
     if (peer.connection?.reachable === true || this.#node.shuttingDown) return
-    const running = this.#round?.meeting.peer === peer
+    const byHand = wished && peer.toldByHand !== undefined
+    const known = this.#meetings.get(peer.handle)
+    if (known?.byHand === true && !byHand && now.mono < known.until) return
+    const running = this.#round?.meeting.peer === peer && (this.#round.meeting.byHand || !byHand)
     const meeting: Meeting = { peer, byHand, until: after(now.mono, Math.max(patience, FIRST_TIME + FAST_TIME)), lookAt: after(now.mono, FIRST_TIME), session: false }
     this.#meetings.delete(peer.handle)
     if (this.#meetings.size >= MEETINGS_MAX) this.#meetings.delete(this.#meetings.keys().next().value!)
@@ -257,13 +263,15 @@ export class Punching {
   #tryBegin(now: Now, meeting: Meeting): void {
     const node = this.#node
     const { peer } = meeting
-    const peerHard = peer.whereabouts?.hard === true
+    // A person's word allows for more datagrams than that of one who introduces: so it is about where that person said.
+    const told = meeting.byHand ? peer.toldByHand : peer.whereabouts
+    const peerHard = told?.hard === true
     // Our own class may become known yet.
     if (node.mapping === 'unknown' && !peerHard) return
     this.#meetings.delete(peer.handle)
     const role = birthdayRole(isHardMapping(node.mapping), peerHard)
     if (role === undefined || !allows(peer.record.policy ?? node.config.pathPolicy, 'udp')) return
-    this.#open(now, meeting, role, meetingPoint(peer.whereabouts?.addresses ?? []))
+    this.#open(now, meeting, role, meetingPoint(told?.addresses ?? []))
   }
 
   /** A round towards this address, if one may go there. */

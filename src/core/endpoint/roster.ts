@@ -40,6 +40,8 @@ export class PeerEntry {
   pathLog: PathLog | undefined
   /** What it said of itself by other ways than a session. */
   whereabouts: Whereabouts | undefined
+  /** The same, by the hand of a person: no third one has a word in it. */
+  toldByHand: Whereabouts | undefined
   /** The last round of guessing ports with it. */
   birthday: BirthdayView | undefined
 

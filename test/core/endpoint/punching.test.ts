@@ -151,6 +151,41 @@ describe('a round of guessing towards somebody who is not there', () => {
     expect([hard.knocks(0), inner.node.spareSockets, inner.counter('birthdays_refused')]).toEqual([[], 0, 1])
   })
 
+  it('goes, for as long as a person is waited for, only where that person said that the peer is: whoever introduces is believed for its own round', () => {
+    const homes = new Homes(11, ['port', 'sym'])
+    const [self, other] = homes.players
+    const lie = { hard: true, addresses: [encodeAddress('203.0.113.77', 7000)!] }
+    const introduce = (): void => self.node.act((endpoint, now) => {
+      endpoint.noteWhereabouts(self.handleOf(other), lie)
+      endpoint.meet(now, self.handleOf(other), introduced)
+    })
+    // Joined, then introduced, then the reply is made.
+    homes.tell(0, byHand)
+    introduce()
+    self.node.act((endpoint, now) => { endpoint.meet(now, self.handleOf(other), byHand) })
+    homes.world.run(0.1)
+    introduce()
+    homes.world.run(60)
+    const before = homes.knocks(0).length
+    introduce()
+    homes.world.run(60)
+    const hosts = homes.knocks(0).map(({ to }) => to.split(':')[0])
+    expect(new Set(hosts)).toEqual(new Set([outside[1]]))
+    // The person's meeting goes on, though others speak meanwhile.
+    expect(hosts.length - before).toBeGreaterThan(500)
+  })
+
+  it('goes on by hand though an introduction had begun it', () => {
+    const homes = new Homes(12, ['port', 'sym'])
+    homes.meet(0, introduced)
+    homes.world.run(5)
+    homes.meet(0, byHand)
+    homes.world.run(90)
+    const before = homes.knocks(0).length
+    homes.world.run(60)
+    expect(homes.knocks(0).length - before).toBeGreaterThan(500)
+  })
+
   it('ends with the peer, and with the node', () => {
     const forget = (homes: Homes): void => homes.players[0].node.act((endpoint, now) => { endpoint.removePeer(now, homes.players[1].id) })
     const stop = (homes: Homes): void => homes.players[0].node.act((endpoint, now) => { endpoint.shutdown(now, now.mono) })
