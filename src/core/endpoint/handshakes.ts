@@ -173,9 +173,13 @@ export class Handshakes implements HandshakeService {
       this.#onRefused(now, dialing, 3)
       return
     }
+    const same = dialing.state.sidPeer === undefined || equalBytes(dialing.state.sidPeer, payload.sidSelf)
+    if (!same && dialing.state.restricted) {
+      this.#onRefused(now, dialing, -1)
+      return
+    }
     const source: HandshakeSource = { link, address, validated: isReliable(node.link(link)?.kind) || dialedOnly(dial, address), rtt: dialRtt(dial, now.mono, link, address), others: dialedOthers(dial, address) }
     const keys = this.makeKeys(now, initiation.localIndex, remoteIndex, split, true, peer.lower, payload.resetToken)
-    const same = dialing.state.sidPeer === undefined || equalBytes(dialing.state.sidPeer, payload.sidSelf)
     const connection = same ? dialing : this.#succeed(now, peer, dialing, dialing.state.sidSelf)
     node.roster.note(peer, { greatest: laterStamp(peer.record.greatest, payload.tai64n) })
     node.index.set(initiation.localIndex, { kind: 'keys', keys, connection })
@@ -205,7 +209,7 @@ export class Handshakes implements HandshakeService {
     const same = existing !== undefined && live !== undefined && equalBytes(live, half.payload.sidSelf) && equalBytes(existing.state.sidSelf, half.sidSelf)
     // A late confirmation of the live session only brings older keys, but one of another session would end the live one.
     if (!same && !node.roster.isFresh(peer, half.payload.tai64n)) return undefined
-    if (!this.#admit(peer, half)) {
+    if (!this.#admit(peer, half, same)) {
       node.roster.release(peer)
       return undefined
     }
@@ -221,11 +225,13 @@ export class Handshakes implements HandshakeService {
   }
 
   /** Roster peers and strangers where they are welcome come in; others spend the invite that admitted them, once more checked. */
-  #admit(peer: PeerEntry, half: HalfOpen): boolean {
+  #admit(peer: PeerEntry, half: HalfOpen, same: boolean): boolean {
     const node = this.#node
     if (peer.inRoster) return true
     const invite = half.inviteKey === undefined ? undefined : node.roster.spendInvite(peer, half.inviteKey)
-    if (invite === undefined) return node.config.admitStrangers || peer.connection !== undefined || (half.pairing === true && node.pairing.hasRoom)
+    // Who compares a code has one session for that: another one would be free of it.
+    const welcome = same || peer.connection?.state.restricted === false
+    if (invite === undefined) return node.config.admitStrangers || welcome || (half.pairing === true && node.pairing.hasRoom)
     node.roster.add(peer, { name: invite.name }, [])
     node.push({ kind: 'peer-joined', peer: peer.handle, invite: inviteTokenId(node.provider, invite.token) })
     return true

@@ -387,10 +387,10 @@ export class Node implements ConnectionHost {
     if (entry?.connection !== connection) return
     entry.connection = undefined
     entry.sidSelf = undefined
+    this.pairing.ended(entry.handle)
     // The peer restarted: another session takes over at once, and says so itself.
     if (reason === 'peer_restarted') return
     this.handshakes?.sessionEnded(entry)
-    this.pairing.ended(entry.handle)
     if (reason === 'replaced' && entry.inRoster) this.replaced.push(entry)
     if (reason === 'done' || reason === 'removed') this.roster.note(entry, { hadSession: false })
     this.tellPeer(now, entry, 'offline', reason)

@@ -160,8 +160,8 @@ export class Responder {
       admitStatic: (remoteStatic) => roster.findByStatic(remoteStatic) !== undefined || roster.hasOpenInvites || config.admitStrangers,
       admitPayload: (payload) => {
         const peer = roster.find(payload.id)
-        // Outside the roster, but dialed or in a session: it may answer with a dial of its own, or rekey.
-        if (peer?.inRoster === true || peer?.connection !== undefined) return 0
+        // Outside the roster, but dialed or in a session: it may answer with a dial of its own, or rekey. Not while it compares a code.
+        if (peer?.inRoster === true || peer?.connection?.state.restricted === false) return 0
         if (config.admitStrangers || roster.admittingInvite(now, payload) !== undefined) return peer !== undefined || roster.hasRoom ? 0 : handshakeStatus.busy
         return roster.holdsInvite(payload) ? handshakeStatus.notAdmitted : undefined
       },

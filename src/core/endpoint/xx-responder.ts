@@ -150,7 +150,8 @@ export class XxResponder {
     const node = this.#node
     const { response, source } = answer
     const known = node.roster.find(payload.id)
-    const stranger = known?.inRoster !== true && known?.connection === undefined && node.pairing.isOpen(now)
+    const before = known?.connection
+    const stranger = known?.inRoster !== true && before?.state.restricted !== false && node.pairing.isOpen(now)
     const lower = known?.lower ?? node.isLowerThan(payload.id)
     const split = response.split()
     const { h } = split
@@ -162,7 +163,8 @@ export class XxResponder {
     }
     const connection = this.#handshakes.confirm(now, half, source.link, source.address, 0)
     if (connection !== undefined) {
-      if (stranger) node.pairing.begin(now, connection, h, false)
+      // A session that goes on is compared already; another one of the same stranger anew.
+      if (stranger && connection !== before) node.pairing.begin(now, connection, h, false)
       node.takeOfferedSid(answer.sid)
       node.links.claimFor(source.link, connection)
       node.push({ kind: 'link-peer', link: source.link, address: source.address, peer: connection.state.peer })

@@ -341,6 +341,34 @@ describe('pairing by a short code', () => {
     s.world.run(1)
   })
 
+  it('a stranger who comes again with another session does not get past the comparing', () => {
+    for (const way of ['udp', 'ble'] as const) {
+      const { s, a, b } = meet(24)
+      const before = codes(b)
+      a.restart()
+      if (way === 'udp') {
+        // By its id, which it has learnt: neither the window nor the roster lets it in.
+        a.know(b)
+        a.connect(b)
+      } else {
+        open(a)
+        approach(a, b)
+      }
+      s.world.run(4)
+      const session = b.node.endpoint.node.sessions.find((one) => one?.state.phase === 'open')
+      expect(session?.state.restricted ?? true, way).toBe(true)
+      expect(a.stateOf(b) === 'connected', way).toBe(way === 'ble')
+      // It is another exchange, which counts as one that came to nothing.
+      expect(codes(b).length, way).toBe(way === 'ble' ? 2 : 1)
+      expect(b.counter('pairings_failed'), way).toBe(way === 'ble' ? 1 : 0)
+      if (way === 'ble') expect([codes(b)[1] === before[0], codes(a).at(-1) === codes(b)[1]]).toEqual([false, true])
+      expect(all(b, 'channel-incoming')).toEqual([])
+      b.node.act((endpoint, now) => { endpoint.radio.closePairing(now) })
+      s.world.run(3)
+      expect(b.node.endpoint.peers(), way).toEqual([])
+    }
+  })
+
   it('ends when one says no, when nobody says anything, and when the window closes', () => {
     for (const end of ['reject', 'silence', 'close'] as const) {
       const { s, a, b } = meet(21)
