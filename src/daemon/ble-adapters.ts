@@ -1,8 +1,11 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import type { BackendName } from '../net/ble/backend.ts'
 
 /** Where Linux lists its Bluetooth adapters: hci0, hci1, … Links of those appear there too, with a colon. */
 const ADAPTERS = '/sys/class/bluetooth'
+/** What this process may do, as a bit mask; capabilities(7): bit 12 is CAP_NET_ADMIN, which the backend's process inherits. */
+const CAPABILITIES = '/proc/self/status'
+const NET_ADMIN = 1n << 12n
 const SYSTEM_BUS = '/run/dbus/system_bus_socket'
 
 /** What a cheap look at the machine says: no process is started for it. */
@@ -15,6 +18,8 @@ export interface Machine {
   /** Names in a directory; `undefined`: there is none. */
   list(path: string): readonly string[] | undefined
   exists(path: string): boolean
+  /** A small file as text; `undefined`: it cannot be read. */
+  read(path: string): string | undefined
 }
 
 export const thisMachine: Machine = {
@@ -27,6 +32,13 @@ export const thisMachine: Machine = {
     }
   },
   exists: existsSync,
+  read: (path) => {
+    try {
+      return readFileSync(path, 'utf8')
+    } catch {
+      return undefined
+    }
+  },
 }
 
 /** Beside bluetoothd where there is a system bus, since it shares the adapter with headsets and keyboards; else the adapter alone. */
@@ -37,4 +49,16 @@ export function lookForAdapter(machine: Machine = thisMachine): AdapterLook {
   if (adapters === undefined) return { kind: 'none', reason: `This machine has no Bluetooth: the kernel has no driver for it (${ADAPTERS} is missing).` }
   if (!adapters.some((name) => /^hci\d+$/.test(name))) return { kind: 'none', reason: `This machine has no Bluetooth adapter (nothing in ${ADAPTERS}).` }
   return { kind: 'found', backend: machine.exists(SYSTEM_BUS) ? 'bluez' : 'hci' }
+}
+
+/** The adapters and the bus, as a text that changes with them. Links of an adapter come and go without changing it. */
+export function machineMark(machine: Machine): string {
+  const adapters = (machine.list(ADAPTERS) ?? []).filter((name) => /^hci\d+$/.test(name)).sort()
+  return [...adapters, machine.exists(SYSTEM_BUS)].join()
+}
+
+/** Whether the kernel will let us take an adapter alone. */
+export function mayTakeAdapter(machine: Machine): boolean {
+  const mask = /^CapEff:\s*([0-9a-f]+)$/m.exec(machine.read(CAPABILITIES) ?? '')?.[1]
+  return mask !== undefined && (BigInt(`0x${mask}`) & NET_ADMIN) !== 0n
 }

@@ -4,13 +4,14 @@ import { bleRadioLimits } from '../core/ble/limits.ts'
 import type { FindFriend } from '../core/ble/sightings.ts'
 import type { PeerHandle } from '../core/endpoint/contract.ts'
 import type { BleDevice, BleLinkInfo, BleNearbyResult, BleState, BleStatusResult, IpcBleHealth } from '../core/wire/ipc-ble.ts'
-import type { AdapterState, BackendName } from '../net/ble/backend.ts'
+import type { AdapterState, BackendName, BackendOptions } from '../net/ble/backend.ts'
 import { newBleCounters } from '../net/ble/ble-counters.ts'
 import { BleDriver, type BleHost, type NearbyDevice } from '../net/ble/ble.ts'
 import { BackendProcess, type ProcessSystem } from '../net/ble/process.ts'
 import { processSystem } from '../net/ble/process-system.ts'
 import { loadAddon } from '../platform/addon.ts'
 import { lookForAdapter, thisMachine, type Machine } from './ble-adapters.ts'
+import { BackendChoice, type BackendHealth } from './ble-choice.ts'
 import type { Config } from './config-schema.ts'
 import type { Log } from './log.ts'
 import type { NodeRuntime } from './node-runtime.ts'
@@ -19,7 +20,7 @@ import { logRadio, type RadioEvent } from './radio-log.ts'
 
 /** Hints change with the hour, here and there; clocks may be set. */
 const PRESENCE_MS = 60_000
-/** A dongle may be plugged in at any time: the directory of adapters is read again after this. */
+/** A dongle may be plugged in at any time: the directory of adapters is read again after this, and it is seen whether the backend is the right one. */
 const LOOK_MS = 30_000
 
 const states: Readonly<Record<AdapterState, string>> = {
@@ -39,12 +40,14 @@ export interface BleServiceOptions {
   readonly machine?: Machine
   readonly processes?: ProcessSystem
   readonly env?: NodeJS.ProcessEnv
+  /** Where the native addon is. */
+  readonly addon?: () => string | undefined
 }
 
 /** The kernel's user channel is opened by the addon, which the backend's process loads for itself. */
-function addonOf(name: BackendName): { readonly addon?: string } {
-  const state = name === 'hci' ? loadAddon() : undefined
-  return state?.kind === 'loaded' ? { addon: state.addon.path } : {}
+function addonPath(): string | undefined {
+  const state = loadAddon()
+  return state.kind === 'loaded' ? state.addon.path : undefined
 }
 
 /** Bluetooth in this daemon: whether there is any, which backend drives it, who is in range. Nothing is started where nothing is found. */
@@ -54,11 +57,14 @@ export class BleService {
   readonly #config: Config['ble']
   readonly #disabled: string | undefined
   readonly pairing: PairingService
+  readonly #choice: BackendChoice
   #backend: BackendName | undefined
+  #process: BackendProcess | undefined
   #driver: BleDriver | undefined
   /** Of the machine, before there is a driver. */
   #reason = 'Bluetooth has not been looked for yet.'
   #look: NodeJS.Timeout | undefined
+  #keeper: NodeJS.Timeout | undefined
   #presence: NodeJS.Timeout | undefined
   #presenceDue = false
   readonly #find: FindFriend = (hint) => this.#runtime.endpoint.radio.findByHint(this.#runtime.now(), hint)
@@ -68,6 +74,7 @@ export class BleService {
     this.#options = options
     this.#config = options.config
     this.pairing = new PairingService(runtime, this, options.persisted)
+    this.#choice = new BackendChoice(options.machine ?? thisMachine, options.config.backend, options.addon ?? addonPath)
     const env = options.env ?? process.env
     if (options.config.enabled === 'off') this.#disabled = 'Bluetooth is switched off by [ble] enabled.'
     else if (env['POSTERN_BLE'] === '0') this.#disabled = 'Bluetooth is switched off by POSTERN_BLE=0.'
@@ -94,20 +101,42 @@ export class BleService {
   }
 
   async #open(name: BackendName): Promise<void> {
-    const { adapter, socket, mode, linksOut, linksIn } = this.#config
+    const { mode, linksOut, linksIn } = this.#config
     const { processes = processSystem } = this.#options
     this.#driver = new BleDriver(this.#host(), {
       mode, radioLimits: { ...bleRadioLimits, outMax: linksOut, inMax: linksIn },
       backend: () => {
-        const backend = new BackendProcess({ name, ...(adapter === undefined ? {} : { adapter }), ...(socket === undefined ? {} : { socket }), ...addonOf(name) }, processes)
-        backend.start()
-        return backend
+        this.#process = new BackendProcess(this.#optionsOf(name), processes)
+        this.#process.start()
+        return this.#process
       },
     })
+    this.#keeper = setInterval(() => this.keep(performance.now()), LOOK_MS).unref()
     this.#presence = setInterval(() => this.#refresh(), PRESENCE_MS).unref()
     this.#refresh()
     this.#runtime.addDialer(this.#driver)
     await this.#driver.start()
+  }
+
+  #optionsOf(name: BackendName): BackendOptions {
+    const { adapter, socket } = this.#config
+    const addon = name === 'hci' ? (this.#options.addon ?? addonPath)() : undefined
+    return { name, ...(adapter === undefined ? {} : { adapter }), ...(socket === undefined ? {} : { socket }), ...(addon === undefined ? {} : { addon }) }
+  }
+
+  #backendHealth(): BackendHealth | undefined {
+    if (this.#driver === undefined || this.#process === undefined || this.#backend === undefined) return undefined
+    return { backend: this.#backend, state: this.#driver.adapter.state, over: this.#process.over }
+  }
+
+  /** Begins another backend, or the same anew, where that may help. */
+  keep(now: number): void {
+    const health = this.#backendHealth()
+    const name = health === undefined ? undefined : this.#choice.next(now, health)
+    if (name === undefined) return
+    this.#options.log.info('Bluetooth is tried with another backend, or anew', { backend: name, because: this.reason })
+    this.#backend = name
+    this.#process?.reopen(this.#optionsOf(name))
   }
 
   #host(): BleHost {
@@ -175,7 +204,9 @@ export class BleService {
     if (this.#disabled !== undefined) return this.#disabled
     if (this.#driver === undefined) return this.#reason
     const { state, detail } = this.#driver.adapter
-    return `${states[state].slice(0, -1)}${detail === '' ? '' : `: ${detail.replace(/\.$/, '')}`}.`
+    const health = this.#backendHealth()
+    const more = health === undefined ? undefined : this.#choice.whyNotAlone(health)
+    return `${states[state].slice(0, -1)}${detail === '' ? '' : `: ${detail.replace(/\.$/, '')}`}${more === undefined ? '' : `, ${more}`}.`
   }
 
   get health(): IpcBleHealth {
@@ -231,6 +262,7 @@ export class BleService {
   /** The driver is closed with the runtime, after sessions said goodbye. */
   close(): void {
     clearTimeout(this.#look)
+    clearInterval(this.#keeper)
     clearInterval(this.#presence)
     this.pairing.close()
   }

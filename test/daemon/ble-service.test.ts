@@ -16,8 +16,8 @@ import { until } from '../net/udp-support.ts'
 const defaults: Config['ble'] = { enabled: 'auto', backend: 'auto', adapter: undefined, socket: undefined, mode: 'active', strangers: false, linksOut: 6, linksIn: 4 }
 const peer = 3 as PeerHandle
 
-function machine(adapters: readonly string[] | undefined, bus = true, platform: NodeJS.Platform = 'linux'): Machine {
-  return { platform, list: (path) => path === '/sys/class/bluetooth' ? adapters : undefined, exists: () => bus }
+function machine(adapters: readonly string[] | undefined, bus = true, platform: NodeJS.Platform = 'linux', capabilities = 'CapEff:\t0000000000000000\n'): Machine {
+  return { platform, list: (path) => path === '/sys/class/bluetooth' ? adapters : undefined, exists: () => bus, read: () => capabilities }
 }
 
 /** Processes that are none: the test says what comes from them. */
@@ -54,7 +54,7 @@ class Scene {
   readonly service: BleService
   friendsHint: Uint8Array = Uint8Array.of(1, 2, 3, 4, 5, 6)
 
-  constructor(config: Partial<Config['ble']>, look: Machine, env: NodeJS.ProcessEnv = {}) {
+  constructor(config: Partial<Config['ble']>, look: Machine, env: NodeJS.ProcessEnv = {}, addon?: string) {
     const note = (message: string, fields?: object): void => void this.logged.push(`${message} ${JSON.stringify(fields ?? {})}`)
     const runtime = {
       arena: new Arena(1 << 20), addDialer: (driver: ConnectionDriver) => this.dialers.push(driver), now: () => ({ mono: 0, wall: 0 }), schedule: () => undefined,
@@ -65,7 +65,7 @@ class Scene {
       },
     }
     this.service = new BleService(runtime as unknown as NodeRuntime, {
-      config: { ...defaults, ...config }, log: { info: note, warn: note, error: note, debug: note } as never, machine: look, processes: this.processes, env, persisted: () => Promise.resolve(),
+      config: { ...defaults, ...config }, log: { info: note, warn: note, error: note, debug: note } as never, machine: look, processes: this.processes, env, addon: () => addon, persisted: () => Promise.resolve(),
     })
   }
 
@@ -85,8 +85,8 @@ afterEach(async () => {
   scene = undefined
 })
 
-async function started(config: Partial<Config['ble']>, look: Machine, env?: NodeJS.ProcessEnv): Promise<Scene> {
-  scene = new Scene(config, look, env)
+async function started(config: Partial<Config['ble']>, look: Machine, env?: NodeJS.ProcessEnv, addon?: string): Promise<Scene> {
+  scene = new Scene(config, look, env, addon)
   await scene.service.start()
   return scene
 }
@@ -174,5 +174,48 @@ describe('where there is', () => {
     open.processes.say({ kind: 'seen', address: 'c0:ff:ee:00:12:99', rssi: -30, hint: undefined })
     await until(() => open.service.nearby().devices.length === 1)
     expect(open.service.nearby().devices[0]!.peer).toBeUndefined()
+  })
+})
+
+describe('where bluetoothd has no adapter, although the kernel has', () => {
+  const missing = { kind: 'adapter', state: 'absent', detail: 'bluetoothd does not answer' } as const
+
+  it('the adapter is driven alone, once bluetoothd had its time and where this process may', async () => {
+    const { service, processes } = await started({}, machine(['hci0'], true, 'linux', 'CapEff:\t0000000000001000\n'), {}, '/addon.node')
+    processes.say(missing)
+    await until(() => service.state === 'absent')
+    expect(service.reason).toBe('There is no Bluetooth adapter that works: bluetoothd does not answer.')
+    service.keep(0)
+    service.keep(30_000)
+    expect(service.status().backend).toBe('bluez')
+    service.keep(60_000)
+    processes.exit('ended')
+    expect(processes.started).toEqual([{ name: 'bluez' }, { name: 'hci', addon: '/addon.node' }])
+    processes.say({ kind: 'adapter', state: 'on', detail: '' })
+    await until(() => service.state === 'on')
+    service.keep(10_000_000)
+    expect(processes.started).toHaveLength(2)
+    expect(service.status().backend).toBe('hci')
+  })
+
+  it('one sentence says why it is not, where it is not', async () => {
+    for (const [mask, addon, why] of [['0000000000000000', '/addon.node', 'this process needs the capability CAP_NET_ADMIN'], ['000001ffffffffff', undefined, 'the native addon is needed, which is not built']] as const) {
+      const { service, processes } = await started({}, machine(['hci0'], true, 'linux', `CapEff:\t${mask}\n`), {}, addon)
+      processes.say(missing)
+      await until(() => service.state === 'absent')
+      expect(service.reason).toBe(`There is no Bluetooth adapter that works: bluetoothd does not answer, and to drive the adapter without bluetoothd ${why}.`)
+      for (let now = 0; now < 3_600_000; now += 30_000) service.keep(now)
+      expect(processes.started).toHaveLength(1)
+      await scene!.close()
+    }
+  })
+
+  it('a backend that is named stays', async () => {
+    const { service, processes } = await started({ backend: 'bluez' }, machine(['hci0'], true, 'linux', 'CapEff:\t0000000000001000\n'), {}, '/addon.node')
+    processes.say(missing)
+    await until(() => service.state === 'absent')
+    for (let now = 0; now < 3_600_000; now += 30_000) service.keep(now)
+    expect(processes.started).toHaveLength(1)
+    expect(service.reason).not.toContain('CAP_NET_ADMIN')
   })
 })

@@ -38,7 +38,7 @@ const EARLY_MAX = 64
 
 //  idle ──start──▶ running ──end──▶ waiting ──backoff──▶ running
 //                     │                 └─ too often ─┐
-//                     └── unsupported ────────────────┴──▶ over          close: from anywhere to closed
+//                     └── unsupported ────────────────┴──▶ over ──reopen──▶ running      close: from anywhere to closed
 type State =
   | { readonly kind: 'idle' }
   | { readonly kind: 'running'; readonly child: Child; readonly startedAt: number }
@@ -51,9 +51,9 @@ type State =
  * `absent`, for the reason given. To its user it is a backend whose adapter is `resetting` now and then; links and dials end with the process.
  */
 export class BackendProcess implements BleBackend {
-  readonly name: BackendName
-  readonly #options: BackendOptions
+  #options: BackendOptions
   readonly #system: ProcessSystem
+  #isReopening = false
   #state: State = { kind: 'idle' }
   #handler: ((event: BackendEvent) => void) | undefined
   #early: BackendEvent[] = []
@@ -67,9 +67,18 @@ export class BackendProcess implements BleBackend {
   #onExit: (() => void) | undefined
 
   constructor(options: BackendOptions, system: ProcessSystem) {
-    this.name = options.name
     this.#options = options
     this.#system = system
+  }
+
+  get name(): BackendName {
+    return this.#options.name
+  }
+
+  /** Why no child is started any more by itself. */
+  get over(): 'failed' | 'unsupported' | undefined {
+    if (this.#state.kind !== 'over') return undefined
+    return this.#fault?.code === 'unsupported' ? 'unsupported' : 'failed'
   }
 
   /** Children started in a row that did not live long. */
@@ -79,6 +88,21 @@ export class BackendProcess implements BleBackend {
 
   start(): void {
     if (this.#state.kind === 'idle') this.#spawn()
+  }
+
+  /** Begins anew, perhaps with another backend, and forgives what failed. A child that runs gives its adapter back first. */
+  reopen(options: BackendOptions): void {
+    const state = this.#state
+    if (state.kind === 'idle' || state.kind === 'closed') return
+    this.#options = options
+    this.#failures = 0
+    if (state.kind === 'waiting') this.#system.clearTimeout(state.timer)
+    if (state.kind !== 'running') return this.#spawn()
+    if (this.#isReopening) return
+    this.#isReopening = true
+    state.child.pipe.write(encodeCommand({ kind: 'stop' }))
+    this.#system.clearTimeout(this.#ping)
+    this.#ping = this.#system.setTimeout(() => state.child.kill(), STOP_MS)
   }
 
   onEvent(handler: (event: BackendEvent) => void): void {
@@ -160,20 +184,33 @@ export class BackendProcess implements BleBackend {
     this.#system.clearTimeout(this.#ping)
     this.#onExit?.()
     if (this.#state.kind !== 'running') return
+    if (this.#isReopening) return this.#reopened()
     const { startedAt } = this.#state
     this.#failures = this.#system.now() - startedAt >= STEADY_MS ? 1 : this.#failures + 1
     const why = this.#fault === undefined ? `the process of the backend ${this.name} ${how}` : this.#fault.detail
     if (this.#fault?.code === 'unsupported') this.#state = { kind: 'over', why }
-    else if (this.#failures >= FAILURES_MAX) this.#state = { kind: 'over', why: `${why}; it was started ${FAILURES_MAX} times, and is not started again` }
+    else if (this.#failures >= FAILURES_MAX) this.#state = { kind: 'over', why: `${why}; it was started ${FAILURES_MAX} times, and is not started again for now` }
     else {
       const pause = Math.min(RESTART_MAX_MS, RESTART_MS * 2 ** (this.#failures - 1)) * (0.8 + 0.4 * this.#system.random())
       this.#state = { kind: 'waiting', timer: this.#system.setTimeout(() => this.#spawn(), pause) }
     }
+    this.#endAll(why)
+    this.#tell(this.#state.kind === 'over' ? { kind: 'adapter', state: 'absent', detail: this.#state.why } : { kind: 'adapter', state: 'resetting', detail: why })
+  }
+
+  #reopened(): void {
+    this.#isReopening = false
+    const why = `the backend ${this.name} is being started`
+    this.#spawn()
+    this.#endAll(why)
+    this.#tell({ kind: 'adapter', state: 'resetting', detail: why })
+  }
+
+  #endAll(why: string): void {
     for (const address of this.#dials) this.#tell({ kind: 'connectFailed', address, reason: why })
     for (const link of this.#links) this.#tell({ kind: 'closed', link, reason: why })
     this.#dials.clear()
     this.#links.clear()
-    this.#tell(this.#state.kind === 'over' ? { kind: 'adapter', state: 'absent', detail: this.#state.why } : { kind: 'adapter', state: 'resetting', detail: why })
   }
 
   #tell(event: BackendEvent): void {

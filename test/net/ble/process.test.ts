@@ -163,6 +163,40 @@ test('each failure waits twice as long, the tenth is the last; nothing turns whi
   expect(machine.timers).toBe(0)
 })
 
+test('after the last failure it is begun anew when that is asked, with the whole patience again', () => {
+  const { machine, backend, events } = started()
+  for (let n = 1; n < 10; n++) {
+    machine.child.exit('ended with code 7')
+    while (machine.children.length === n) machine.pass(500)
+  }
+  machine.child.exit('ended with code 7')
+  expect([backend.over, machine.children.length]).toEqual(['failed', 10])
+  backend.reopen({ name: 'hci' })
+  expect([backend.over, backend.name, machine.children.length]).toEqual([undefined, 'hci', 11])
+  machine.child.exit('ended with code 7')
+  expect(events.at(-1)).toMatchObject({ state: 'resetting' })
+  machine.pass(1000)
+  expect(machine.children).toHaveLength(12)
+})
+
+test('another backend begins when the child of the first has given its adapter back, or after three seconds', () => {
+  const { machine, backend, events } = started()
+  machine.child.say({ kind: 'opened', link: 4, role: 'central', address: 'x', mtu: 185 })
+  backend.reopen({ name: 'hci' })
+  backend.reopen({ name: 'hci' })
+  expect(machine.child.commands).toEqual([{ kind: 'stop' }])
+  expect(machine.children).toHaveLength(1)
+  machine.child.exit('ended with code 0')
+  expect(machine.children).toHaveLength(2)
+  const why = 'the backend hci is being started'
+  expect(events.slice(-2)).toEqual([{ kind: 'closed', link: 4, reason: why }, { kind: 'adapter', state: 'resetting', detail: why }])
+  expect(backend.failures).toBe(0)
+  backend.reopen({ name: 'bluez' })
+  machine.pass(3000)
+  expect(machine.children[1]!.killed).toBe(true)
+  expect(machine.children).toHaveLength(3)
+})
+
 test('one that lived for a minute starts the count afresh', () => {
   const { machine, backend } = started()
   for (let n = 0; n < 30; n++) {
