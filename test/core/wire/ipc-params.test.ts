@@ -67,7 +67,7 @@ describe('parameters', () => {
     ['channel.open', { peer: PEER, app: 'a', mode: 'unreliable', lane: 'urgent' }, 'lane'],
     ['channel.open', { peer: PEER, app: 'a', mode: 'unreliable', meta: '!' }, 'meta'],
     ['channel.open', { peer: PEER, app: 'a', mode: 'unreliable', meta: 'A'.repeat(400) }, 'meta'],
-    ['peer.policy', { id: PEER, prefer: 'ble' }, 'prefer'],
+    ['peer.policy', { id: PEER, prefer: 'pigeon' }, 'prefer'],
     ['peer.policy', { id: PEER, only: true }, 'only'],
     ['peer.policy', { id: PEER, never: 'udp' }, 'never'],
     ['peer.policy', { id: PEER, never: ['udp', 'smoke signals'] }, 'never'],
