@@ -89,6 +89,7 @@ export interface PunchService {
   handleClosed(now: Now, link: LinkId): void
   handleKnock(now: Now, link: LinkId, from: Uint8Array, bytes: Uint8Array, offset: number, length: number): void
   end(now: Now, peer: PeerHandle, outcome: 'met' | 'called_off' | 'in_vain'): void
+  sessionEnded(now: Now, peer: PeerHandle): void
   /** For a session that runs over a connection; whether the round begins. */
   guess(now: Now, peer: PeerEntry, role: BirthdayRole, target: Uint8Array): boolean
 }
@@ -388,6 +389,7 @@ export class Node implements ConnectionHost {
     entry.connection = undefined
     entry.sidSelf = undefined
     this.pairing.ended(entry.handle)
+    this.punching?.sessionEnded(now, entry.handle)
     // The peer restarted: another session takes over at once, and says so itself.
     if (reason === 'peer_restarted') return
     this.handshakes?.sessionEnded(entry)

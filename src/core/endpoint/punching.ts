@@ -102,6 +102,14 @@ export class Punching {
     this.#schedule(now)
   }
 
+  /** What it had agreed on is of no use to anybody: not a datagram more goes to where its peer said that it is. */
+  sessionEnded(now: Now, handle: PeerHandle): void {
+    const meeting = this.#round?.meeting
+    if (meeting?.session !== true || meeting.peer.handle !== handle) return
+    this.#finish(now, 'called_off')
+    this.#schedule(now)
+  }
+
   /** A session that runs over a connection has agreed on a round with its peer. */
   guess(now: Now, peer: PeerEntry, role: BirthdayRole, target: Uint8Array): boolean {
     const round = this.#round

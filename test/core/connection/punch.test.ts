@@ -53,6 +53,20 @@ describe('PUNCH in a session over TCP', () => {
     expect([...times].sort((x, y) => x - y)[3]).toBeLessThan(15)
   })
 
+  it('nobody guesses on when the session is over', () => {
+    for (const kinds of [['sym', 'port'], ['port', 'sym']] as const) {
+      const homes = overTcp(5, kinds)
+      const [a, b] = homes.players
+      expect(homes.world.until(() => homes.view(0)?.outcome === 'running' && homes.view(1)?.outcome === 'running', 40)).toBeLessThan(40)
+      a.node.act((endpoint, now) => { endpoint.disconnect(now, a.handleOf(b)) })
+      homes.world.run(0.5)
+      const knocks = homes.knocks(0).length + homes.knocks(1).length
+      homes.world.run(60)
+      expect([homes.knocks(0).length + homes.knocks(1).length, homes.view(0)!.outcome, homes.view(1)!.outcome]).toEqual([knocks, 'called_off', 'called_off'])
+      expect([a, b].map(({ node }) => node.spareSockets)).toEqual([0, 0])
+    }
+  })
+
   it('both easy: at the moment that was agreed on both doors are open', () => {
     const homes = overTcp(1, ['port', 'port'])
     expect(homes.world.until(() => onUdp(homes), 20)).toBeLessThan(10)
