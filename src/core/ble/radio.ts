@@ -164,9 +164,10 @@ export class Radio {
     const running = this.#running
     let token: number | undefined
     if (out) {
+      // Nobody waits for it any more, or never did; who waits for another one still does.
+      if (running?.dial.address !== address) return { admit: false, token: undefined }
       this.#running = undefined
-      // Nobody waits for it any more, or never did.
-      if (running === undefined || running.cancelled || running.dial.address !== address) return { admit: false, token: undefined }
+      if (running.cancelled) return { admit: false, token: undefined }
       token = running.dial.token
     }
     const admission = this.#admit(now, out, address)

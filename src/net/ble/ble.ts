@@ -313,6 +313,8 @@ export class BleDriver implements ConnectionDriver {
   }
 
   #onOpened(now: Instant, event: Extract<BackendEvent, { kind: 'opened' }>): void {
+    // The link of that number would never be told as ended.
+    if (this.#links.has(event.link)) return this.#counters.add('ble_refused')
     const { admit, token, evict } = { evict: undefined, ...this.#radio.handleOpened(now, event.link, event.role === 'central', event.address) }
     const evicted = evict === undefined ? undefined : this.#links.get(evict)
     if (evicted !== undefined) evicted.ended ??= { reason: 'evicted', detail: '' }

@@ -21,12 +21,15 @@ function spawnChild(options: BackendOptions): Child {
   const main = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './child-main.ts' : './child-main.js', import.meta.url))
   // What packages print goes nowhere; descriptor 3 is the pipe, both ways.
   const child = spawn(process.execPath, [`--max-old-space-size=${HEAP_MAX}`, main, JSON.stringify(options)], { stdio: ['ignore', 'ignore', 'pipe', 'pipe'], env: childEnvironment() })
+  // An error that nobody hears ends the daemon: without descriptors there is one, and no pipes. One that could not be killed is no end of it.
+  child.on('error', () => undefined)
+  if ((child.stderr ?? undefined) === undefined) throw new Error('no descriptors are left')
   let words = ''
   child.stderr!.on('data', (chunk: Buffer) => (words = (words + chunk.toString()).slice(-STDERR_MAX)))
   return {
     pipe: child.stdio[3] as Duplex,
     onExit: (handler) => {
-      child.once('error', (error) => handler(`could not be started: ${error.message}`))
+      if (child.pid === undefined) child.once('error', (error) => handler(`could not be started: ${error.message}`))
       child.once('close', (code, signal) => handler(describe(code, signal, words)))
     },
     kill: () => void child.kill('SIGKILL'),

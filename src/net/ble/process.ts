@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { BackendCommand, BackendEvent, BackendName, BackendOptions, BleBackend } from './backend.ts'
-import { decodeEvent, encodeCommand, MessageReader } from './pipe.ts'
+import { decodeEvent, encodeCommand, MessageReader, type PipeEvent } from './pipe.ts'
 
 /** A child process, as much of it as is needed here. */
 export interface Child {
@@ -33,6 +33,9 @@ const SILENCE_MS = 50_000
 const STOP_MS = 3000
 /** Commands that it did not read: a child that has so many does not turn any more. */
 const UNREAD_MAX = 262_144
+/** Links open at once, and dials without an answer: no radio has so many, so a child that has tells what is not. */
+const LINKS_MAX = 64
+const DIALS_MAX = 64
 /** Events that came before anybody listened. */
 const EARLY_MAX = 64
 
@@ -117,7 +120,7 @@ export class BackendProcess implements BleBackend {
     }
     if (command.kind === 'connect') this.#dials.add(command.address)
     const { child } = this.#state
-    if (child.pipe.writableLength > UNREAD_MAX) child.kill()
+    if (child.pipe.writableLength > UNREAD_MAX || this.#dials.size > DIALS_MAX) child.kill()
     else child.pipe.write(encodeCommand(command))
   }
 
@@ -135,14 +138,21 @@ export class BackendProcess implements BleBackend {
   }
 
   #spawn(): void {
-    const child = this.#system.spawn(this.#options)
-    this.#state = { kind: 'running', child, startedAt: this.#system.now() }
     this.#fault = undefined
+    let child: Child
+    try {
+      child = this.#system.spawn(this.#options)
+    } catch (error) {
+      this.#rest(`could not be started: ${error instanceof Error ? error.message : String(error)}`, this.#system.now())
+      return
+    }
+    this.#state = { kind: 'running', child, startedAt: this.#system.now() }
     this.#heardAt = this.#system.now()
     const reader = new MessageReader((message) => {
       const event = decodeEvent(message)
-      if (event !== undefined && event.kind !== 'pong') this.#onEvent(event)
-      return event !== undefined
+      if (event === undefined || !this.#isPossible(event)) return false
+      if (event.kind !== 'pong') this.#onEvent(event)
+      return true
     })
     child.pipe.on('data', (chunk: Uint8Array) => {
       this.#heardAt = this.#system.now()
@@ -157,6 +167,11 @@ export class BackendProcess implements BleBackend {
     if (this.#system.now() - this.#heardAt > SILENCE_MS) return child.kill()
     child.pipe.write(encodeCommand({ kind: 'ping' }))
     this.#ping = this.#system.setTimeout(() => this.#watch(child), PING_MS)
+  }
+
+  /** Each link has a number of its own, and there are not many: what is told otherwise would be remembered without end. */
+  #isPossible(event: PipeEvent): boolean {
+    return event.kind !== 'opened' || (!this.#links.has(event.link) && this.#links.size < LINKS_MAX)
   }
 
   #onEvent(event: BackendEvent): void {
@@ -185,7 +200,11 @@ export class BackendProcess implements BleBackend {
     this.#onExit?.()
     if (this.#state.kind !== 'running') return
     if (this.#isReopening) return this.#reopened()
-    const { startedAt } = this.#state
+    this.#rest(how, this.#state.startedAt)
+  }
+
+  /** No child runs: another one later, unless that makes no sense. */
+  #rest(how: string, startedAt: number): void {
     this.#failures = this.#system.now() - startedAt >= STEADY_MS ? 1 : this.#failures + 1
     const why = this.#fault === undefined ? `the process of the backend ${this.name} ${how}` : this.#fault.detail
     if (this.#fault?.code === 'unsupported') this.#state = { kind: 'over', why }

@@ -162,6 +162,18 @@ describe('dials', () => {
     expect(radio.handleOpened(at(11), 3, true, 'ana')).toEqual({ admit: false, token: undefined })
   })
 
+  test('a link that comes late takes nothing from the dial that runs by then', () => {
+    const radio = switchedOn()
+    radio.dial(start, 'ana', 1, true)
+    radio.dial(start, 'bob', 2, true)
+    commands(radio, start)
+    radio.handleTimeout(at(10))
+    expect(commands(radio, at(10))).toMatchObject([{ kind: 'connect', address: 'bob' }])
+    expect(radio.handleOpened(at(11), 3, true, 'ana')).toEqual({ admit: false, token: undefined })
+    expect(radio.handleOpened(at(12), 4, true, 'bob')).toEqual({ admit: true, evict: undefined, token: 2 })
+    expect(events(radio)).toMatchObject([{ kind: 'dial-failed', token: 1 }])
+  })
+
   test('a dial that was called off opens no link', () => {
     const radio = switchedOn()
     radio.dial(start, 'ana', 1, true)

@@ -53,6 +53,17 @@ describe('finding', () => {
     expect(a.driver.nearby()).toEqual([])
   })
 
+  test('a link whose number another one has is not taken: that one would never end', async () => {
+    const [a, b] = await two()
+    await linked(a, b)
+    const [number] = b.radio.links.keys()
+    b.radio.say({ kind: 'opened', link: number!, role: 'peripheral', address: '00:00:00:00:00:07', mtu: 185 })
+    await until(() => b.driver.stats()['ble_refused'] === 1)
+    b.radio.say({ kind: 'closed', link: number!, reason: 'gone' })
+    await until(() => b.driver.links().length === 0)
+    expect(b.host.opens).toHaveLength(1)
+  })
+
   test('only who was heard can be dialed; each dial has one answer', async () => {
     const [a, b] = await two()
     expect(a.driver.dial(bleAddressOf('00:00:00:00:00:99'), 1)).toBe('closed')

@@ -14,7 +14,11 @@ class Machine implements ProcessSystem {
     return this.children.at(-1)!
   }
 
+  /** It has no room for a process. */
+  full = false
+
   spawn(): Child {
+    if (this.full) throw new Error('no descriptors are left')
     this.children.push(new FakeChild())
     return this.child
   }
@@ -227,6 +231,38 @@ test('a process that turns no more, or says what is no event, is ended', () => {
   machine.pass(1000)
   machine.child.pipe.emit('data', Buffer.from([1, 0, 0x77]))
   expect(machine.children[1]!.killed).toBe(true)
+})
+
+test('one that cannot even be started is a failure like any other', () => {
+  const { machine, backend, events } = started()
+  machine.full = true
+  machine.child.exit('crashed')
+  machine.pass(3500)
+  expect(backend.failures).toBe(3)
+  expect(events.at(-1)).toEqual({ kind: 'adapter', state: 'resetting', detail: 'the process of the backend virtual could not be started: no descriptors are left' })
+  machine.full = false
+  machine.pass(4000)
+  expect(machine.children).toHaveLength(2)
+  machine.child.say({ kind: 'adapter', state: 'on', detail: '' })
+  expect(events.at(-1)).toEqual({ kind: 'adapter', state: 'on', detail: '' })
+})
+
+test('links that cannot be, and dials that are never answered, end it: nothing is remembered without end', () => {
+  const opened = (link: number): PipeEvent => ({ kind: 'opened', link, role: 'peripheral', address: 'x', mtu: 185 })
+  const twice = started()
+  twice.machine.child.say(opened(4))
+  twice.machine.child.say(opened(4))
+  expect(twice.machine.child.killed).toBe(true)
+  expect(twice.events.filter(({ kind }) => kind === 'opened' || kind === 'closed')).toHaveLength(2)
+  const many = started()
+  for (let link = 1; link <= 64; link++) many.machine.child.say(opened(link))
+  expect(many.machine.child.killed).toBe(false)
+  many.machine.child.say(opened(65))
+  expect(many.machine.child.killed).toBe(true)
+  const mute = started()
+  for (let n = 0; n < 65; n++) mute.backend.command({ kind: 'connect', address: `${n}`, timeoutMs: 8000 })
+  expect(mute.machine.child.killed).toBe(true)
+  expect(mute.events.filter(({ kind }) => kind === 'connectFailed')).toHaveLength(65)
 })
 
 test('a process that reads nothing holds no more than a bound', () => {
