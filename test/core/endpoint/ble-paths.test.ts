@@ -104,25 +104,30 @@ describe('a session on Bluetooth', () => {
     expect(a.node.endpoint.linkUse(link)).toBe('active')
   })
 
-  it('of two connections keeps the one that the lower id dialed', () => {
-    const s = scene(4)
-    const { world, a, b } = s
-    connected(s)
-    a.hears(b)
-    b.hears(a)
-    a.send(a.open(b), 'x')
-    b.send(b.open(a), 'x')
-    world.run(1)
-    s.cut(true)
-    a.send(a.open(b), 'y')
-    b.send(b.open(a), 'y')
-    expect(world.until(() => both(s, 'ble'), 10)).toBeLessThan(3)
-    expect(a.counter('links_dialed') + b.counter('links_dialed')).toBe(2)
-    world.run(10)
-    expect([a.node.radio!.size, b.node.radio!.size]).toEqual([1, 1])
-    const lower = Buffer.compare(a.id, b.id) < 0 ? a : b
-    expect(lower.node.radio!.links()[0]!.info.dialed).toBe(true)
-    expect(both(s, 'ble')).toBe(true)
+  it.each([['the lower id', true], ['the higher id', false]])('of two connections keeps the one that the lower id dialed, when %s dialed first', (_name, isLowerFirst) => {
+    for (let seed = 1; seed <= 6; seed++) {
+      const s = scene(seed)
+      const { world, a, b } = s
+      connected(s)
+      a.hears(b)
+      b.hears(a)
+      a.send(a.open(b), 'x')
+      b.send(b.open(a), 'x')
+      world.run(1)
+      s.cut(true)
+      const [lower, higher] = Buffer.compare(a.id, b.id) < 0 ? [a, b] : [b, a]
+      const [first, second] = isLowerFirst ? [lower, higher] : [higher, lower]
+      first.node.act((endpoint, now) => endpoint.setPeerPolicy(now, second.id, { prefer: undefined, only: 'ble', never: [] }))
+      world.run(0.02)
+      expect([first.counter('links_dialed'), second.counter('links_dialed')], `seed ${seed}`).toEqual([1, 0])
+      second.node.act((endpoint, now) => endpoint.setPeerPolicy(now, first.id, { prefer: undefined, only: 'ble', never: [] }))
+      expect(world.until(() => both(s, 'ble'), 10), `seed ${seed}`).toBeLessThan(3)
+      expect(a.counter('links_dialed') + b.counter('links_dialed'), `seed ${seed}`).toBe(2)
+      world.run(10)
+      expect([a.node.radio!.size, b.node.radio!.size]).toEqual([1, 1])
+      expect(lower.node.radio!.links()[0]!.info.dialed, `seed ${seed}`).toBe(true)
+      expect(both(s, 'ble')).toBe(true)
+    }
   })
 
   it('goes by TCP rather than by Bluetooth, when only UDP is gone', () => {
