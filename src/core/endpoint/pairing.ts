@@ -67,9 +67,11 @@ export class Pairing {
     }
   }
 
-  /** Whether one more stranger may compare. */
+  /** Whether one more stranger may compare: those who do may all come to nothing. */
   get hasRoom(): boolean {
-    return this.#guests.size < STRANGERS_MAX
+    let comparing = 0
+    for (const { done } of this.#guests.values()) if (!done) comparing++
+    return this.#guests.size < STRANGERS_MAX && this.#failures + comparing < FAILURES_MAX
   }
 
   /** An XX handshake with a stranger is done: the session is for comparing, and for nothing else. */

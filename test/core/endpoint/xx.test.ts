@@ -400,6 +400,25 @@ describe('pairing by a short code', () => {
     expect(b.counter('pairings_failed')).toBe(5)
   })
 
+  it('five tries and no more, also of several strangers at once who come again', () => {
+    const s = new Scene(25, 5)
+    const [host, ...guests] = s.players as [Player, ...Player[]]
+    const come = (guest: Player): void => {
+      open(guest)
+      approach(guest, host)
+      s.world.run(2)
+    }
+    open(host)
+    for (const guest of guests) come(guest)
+    expect(codes(host)).toHaveLength(4)
+    for (const guest of guests) {
+      host.node.act((endpoint, now) => endpoint.radio.rejectPairing(now, host.handleOf(guest)))
+      s.world.run(12)
+      come(guest)
+    }
+    expect(codes(host)).toHaveLength(5)
+  })
+
   it('four strangers at once, and no fifth', () => {
     const s = new Scene(23, 6)
     const [host, ...guests] = s.players as [Player, ...Player[]]
