@@ -282,11 +282,11 @@ export class Punching {
     this.#open(now, meeting, role, meetingPoint(told?.addresses ?? []))
   }
 
-  /** A round towards this address, if one may go there. */
+  /** A round towards this address, if one may go there and the hour's datagrams are not spent: without a knock it would only keep others waiting. */
   #open(now: Now, meeting: Meeting, role: BirthdayRole, target: Uint8Array | undefined): boolean {
     const node = this.#node
     const { peer } = meeting
-    if (target === undefined || !mayMeetAt(target, node.candidates.candidates)) {
+    if (target === undefined || !mayMeetAt(target, node.candidates.candidates) || !this.#budget.has(now.mono, target, meeting.byHand)) {
       node.counters.add('birthdays_refused')
       return false
     }

@@ -161,7 +161,7 @@ export class GuessBudget {
 
   /** Whether one more datagram may go to this host; it is counted. `byHand`: a person asked for the meeting. */
   take(now: Instant, address: Uint8Array, byHand: boolean): boolean {
-    const host = toBinaryString(address.subarray(0, ADDRESS_SIZE - 2))
+    const host = hostKey(address)
     let known = this.#hosts.get(host)
     if (known === undefined || now - known.since >= HOUR) {
       if (known === undefined && this.#hosts.size >= HOSTS_MAX && !this.#makeRoom(now)) return false
@@ -173,8 +173,18 @@ export class GuessBudget {
     return true
   }
 
+  /** Whether anything is left for this host. */
+  has(now: Instant, address: Uint8Array, byHand: boolean): boolean {
+    const known = this.#hosts.get(hostKey(address))
+    return known === undefined || now - known.since >= HOUR || known.packets < (byHand ? HOUR_PACKETS_BY_HAND : HOUR_PACKETS)
+  }
+
   #makeRoom(now: Instant): boolean {
     for (const [host, { since }] of this.#hosts) if (now - since >= HOUR) return this.#hosts.delete(host)
     return false
   }
+}
+
+function hostKey(address: Uint8Array): string {
+  return toBinaryString(address.subarray(0, ADDRESS_SIZE - 2))
 }

@@ -103,7 +103,7 @@ describe('a round of guessing towards somebody who is not there', () => {
       homes.meet(0, introduced)
       homes.world.run(120)
       expect(homes.knocks(0).length).toBeLessThanOrEqual(1750)
-      expect(homes.players[0].counter('knocks_withheld')).toBeGreaterThan(0)
+      expect(homes.players[0].counter('knocks_withheld') + homes.players[0].counter('birthdays_refused')).toBeGreaterThan(0)
       expect(homes.players[0].node.spareSockets).toBe(0)
     }
   })
@@ -173,6 +173,24 @@ describe('a round of guessing towards somebody who is not there', () => {
     expect(new Set(hosts)).toEqual(new Set([outside[1]]))
     // The person's meeting goes on, though others speak meanwhile.
     expect(hosts.length - before).toBeGreaterThan(500)
+  })
+
+  it('is not begun where nothing may be sent to that host any more: it would open sockets, and keep others waiting, for nothing', () => {
+    const homes = new Homes(13, ['sym', 'port'])
+    const [self] = homes.players
+    for (let round = 0; round < 3; round++) {
+      homes.meet(0, introduced)
+      homes.world.run(40)
+    }
+    expect(homes.knocks(0)).toHaveLength(1750)
+    const [begun, refused] = [self.counter('birthdays_begun'), self.counter('birthdays_refused')]
+    homes.meet(0, introduced)
+    homes.world.run(2)
+    expect([self.counter('birthdays_begun'), self.counter('birthdays_refused'), self.node.spareSockets]).toEqual([begun, refused + 1, 0])
+    homes.world.run(3600)
+    homes.meet(0, introduced)
+    homes.world.run(2)
+    expect([self.counter('birthdays_begun'), self.node.spareSockets]).toEqual([begun + 1, 256])
   })
 
   it('goes on by hand though an introduction had begun it', () => {
