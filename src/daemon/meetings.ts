@@ -20,10 +20,12 @@ export class Meetings {
   }
 
   begin(peer: PeerHandle, patienceMs: number): void {
+    // One who introduces for a minute does not end what a person waits for.
+    const until = Math.max(this.#until.get(peer) ?? 0, performance.now() + patienceMs)
     this.#until.delete(peer)
     if (this.#until.size >= MEETINGS_MAX) this.#until.delete(this.#until.keys().next().value!)
     if (!this.#dial(peer)) return
-    this.#until.set(peer, performance.now() + patienceMs)
+    this.#until.set(peer, until)
     this.#timer ??= setInterval(() => this.#round(), PAUSE_MS).unref()
   }
 

@@ -25,6 +25,16 @@ describe('meetings', () => {
     expect(vi.getTimerCount()).toBe(0)
   })
 
+  it('last as long as the most patient one of those who began them', () => {
+    const { dialed, all } = meetings()
+    all.begin(1 as PeerHandle, 15 * MINUTE)
+    all.begin(1 as PeerHandle, MINUTE)
+    vi.advanceTimersByTime(10 * MINUTE)
+    expect(dialed).toHaveLength(32)
+    vi.advanceTimersByTime(10 * MINUTE)
+    expect(dialed).toHaveLength(46)
+  })
+
   it('end when a session is up, or nothing can be dialed', () => {
     const { dialed, gone, all } = meetings()
     all.begin(1 as PeerHandle, 15 * MINUTE)
