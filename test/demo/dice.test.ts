@@ -120,12 +120,13 @@ describe('what goes over the wire', () => {
 
 describe('options of the demo', () => {
   it('reads them', () => {
-    expect(parseOptions(['--seed', '5', '--rounds', '10', '--loss', '20', '--json'])).toEqual({ seed: 5, rounds: 10, loss: 0.2, json: true, cut: true })
+    expect(parseOptions(['--seed', '5', '--rounds', '10', '--loss', '20', '--json'])).toEqual({ seed: 5, rounds: 10, loss: 0.2, json: true, cut: true, ble: false })
     expect(parseOptions(['--no-cut'])?.cut).toBe(false)
+    expect(parseOptions(['--ble'])).toMatchObject({ ble: true, cut: false })
     expect(parseOptions(['--help'])).toBeUndefined()
   })
 
-  it.each([['--rounds', '0'], ['--rounds', 'many'], ['--loss', '41'], ['--loss', '-1'], ['--seed', '1.5'], ['--what'], ['extra']])('refuses %s %s', (...args) => {
+  it.each([['--rounds', '0'], ['--rounds', 'many'], ['--loss', '41'], ['--loss', '-1'], ['--seed', '1.5'], ['--what'], ['extra'], ['--ble', '--no-cut']])('refuses %s %s', (...args) => {
     expect(() => parseOptions(args)).toThrow(UsageError)
   })
 })

@@ -80,6 +80,17 @@ export class LossyProxy implements AsyncDisposable {
     this.#cut = false
   }
 
+  /** From now on nothing comes through, neither datagrams nor connections: there is no network. */
+  cutAll(): void {
+    this.#cut = true
+    this.#tcp.cut()
+  }
+
+  healAll(): void {
+    this.#cut = false
+    this.#tcp.heal()
+  }
+
   /** `127.0.0.1:port`: what the daemon behind it advertises. */
   get address(): string {
     return `${HOST}:${this.#front.address().port}`

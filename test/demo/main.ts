@@ -4,20 +4,25 @@
  *     ann's game client ── IPC ── ann's posternd ── UDP ── proxy ── UDP ── bob's posternd ── IPC ── bob's game client
  *
  * In mid-game the proxy stops to carry UDP, and later carries it again: the game goes on over TCP meanwhile.
+ *
+ * With `--ble` the proxy carries nothing at first. The two daemons have a virtual air instead, which this process serves; they are paired and
+ * play there, until the proxy begins to carry all in mid-game.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'postern/client'
+import { openAir, pairInRange, Upgrade, whyNoBluetooth } from './ble.ts'
 import { Cleanup } from './cleanup.ts'
 import { Cut } from './cut.ts'
-import type { Player, Roll } from './dice.ts'
+import type { Player } from './dice.ts'
+import { Game } from './game.ts'
 import { LossyProxy } from './lossy-proxy.ts'
-import type { PlayerFigures, Report } from './messages.ts'
 import { parseOptions, usage, UsageError, type DemoOptions } from './options.ts'
 import { DemoDaemon, PlayerProcess } from './processes.ts'
 import { judge, type DemoResult } from './result.ts'
 import { names, Screen } from './screen.ts'
+import { aborted, seconds } from './waiting.ts'
 
 /** The demo never takes longer: a line that hangs is a failure. */
 const DEADLINE_MS = 55_000
@@ -32,6 +37,10 @@ const HELD_MS = [18, 30] as const
 /** When in the game UDP is cut, and when it is healed, as shares of the rounds; and how long the way back may take after its end. */
 const CUT_AT = 0.25
 const HEAL_AT = 0.5
+/** When there is a network at all, with `--ble`. */
+const NETWORK_AT = 0.4
+/** Without one of the optional packages: a service that is not there (sysexits.h). */
+const UNAVAILABLE = 69
 const BACK_PATIENCE_MS = 6000
 
 async function demo(options: DemoOptions, screen: Screen, signal: AbortSignal): Promise<DemoResult> {
@@ -40,9 +49,14 @@ async function demo(options: DemoOptions, screen: Screen, signal: AbortSignal): 
   const base = mkdtempSync(join(tmpdir(), 'postern-demo-'))
   resources.defer(() => rmSync(base, { recursive: true, force: true }))
   const proxy = resources.use(await LossyProxy.open({ seed: options.seed, loss: options.loss, reorder: REORDER, delayMs: DELAY_MS, jitterMs: JITTER_MS, heldMs: HELD_MS }))
+  const air = options.ble ? join(base, 'air') : undefined
+  if (air !== undefined) {
+    proxy.cutAll()
+    resources.use(await openAir(air))
+  }
   const daemons = {
-    host: resources.use(DemoDaemon.start(names.host, join(base, names.host), [proxy.address])),
-    guest: resources.use(DemoDaemon.start(names.guest, join(base, names.guest), [])),
+    host: resources.use(DemoDaemon.start(names.host, join(base, names.host), [proxy.address], air)),
+    guest: resources.use(DemoDaemon.start(names.guest, join(base, names.guest), [], air)),
   }
   const mishap = Promise.race([aborted(signal), ...[daemons.host, daemons.guest].map((daemon) => daemon.ended().then((how) => Promise.reject(new Error(how))))])
   mishap.catch(() => undefined)
@@ -53,19 +67,26 @@ async function demo(options: DemoOptions, screen: Screen, signal: AbortSignal): 
   screen.step(`two daemons run, each with its own identity and encrypted state (${seconds(started)})`)
   const host = resources.use(await orMishap(connect({ dir: daemons.host.dir, name: 'demo' })))
   const guest = resources.use(await orMishap(connect({ dir: daemons.guest.dir, name: 'demo' })))
-  const { link } = await orMishap(host.invites.create({ name: names.guest, expiresS: 600 }))
-  await orMishap(guest.invites.join(link))
-  await orMishap(guest.connectPeer(host.peerId, { timeoutMs: DEADLINE_MS }))
-  screen.step(`${names.guest} joined by ${names.host}'s invite, through the bad network (${seconds(started)})`)
+  if (options.ble) {
+    const code = await orMishap(pairInRange(host, guest))
+    screen.step(`${names.host} and ${names.guest} are in range: both read ${code.slice(0, 3)} ${code.slice(3)}, said yes, and are in session by Bluetooth (${seconds(started)})`)
+  } else {
+    const { link } = await orMishap(host.invites.create({ name: names.guest, expiresS: 600 }))
+    await orMishap(guest.invites.join(link))
+    await orMishap(guest.connectPeer(host.peerId, { timeoutMs: DEADLINE_MS }))
+    screen.step(`${names.guest} joined by ${names.host}'s invite, through the bad network (${seconds(started)})`)
+  }
 
   const cut = options.cut ? resources.use(new Cut(proxy, guest, screen)) : undefined
+  const upgrade = options.ble ? resources.use(new Upgrade(proxy, host, guest, screen, Math.round(performance.now() - started))) : undefined
   const game = new Game(screen, (round) => {
+    if (round === Math.floor(NETWORK_AT * options.rounds)) upgrade?.begin(round)
     if (round === Math.floor(CUT_AT * options.rounds)) cut?.begin()
     if (round === Math.floor(HEAL_AT * options.rounds)) cut?.heal()
   })
   const paceMs = Math.min(PACE_MS, ALL_ROUNDS_MS / options.rounds)
   const start = (player: Player, dir: string, peer: string): PlayerProcess =>
-    resources.use(new PlayerProcess(names[player], { player, dir, peer, rounds: options.rounds, paceMs }, (report) => game.take(player, report)))
+    resources.use(new PlayerProcess(names[player], { player, dir, peer, rounds: options.rounds, paceMs, byPath: options.ble }, (report) => game.take(player, report)))
   const hostProcess = start('host', daemons.host.dir, guest.peerId)
   hostProcess.ended().then((how) => game.ended('host', how), () => undefined)
   await orMishap(game.listening)
@@ -74,80 +95,13 @@ async function demo(options: DemoOptions, screen: Screen, signal: AbortSignal): 
   screen.step('two game clients run, each on the IPC of its own daemon, with a reliable and an unreliable channel')
   const figures = await orMishap(game.finished)
   const cutResult = await cut?.end(BACK_PATIENCE_MS)
+  const bleResult = await upgrade?.end()
 
   const counters = { host: (await orMishap(host.status())).counters, guest: (await orMishap(guest.status())).counters }
   return judge({
     seed: options.seed, rounds: options.rounds, seconds: (performance.now() - started) / 1000, rolls: game.rolls, figures,
-    network: [proxy.toBack, proxy.toFront], counters, cut: cutResult,
+    network: [proxy.toBack, proxy.toFront], counters, cut: cutResult, ble: bleResult,
   })
-}
-
-/** What the two game clients report, put together. */
-class Game {
-  readonly rolls: { readonly host: Roll[]; readonly guest: Roll[] } = { host: [], guest: [] }
-  readonly listening: Promise<void>
-  readonly finished: Promise<{ readonly host: PlayerFigures; readonly guest: PlayerFigures }>
-  readonly #screen: Screen
-  readonly #onRound: (round: number) => void
-  readonly #figures: Partial<Record<Player, PlayerFigures>> = {}
-  #onListening!: () => void
-  #onFinished!: (figures: { readonly host: PlayerFigures; readonly guest: PlayerFigures }) => void
-  #onFailure!: (error: Error) => void
-
-  /** @param onRound called when both sides have verified a round, the first is 0 */
-  constructor(screen: Screen, onRound: (round: number) => void) {
-    this.#screen = screen
-    this.#onRound = onRound
-    this.listening = new Promise((resolve) => (this.#onListening = resolve))
-    this.finished = new Promise((resolve, reject) => {
-      this.#onFinished = resolve
-      this.#onFailure = reject
-    })
-    this.finished.catch(() => undefined)
-  }
-
-  take(player: Player, report: Report): void {
-    switch (report.kind) {
-      case 'listening':
-        this.#onListening()
-        return
-      case 'rolled':
-        this.#rolled(player, report.round, report.roll)
-        return
-      case 'finished': {
-        this.#figures[player] = report.figures
-        const { host, guest } = this.#figures
-        if (host !== undefined && guest !== undefined) this.#onFinished({ host, guest })
-        return
-      }
-      case 'failed':
-        this.#onFailure(new Error(`${names[player]}'s game client gave up: ${report.reason}`))
-    }
-  }
-
-  ended(player: Player, how: string): void {
-    if (this.#figures[player] === undefined) this.#onFailure(new Error(how))
-  }
-
-  #rolled(player: Player, round: number, roll: Roll): void {
-    this.rolls[player][round] = roll
-    const { host, guest } = this.rolls
-    if (host[round] === undefined || guest[round] === undefined) return
-    this.#screen.roll(round, roll)
-    this.#onRound(round)
-  }
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_resolve, reject) => {
-    const fail = (): void => reject(signal.reason instanceof Error ? signal.reason : new Error('the demo was stopped'))
-    if (signal.aborted) fail()
-    else signal.addEventListener('abort', fail, { once: true })
-  })
-}
-
-function seconds(since: number): string {
-  return `${((performance.now() - since) / 1000).toFixed(1)} s`
 }
 
 async function main(): Promise<number> {
@@ -155,6 +109,11 @@ async function main(): Promise<number> {
   if (options === undefined) {
     process.stdout.write(`${usage}\n`)
     return 0
+  }
+  const lacking = options.ble ? whyNoBluetooth() : undefined
+  if (lacking !== undefined) {
+    process.stderr.write(`${lacking}\n`)
+    return UNAVAILABLE
   }
   const stop = new AbortController()
   let status = 1

@@ -112,6 +112,8 @@ export interface PlayerTask {
   readonly rounds: number
   /** A round begins this long after the one before it, or later. */
   readonly paceMs: number
+  /** Round trips are told by the kind of path as well. */
+  readonly byPath: boolean
 }
 
 export function parseTask(text: string | undefined): PlayerTask {
@@ -133,6 +135,13 @@ export interface PlayerFigures {
   readonly updateRtt: Percentiles
   /** How the reliable channel ended. */
   readonly ended: string
+  /** By the kind of path that its daemon used from the sending to the answer; round trips during which it changed are in none. Empty if not asked for. */
+  readonly byPath: Readonly<Record<string, PathRtts>>
+}
+
+export interface PathRtts {
+  readonly messages: Percentiles
+  readonly updates: Percentiles
 }
 
 /** What a player's process tells the demo. */

@@ -9,6 +9,8 @@ export interface DemoOptions {
   readonly json: boolean
   /** UDP is cut in mid-game and healed later. */
   readonly cut: boolean
+  /** Over Bluetooth on a virtual air, until the network comes back in mid-game. */
+  readonly ble: boolean
 }
 
 export const ROUNDS_MAX = 400
@@ -24,11 +26,13 @@ UDP is cut, and the game goes on over TCP until it is healed.
   --rounds <number>   rounds to play, 1 to ${ROUNDS_MAX} (60)
   --loss <percent>    datagrams lost each way, 0 to ${LOSS_MAX} (10)
   --no-cut            leave UDP as it is; otherwise it is cut in mid-game and healed later
+  --ble               start without any network: the game is played over Bluetooth LE on a virtual air, and the network comes back in mid-game
   --json              print one JSON object instead of text
   --help              print this
 
 It ends with 0 only if both sides verified every roll and no reliable message was lost or doubled, and
-if the game went over to TCP and came back.`
+if the game went over to TCP and came back. With --ble: if it was played over Bluetooth alone first, and went over to UDP while it lasted; 69
+says that the optional packages of Bluetooth are not installed.`
 
 /** A sentence about what is wrong with the command line. */
 export class UsageError extends Error {
@@ -39,24 +43,29 @@ export class UsageError extends Error {
 export function parseOptions(args: readonly string[]): DemoOptions | undefined {
   const { values } = parse(args)
   if (values.help === true) return undefined
+  if (values.ble === true && values['no-cut'] === true) throw new UsageError('--no-cut is about UDP; with --ble the network is away until mid-game.')
   return {
     seed: values.seed === undefined ? randomInt(1, 1_000_000) : wholeNumber('--seed', values.seed, 0, 0xffff_ffff),
     rounds: wholeNumber('--rounds', values.rounds ?? '60', 1, ROUNDS_MAX),
     loss: wholeNumber('--loss', values.loss ?? '10', 0, LOSS_MAX) / 100,
     json: values.json === true,
-    cut: values['no-cut'] !== true,
+    cut: values['no-cut'] !== true && values.ble !== true,
+    ble: values.ble === true,
   }
 }
 
 interface Values {
-  readonly values: { readonly seed?: string; readonly rounds?: string; readonly loss?: string; readonly json?: boolean; readonly 'no-cut'?: boolean; readonly help?: boolean }
+  readonly values: { readonly seed?: string; readonly rounds?: string; readonly loss?: string; readonly json?: boolean; readonly 'no-cut'?: boolean; readonly ble?: boolean; readonly help?: boolean }
 }
 
 function parse(args: readonly string[]): Values {
   try {
     return parseArgs({
       args: [...args], allowPositionals: false,
-      options: { seed: { type: 'string' }, rounds: { type: 'string' }, loss: { type: 'string' }, json: { type: 'boolean' }, 'no-cut': { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
+      options: {
+        seed: { type: 'string' }, rounds: { type: 'string' }, loss: { type: 'string' }, json: { type: 'boolean' }, 'no-cut': { type: 'boolean' }, ble: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+      },
     })
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error))

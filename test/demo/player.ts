@@ -7,6 +7,7 @@ import type { Roll } from './dice.ts'
 import { Duel, FoulPlay } from './duel.ts'
 import { Numbers, percentilesOf } from './figures.ts'
 import { apps, decodeGameMessage, decodePlace, encodeGameMessage, encodePlace, parseTask, type GameMessage, type GameWord, type PlayerFigures, type PlayerTask, type Report } from './messages.ts'
+import { PathWatch } from './path-watch.ts'
 
 const UPDATES_PER_SECOND = 60
 /** Round trips of the reliable channel are measured so often. */
@@ -23,6 +24,7 @@ class Game {
   readonly #updates = new Numbers()
   readonly #messageTimes: number[] = []
   readonly #updateTimes: number[] = []
+  readonly #paths = new PathWatch()
   /** When each mark that was not answered yet was sent. */
   readonly #marks = new Map<number, number>()
   readonly #stop = new AbortController()
@@ -47,7 +49,8 @@ class Game {
     })
   }
 
-  async play(): Promise<PlayerFigures> {
+  async play(client: Client): Promise<PlayerFigures> {
+    if (this.#task.byPath) void this.#paths.watch(client, this.#stop.signal)
     this.#places.onMessage((message) => this.#place(message))
     const listening = this.#listen()
     const ticking = Promise.all([this.#every(UPDATES_PER_SECOND, () => this.#update()), this.#every(MARKS_PER_SECOND, () => this.#mark())])
@@ -103,7 +106,7 @@ class Game {
         return
       case 'echo': {
         const sentAt = this.#marks.get(word.id)
-        if (sentAt !== undefined) this.#messageTimes.push(performance.now() - sentAt)
+        if (sentAt !== undefined) this.#roundTrip('messages', this.#messageTimes, performance.now() - sentAt)
         this.#marks.delete(word.id)
         return
       }
@@ -151,7 +154,12 @@ class Game {
     const now = performance.now()
     this.#updates.note(update.number)
     this.#lastPlace = { sentAt: update.sentAt, at: now }
-    if (update.echo >= 0) this.#updateTimes.push(now - update.echo - update.heldMs)
+    if (update.echo >= 0) this.#roundTrip('updates', this.#updateTimes, now - update.echo - update.heldMs)
+  }
+
+  #roundTrip(what: 'messages' | 'updates', times: number[], rttMs: number): void {
+    times.push(rttMs)
+    this.#paths.note(what, rttMs)
   }
 
   /** Does something so often, against drift, until the game ends. */
@@ -174,7 +182,7 @@ class Game {
     return {
       sentMessages: this.#said, sentUpdates: this.#placed, expectedMessages: this.#bye?.messages ?? 0, expectedUpdates: this.#bye?.updates ?? 0,
       messages: this.#messages.received, updates: this.#updates.received,
-      messageRtt: percentilesOf(this.#messageTimes), updateRtt: percentilesOf(this.#updateTimes), ended: code,
+      messageRtt: percentilesOf(this.#messageTimes), updateRtt: percentilesOf(this.#updateTimes), ended: code, byPath: this.#paths.byPath,
     }
   }
 }
@@ -211,7 +219,7 @@ async function main(): Promise<void> {
   process.on('disconnect', alone)
   const client = await connect({ dir: task.dir, name: `dice/${task.player}` })
   const [words, places] = await channels(client, task)
-  const figures = await new Game(task, words, places).play()
+  const figures = await new Game(task, words, places).play(client)
   await client.close()
   process.off('disconnect', alone)
   report({ kind: 'finished', figures }, () => process.disconnect())

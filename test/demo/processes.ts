@@ -68,14 +68,15 @@ export class DemoDaemon implements AsyncDisposable {
     this.#process = process
   }
 
-  /** Started, not yet {@link ready}. `advertise` is what peers are told to reach it by. */
-  static start(name: string, dir: string, advertise: readonly string[]): DemoDaemon {
+  /** Started, not yet {@link ready}. `advertise` is what peers are told to reach it by, `air` the socket of the virtual air that its Bluetooth is on. */
+  static start(name: string, dir: string, advertise: readonly string[], air?: string): DemoDaemon {
     mkdirSync(dir, { recursive: true, mode: 0o700 })
     writeFileSync(join(dir, 'postern.toml'), [
-      '[udp]', 'bind = ["127.0.0.1"]', `advertise = ${JSON.stringify(advertise)}`, '[stun]', 'enabled = false', '[portmap]', 'enabled = false', '[log]', `file = ${JSON.stringify(join(dir, 'posternd.log'))}`, '',
+      '[udp]', 'bind = ["127.0.0.1"]', `advertise = ${JSON.stringify(advertise)}`, '[stun]', 'enabled = false', '[portmap]', 'enabled = false', '[log]', `file = ${JSON.stringify(join(dir, 'posternd.log'))}`,
+      ...(air === undefined ? [] : ['[ble]', 'enabled = "on"', 'backend = "virtual"', `socket = ${JSON.stringify(air)}`]), '',
     ].join('\n'), { mode: 0o600 })
     const program = fileURLToPath(new URL('../dist/daemon/main.js', import.meta.url))
-    const child = spawn(process.execPath, [program, '--dir', dir], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
+    const child = spawn(process.execPath, [program, '--dir', dir], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: air === undefined ? process.env : { ...process.env, POSTERN_BLE: '1' } })
     return new DemoDaemon(dir, new Started(`the daemon of ${name}`, child))
   }
 

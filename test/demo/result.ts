@@ -1,7 +1,9 @@
+import type { BleResult } from './ble.ts'
 import type { CutResult } from './cut.ts'
 import type { Roll } from './dice.ts'
-import type { PlayerFigures } from './messages.ts'
+import type { Percentiles } from './figures.ts'
 import type { DirectionCounts } from './lossy-proxy.ts'
+import type { PlayerFigures } from './messages.ts'
 
 export interface ChannelResult {
   readonly sent: number
@@ -25,6 +27,14 @@ export interface DemoResult {
   readonly postern: { readonly packetsLost: number; readonly framesSentAgain: number }
   /** `undefined` when UDP was left as it is. */
   readonly cut: CutResult | undefined
+  /** `undefined` without `--ble`. */
+  readonly ble: (BleResult & { readonly paths: Readonly<Record<string, PathResult>> }) | undefined
+}
+
+/** Round trips by one kind of path. */
+export interface PathResult {
+  readonly reliable: Percentiles
+  readonly unreliable: Percentiles
 }
 
 export interface Sides<T> {
@@ -42,6 +52,7 @@ export interface DemoObservations {
   readonly network: readonly DirectionCounts[]
   readonly counters: Sides<Readonly<Record<string, number>>>
   readonly cut: CutResult | undefined
+  readonly ble: BleResult | undefined
 }
 
 /** Judges what was seen: `ok` only if both sides verified every roll alike and no reliable message was lost, doubled or out of order. */
@@ -65,6 +76,8 @@ export function judge(seen: DemoObservations): DemoResult {
     demand(seen.cut.toTcpMs !== undefined, 'the session did not go over to TCP when UDP was cut')
     demand(seen.cut.backMs !== undefined, 'the session did not come back to UDP')
   }
+  const paths = Object.fromEntries(['ble', 'udp'].map((kind) => [kind, pathResult(seen.figures, kind)]))
+  if (seen.ble !== undefined) demandUpgrade(seen.ble, paths, demand)
   demand(host.ended === 'done' && guest.ended === 'done', `the channel ended as ${host.ended} and ${guest.ended}`)
   return {
     ok: problems.length === 0, problems, seed: seen.seed, seconds: tenths(seen.seconds),
@@ -77,8 +90,27 @@ export function judge(seen: DemoObservations): DemoResult {
       datagrams: sum(seen.network.map((way) => way.received)), lost: sum(seen.network.map((way) => way.lost)), overtaken: sum(seen.network.map((way) => way.overtaken)),
     },
     postern: { packetsLost: counted(seen, 'packets_lost'), framesSentAgain: counted(seen, 'frames_retransmitted') },
-    cut: seen.cut,
+    cut: seen.cut, ble: seen.ble === undefined ? undefined : { ...seen.ble, paths },
   }
+}
+
+/** By Bluetooth alone first, then by UDP, and on each of them there was a game. */
+function demandUpgrade(ble: BleResult, paths: Readonly<Record<string, PathResult>>, demand: (holds: boolean, otherwise: string) => void): void {
+  demand(ble.healedAtRound !== undefined, 'the network never came back')
+  demand(ble.datagramsBefore === 0, `${ble.datagramsBefore ?? 'nobody knows how many'} datagrams of UDP came in while there was no network`)
+  demand(ble.toUdpMs !== undefined, 'the session did not go over to UDP when the network came back')
+  for (const [kind, name] of [['ble', 'Bluetooth'], ['udp', 'UDP']] as const) demand((paths[kind]?.reliable.count ?? 0) > 0, `no round trip of the game was by ${name}`)
+}
+
+/** Of both sides together; percentiles are the worse side's. */
+function pathResult({ host, guest }: Sides<PlayerFigures>, kind: string): PathResult {
+  const worse = (what: 'messages' | 'updates'): Percentiles => {
+    const both = [host.byPath[kind]?.[what], guest.byPath[kind]?.[what]].filter((side) => side !== undefined)
+    return {
+      count: sum(both.map(({ count }) => count)), p50Ms: tenths(Math.max(0, ...both.map(({ p50Ms }) => p50Ms))), p99Ms: tenths(Math.max(0, ...both.map(({ p99Ms }) => p99Ms))),
+    }
+  }
+  return { reliable: worse('messages'), unreliable: worse('updates') }
 }
 
 /** Both directions together; percentiles are the worse side's. */

@@ -14,7 +14,8 @@ export class Screen {
   constructor(options: DemoOptions) {
     this.#json = options.json
     this.#rounds = options.rounds
-    this.#line(`Postern: a dice duel over a bad network (seed ${options.seed}, loses ${percent(options.loss)} and reorders, both ways)`)
+    const network = `seed ${options.seed}, loses ${percent(options.loss)} and reorders, both ways`
+    this.#line(options.ble ? `Postern: a dice duel over Bluetooth LE, without any network; a bad one (${network}) comes in mid-game` : `Postern: a dice duel over a bad network (${network})`)
     this.#line('')
   }
 
@@ -55,8 +56,23 @@ export class Screen {
     if (result.cut?.toTcpMs !== undefined && result.cut.backMs !== undefined) {
       this.#line(`  UDP was cut in mid-game: on TCP ${result.cut.toTcpMs} ms after the cut, back on UDP ${result.cut.backMs} ms after it was healed.`)
     }
+    if (result.ble !== undefined) this.#ble(result.ble, row)
     this.#line('')
     this.#line(result.ok ? `  All well, in ${result.seconds.toFixed(1)} s.` : `  Not well: ${result.problems.join('; ')}.`)
+  }
+
+  #ble(ble: NonNullable<DemoResult['ble']>, row: (...cells: readonly string[]) => void): void {
+    this.#line('')
+    row('round trips by path', '', '', '', 'number', 'RTT p50', 'p99')
+    for (const [kind, name] of [['ble', 'Bluetooth'], ['udp', 'UDP']] as const) {
+      for (const what of ['reliable', 'unreliable'] as const) {
+        const rtt = ble.paths[kind]?.[what]
+        if (rtt !== undefined) row(`${name}, ${what}`, '', '', '', `${rtt.count}`, `${rtt.p50Ms.toFixed(1)} ms`, `${rtt.p99Ms.toFixed(1)} ms`)
+      }
+    }
+    if (ble.toUdpMs === undefined || ble.healedAtRound === undefined) return
+    this.#line('')
+    this.#line(`  Path: Bluetooth → UDP. The network came back after round ${ble.healedAtRound + 1}; on UDP ${ble.toUdpMs} ms later, until then no datagram had come in.`)
   }
 
   failure(reason: string): void {

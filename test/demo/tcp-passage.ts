@@ -10,6 +10,7 @@ export class TcpPassage implements AsyncDisposable {
   readonly #host: string
   readonly #sockets = new Set<Socket>()
   #target = 0
+  #cut = false
 
   private constructor(server: Server, host: string) {
     this.#server = server
@@ -29,6 +30,16 @@ export class TcpPassage implements AsyncDisposable {
     this.#target = port
   }
 
+  /** Ends what is open and lets nothing in. */
+  cut(): void {
+    this.#cut = true
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  heal(): void {
+    this.#cut = false
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = once(this.#server, 'close')
     this.#server.close()
@@ -37,7 +48,7 @@ export class TcpPassage implements AsyncDisposable {
   }
 
   #pass(near: Socket): void {
-    if (this.#target === 0 || this.#sockets.size >= 2 * CONNECTIONS_MAX) {
+    if (this.#cut || this.#target === 0 || this.#sockets.size >= 2 * CONNECTIONS_MAX) {
       near.destroy()
       return
     }
