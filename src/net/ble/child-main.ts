@@ -8,6 +8,7 @@ import { runBackend, type BackendModules } from './child.ts'
 
 const modules: BackendModules = {
   bluez: () => import('./bluez/open.ts'),
+  corebluetooth: () => import('./corebluetooth/open.ts'),
   hci: () => import('./hci/open.ts'),
   virtual: () => import('./hci/open.ts'),
 }
