@@ -192,9 +192,12 @@ export function describeTransport(name: string, traits: Traits, open: () => Medi
           a.driver.send(a.batch, again)
         }
         again()
-        await new Promise((resolve) => setTimeout(resolve, 20))
-        expect(rounds).toBeGreaterThan(5)
-        running = false
+        try {
+          // That a timer fires at all while sends follow sends is what is asked; how many fit in its time is the machine's affair.
+          while (rounds <= 5) await new Promise((resolve) => setTimeout(resolve, 20))
+        } finally {
+          running = false
+        }
         await turn()
         await turn()
       })
