@@ -1,5 +1,6 @@
 import { equalAddress } from '../../src/core/base/address.ts'
 import type { PathRule } from '../../src/core/base/domain.ts'
+import { overdueAt } from '../../src/core/connection/carrier-dials.ts'
 import type { SessionState } from '../../src/core/connection/state.ts'
 import { allows } from '../../src/core/path/path-policy.ts'
 import { MILLISECOND, SECOND } from './draw.ts'
@@ -15,6 +16,8 @@ export type MoveKind = 'silent' | 'told' | 'connection' | 'back'
 /** UDP is left for something that works within this (issue: UDP → TCP ≤ 2 s when it dies silently, ≤ 300 ms when the system says so)… */
 const LEAVE_SILENT = 2 * SECOND
 const LEAVE_TOLD = 300 * MILLISECOND
+/** … a connection that stood by and had died unnoticed is asked first, and another one dialed when it is overdue … */
+const ASKED_FIRST = 100 * MILLISECOND
 /** … a connection later, since what waits in it is repeated by the system, and a PTO there is a second … */
 const LEAVE_CONNECTION = 4 * SECOND
 /** … and UDP that works again carries the traffic within this (issue: 5 s): probes of it are 2 s apart, and one may be lost. */
@@ -117,7 +120,15 @@ export class PathWatch {
     // A change of address meanwhile severs the connection that was about to take over, which then has to be found out itself.
     const moved = Math.max(machine.movedAt, peer.movedAt)
     const waited = now - Math.max(down, up, machine.policySince, peer.policySince, moved)
-    hold(waited <= this.bound(moved > down ? 'connection' : kind), () => `machine ${machine.index} stays on a dead way (IPv${stand.road === 0 ? 4 : 6} ${stand.carrier}, ${kind}) for ${(waited / SECOND).toFixed(3)} s`)
+    const asked = this.#hasDeadStandby(machine) || this.#hasDeadStandby(peer) ? ASKED_FIRST + 2 * this.#roundTrip : 0
+    hold(waited <= this.bound(moved > down ? 'connection' : kind) + asked, () => `machine ${machine.index} stays on a dead way (IPv${stand.road === 0 ? 4 : 6} ${stand.carrier}, ${kind}) for ${(waited / SECOND).toFixed(3)} s`)
+  }
+
+  /** A connection beside the path in use was asked whether it works, and did not answer in time. */
+  #hasDeadStandby(machine: Machine): boolean {
+    const state = sessionOf(machine)
+    const { mono } = machine.node.now()
+    return state?.paths.some((path) => path?.reliable === true && path !== state.active && (path.validation.unanswered || mono >= overdueAt(path))) === true
   }
 
   #hasReturned(machine: Machine, stand: Stand, state: SessionState): void {
