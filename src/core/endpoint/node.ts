@@ -2,7 +2,7 @@ import type { Arena } from '../base/arena.ts'
 import { assert } from '../base/assert.ts'
 import { Counters } from '../base/counters.ts'
 import { DeadlineHeap } from '../base/deadline-heap.ts'
-import { compareBytes, equalBytes, readU32 } from '../base/bytes.ts'
+import { compareBytes, equalBytes } from '../base/bytes.ts'
 import type { ChannelHandle, EndReason, LinkId, PeerHandle, PeerState } from '../base/domain.ts'
 import { BoundedQueue } from '../base/queue.ts'
 import { never, toInstant, toWallTime, type Duration, type Instant, type Now } from '../base/time.ts'
@@ -38,6 +38,7 @@ import type { MappingClass } from '../stun/nat-classes.ts'
 import type { StunContract, StunInputs } from '../stun/reflexive.ts'
 import { Pairing } from './pairing.ts'
 import { Presence } from './presence.ts'
+import { RandomPool } from './random-pool.ts'
 import { ReceiverIndex } from './receiver-index.ts'
 import { Roster, type PeerEntry } from './roster.ts'
 import type { XxService } from './xx-entries.ts'
@@ -48,7 +49,6 @@ const RAW_MAX = 1024
 const EVENTS_MAX = 1 << 20
 /** What channels without a session may hold of the arena, at one window each. */
 const KEPT_SHARE = 1 / 8
-const RANDOM_POOL = 512
 
 export interface EndpointOptions {
   readonly provider: CryptoProvider
@@ -139,11 +139,11 @@ export class Node implements ConnectionHost {
   candidates: OwnCandidates = { generation: 0, candidates: [] }
   readonly #probes = new ProbeBudget()
   readonly #freeSlots: number[] = []
-  readonly #pool = new Uint8Array(RANDOM_POOL)
-  #poolAt = RANDOM_POOL
+  readonly #random: RandomPool
 
   constructor(options: EndpointOptions) {
     this.provider = options.provider
+    this.#random = new RandomPool(options.provider)
     this.arena = options.arena
     this.config = options.config
     assert(options.config.maxMessage <= options.arena.blockMax, 'the arena has room for the largest message')
@@ -151,7 +151,7 @@ export class Node implements ConnectionHost {
     this.resetKey = options.resetKey
     this.identity = new Identity(options.provider, options.seed)
     this.validator = new IdValidator(options.provider)
-    this.index = new ReceiverIndex(() => this.#randomWord())
+    this.index = new ReceiverIndex(() => this.#random.word())
     this.roster = new Roster(this.identity, options.provider, this.validator, (event) => this.push(event))
     this.presence = new Presence(this, options.presence ?? [])
     this.roster.load(options.peers, options.invites, options.now.wall)
@@ -170,23 +170,11 @@ export class Node implements ConnectionHost {
   // ── randomness ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   randomBytes(length: number): Uint8Array {
-    return this.provider.random(new Uint8Array(length))
+    return this.#random.bytes(length)
   }
 
   randomUnit(): number {
-    return this.#randomWord() / 0x1_0000_0000
-  }
-
-  /** One call into the provider fills a pool: jitter and indexes need few bytes, often. */
-  #randomWord(): number {
-    if (this.#poolAt + 4 > RANDOM_POOL) {
-      this.provider.random(this.#pool)
-      this.#poolAt = 0
-    }
-    const word = readU32(this.#pool, this.#poolAt)
-    this.#pool.fill(0, this.#poolAt, this.#poolAt + 4)
-    this.#poolAt += 4
-    return word
+    return this.#random.word() / 0x1_0000_0000
   }
 
   // ── links ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -290,7 +278,7 @@ export class Node implements ConnectionHost {
 
   /** Our session id towards a peer that has none yet: the one an answer already named, or a new one. */
   sidFor(id: Uint8Array): Uint8Array {
-    return this.handshakes?.answeredSid(id) ?? this.#drawSid()
+    return this.handshakes?.answeredSid(id) ?? this.#random.sid()
   }
 
   /**
@@ -298,7 +286,7 @@ export class Node implements ConnectionHost {
    * that cross name the same session from both sides.
    */
   get offeredSid(): Uint8Array {
-    return this.#offeredSid ??= this.#drawSid()
+    return this.#offeredSid ??= this.#random.sid()
   }
 
   takeOfferedSid(sid: Uint8Array): void {
@@ -343,14 +331,6 @@ export class Node implements ConnectionHost {
       if (connection === undefined) continue
       connection.state.presenceWanted = this.presenceFor(connection.state.peer) !== undefined
       if (connection.state.presenceWanted) this.markReady(connection)
-    }
-  }
-
-  /** Session ids are random and never zero, which means "none". */
-  #drawSid(): Uint8Array {
-    for (;;) {
-      const sid = this.randomBytes(8)
-      if (sid.some((byte) => byte !== 0)) return sid
     }
   }
 
