@@ -4,7 +4,7 @@
  */
 import { mkdtempSync } from 'node:fs'
 import { hostname, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { aead } from './aead.ts'
 import { chain100, chain1k, chainBulk, chainRtt } from './chain.ts'
@@ -72,7 +72,7 @@ async function main(): Promise<void> {
   for (const summary of profiler?.summaries ?? []) console.log(printProfile(summary))
   for (const text of profiler?.heaps ?? []) console.log(text)
   const command = ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' ')
-  const written = { date, commit, command, machine, settings: options.settings, results }
+  const written = { date, commit, command, machine, settings: { ...options.settings, builds: options.settings.builds.map(({ name, main }) => ({ name, main: relative(root, main) })) }, results }
   if (options.json === '-') {
     console.error(report)
     console.log(JSON.stringify(written))
