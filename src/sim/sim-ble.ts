@@ -2,7 +2,7 @@ import { formatAddress } from '../core/base/address.ts'
 import type { LinkId } from '../core/base/domain.ts'
 import { PosternError } from '../core/base/errors.ts'
 import type { LinkInfo, TransmitBatch } from '../core/endpoint/contract.ts'
-import { bleDatagramSize } from '../core/ble/values.ts'
+import { bleDatagramSize, HELLO_NONCE_SIZE } from '../core/ble/values.ts'
 import { addressKey, type AddressKey } from './network.ts'
 import type { SeededRandom } from './random.ts'
 import type { Scheduler } from './scheduler.ts'
@@ -289,17 +289,19 @@ export class SimBle {
   }
 
   #join(other: SimBle, token: number): void {
-    const near = this.#side(other.address, token)
-    const far = other.#side(this.address, undefined)
+    // As the HELLO of the side that was dialed says it.
+    const nonce = Uint8Array.from({ length: HELLO_NONCE_SIZE }, () => Math.floor(this.#air.random.unit() * 256))
+    const near = this.#side(other.address, token, nonce)
+    const far = other.#side(this.address, undefined, nonce)
     const air = new AirLink(this.#air, near, far)
     this.#links.set(near.link, { side: near, air })
     other.#links.set(far.link, { side: far, air })
   }
 
-  #side(remote: Uint8Array, token: number | undefined): Side {
+  #side(remote: Uint8Array, token: number | undefined, nonce: Uint8Array): Side {
     const { mtu } = this.#air.conditions
     const info: LinkInfo = {
-      kind: 'ble', local: this.address, remote, dialed: token !== undefined, datagramMax: DATAGRAM_MAX, datagramSize: bleDatagramSize(mtu), single: true, segmentsMax: 1,
+      kind: 'ble', local: this.address, remote, dialed: token !== undefined, datagramMax: DATAGRAM_MAX, datagramSize: bleDatagramSize(mtu), single: true, segmentsMax: 1, nonce,
       ...(token === undefined ? {} : { token }),
     }
     return { radio: this, link: this.#host.opened(info, token), info, values: [], unsent: 0, asked: true }

@@ -6,6 +6,7 @@ import { defaultConfig, type CoreConfig } from '../../src/core/connection/config
 import type { CryptoProvider } from '../../src/core/crypto/provider.ts'
 import { MessageBatch, ReceiveBatch, ReleaseBatch, TransmitBatch, type EndpointEvent, type InviteRecord, type PeerRecord } from '../../src/core/endpoint/contract.ts'
 import { Endpoint } from '../../src/core/endpoint/endpoint.ts'
+import type { PresenceKey } from '../../src/core/session/presence.ts'
 
 /** A datagram that came out of an endpoint. */
 export interface Sent {
@@ -38,6 +39,7 @@ export interface LoneOptions {
   readonly config?: Partial<CoreConfig>
   readonly peers?: readonly PeerRecord[]
   readonly invites?: readonly InviteRecord[]
+  readonly presence?: readonly PresenceKey[]
   readonly memory?: number
   /** Since when it runs. By default long enough to be silent about indexes it does not know. */
   readonly age?: number
@@ -63,7 +65,7 @@ export class LoneEndpoint {
     const arena = new Arena(options.memory ?? 4 << 20)
     this.endpoint = new Endpoint({
       provider: options.provider, seed: options.seed, arena, config: { ...defaultConfig, ...options.config }, peers: options.peers ?? [],
-      invites: options.invites ?? [], resetKey: new Uint8Array(32).fill(0x77),
+      invites: options.invites ?? [], presence: options.presence ?? [], resetKey: new Uint8Array(32).fill(0x77),
       now: { mono: toInstant(this.mono - (options.age ?? 960 * second)), wall: toWallTime(this.wall) },
     })
     this.#receiveSlab = arena.allocate(RECEIVE_SLAB)

@@ -37,11 +37,13 @@ type State =
  */
 export class BleLink {
   readonly #limits: BleLinkLimits
+  readonly #nonce: Uint8Array
   readonly #reassembly = new Reassembly(BLE_DATAGRAM_MAX)
   readonly #received = new BoundedQueue<Uint8Array>(RECEIVED_MAX)
   readonly #queue: BoundedQueue<Uint8Array>
   #state: State
   /** What the other side's HELLO said; zeros before. */
+  #peerNonce: Uint8Array = new Uint8Array(0)
   #datagramMax = 0
   #credits = 0
   #mtu: number
@@ -62,8 +64,10 @@ export class BleLink {
   #confirmAt: Instant
   #paused = false
 
-  constructor(now: Instant, mtu: number, limits: BleLinkLimits) {
+  /** @param nonce for our HELLO: random bytes that no other link has */
+  constructor(now: Instant, mtu: number, limits: BleLinkLimits, nonce: Uint8Array) {
     this.#limits = limits
+    this.#nonce = nonce
     this.#mtu = mtu
     this.#queue = new BoundedQueue(limits.queueMax)
     this.#state = { kind: 'hello', deadline: after(now, limits.hello) }
@@ -87,6 +91,11 @@ export class BleLink {
   /** Largest datagram that the other side takes. */
   get datagramMax(): number {
     return this.#datagramMax
+  }
+
+  /** Of its HELLO. */
+  get peerNonce(): Uint8Array {
+    return this.#peerNonce
   }
 
   get mtu(): number {
@@ -202,7 +211,7 @@ export class BleLink {
   #control(): Uint8Array | undefined {
     if (this.#helloDue) {
       this.#helloDue = false
-      return encodeHello(BLE_DATAGRAM_MAX, this.#limits.credits)
+      return encodeHello(BLE_DATAGRAM_MAX, this.#limits.credits, this.#nonce)
     }
     const taken = this.#reassembly.taken
     if (!this.isOpen || taken - this.#announced < this.#limits.credits / 2 || this.#received.size >= WAITING_MAX) return undefined
@@ -238,12 +247,13 @@ export class BleLink {
     else if (this.#creditAt === never) this.#creditAt = after(now, this.#limits.credit)
   }
 
-  #onHello(now: Instant, { version, datagramMax, credits }: Extract<BleValue, { kind: 'hello' }>): void {
+  #onHello(now: Instant, { version, datagramMax, credits, nonce }: Extract<BleValue, { kind: 'hello' }>): void {
     if (version !== BLE_VERSION) return this.#fail(now, 'version')
     // A second one would give the credit anew.
     if (this.#state.kind !== 'hello' || datagramMax < BLE_DATAGRAM_MIN_MAX || datagramMax > BLE_DATAGRAM_MAX || credits === 0) return this.#fail(now, 'hello')
     this.#state = { kind: 'open' }
     this.#datagramMax = datagramMax
+    this.#peerNonce = nonce
     this.#credits = Math.min(credits, OUTSTANDING_MAX)
   }
 

@@ -4,14 +4,14 @@ import { readU16, writeU16 } from '../base/bytes.ts'
  * One ATT value of a Bluetooth link (WIRE.md §7). The first byte decides:
  *
  *   0 F L n n n n n   data: F first, L last segment of a datagram, n = sequence mod 32; with F: total u16; then at least one byte
- *   0x80 HELLO        version u8 | datagram max u16 | credits u16      both directions, before anything else
+ *   0x80 HELLO        version u8 | datagram max u16 | credits u16 | nonce 8      both directions, before anything else
  *   0x81 CREDIT       taken u16                                        segments taken since HELLO, mod 2^16
  *   0x82 BYE          code u8
  */
 export type BleValue =
   /** `bytes` is a view of the value. `total` is that of the datagram, 0 unless `first`. */
   | { readonly kind: 'data'; readonly first: boolean; readonly last: boolean; readonly sequence: number; readonly total: number; readonly bytes: Uint8Array }
-  | { readonly kind: 'hello'; readonly version: number; readonly datagramMax: number; readonly credits: number }
+  | { readonly kind: 'hello'; readonly version: number; readonly datagramMax: number; readonly credits: number; readonly nonce: Uint8Array }
   | { readonly kind: 'credit'; readonly taken: number }
   | { readonly kind: 'bye'; readonly code: ByeCode | 'other' }
   | { readonly kind: 'malformed'; readonly where: MalformedValue }
@@ -28,6 +28,9 @@ export const BLE_DATAGRAM_MAX = 1200
 /** Header bytes of a datagram's first segment, and of the others. */
 export const FIRST_HEADER_SIZE = 3
 export const NEXT_HEADER_SIZE = 1
+/** Random, of each link another: what the side that was dialed says binds the first message of XX to this link (decision 127). */
+export const HELLO_NONCE_SIZE = 8
+const HELLO_SIZE: number = 6 + HELLO_NONCE_SIZE
 /** Opcode and handle in front of every ATT value. */
 export const ATT_HEADER_SIZE = 3
 
@@ -51,9 +54,10 @@ export function decodeBleValue(value: Uint8Array): BleValue {
   if (type < 0x80) return decodeData(value)
   switch (type) {
     case HELLO:
-      // A later version may say more after it.
-      if (value.length < 6 || (value.length > 6 && value[1] === BLE_VERSION)) return { kind: 'malformed', where: 'length' }
-      return { kind: 'hello', version: value[1]!, datagramMax: readU16(value, 2), credits: readU16(value, 4) }
+      // What another version says after its number is its own affair.
+      if (value[1] === BLE_VERSION ? value.length !== HELLO_SIZE : value.length < 2) return { kind: 'malformed', where: 'length' }
+      if (value[1] !== BLE_VERSION) return { kind: 'hello', version: value[1]!, datagramMax: 0, credits: 0, nonce: new Uint8Array(0) }
+      return { kind: 'hello', version: BLE_VERSION, datagramMax: readU16(value, 2), credits: readU16(value, 4), nonce: value.slice(6) }
     case CREDIT:
       return value.length === 3 ? { kind: 'credit', taken: readU16(value, 1) } : { kind: 'malformed', where: 'length' }
     case BYE:
@@ -88,10 +92,13 @@ export function encodeSegment(datagram: Uint8Array, offset: number, sequence: nu
   return value
 }
 
-export function encodeHello(datagramMax: number, credits: number): Uint8Array {
-  const value = Uint8Array.of(HELLO, BLE_VERSION, 0, 0, 0, 0)
+export function encodeHello(datagramMax: number, credits: number, nonce: Uint8Array): Uint8Array {
+  const value = new Uint8Array(HELLO_SIZE)
+  value[0] = HELLO
+  value[1] = BLE_VERSION
   writeU16(value, 2, datagramMax)
   writeU16(value, 4, credits)
+  value.set(nonce, 6)
   return value
 }
 

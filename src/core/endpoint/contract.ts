@@ -53,6 +53,8 @@ export interface LinkInfo {
   /** Whether this side dialed it (tcp, ble), and the token of the `dial` or the `open-sockets` that it answers. */
   readonly dialed?: boolean
   readonly token?: number
+  /** Drawn for this link by the side that was dialed, and known to both (ble): the first message of XX is good on this link alone. */
+  readonly nonce?: Uint8Array
   /** Largest datagram the link can carry, bytes. */
   readonly datagramMax: number
   /** Bytes of a usual datagram on a connection that carries larger ones, but slowly: what is urgent waits for the rest of one. */

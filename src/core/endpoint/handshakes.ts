@@ -51,6 +51,7 @@ export class Handshakes implements HandshakeService {
     established(peer: PeerEntry): void
     ended(peer: PeerEntry): void
     sidFor(id: Uint8Array): Uint8Array | undefined
+    linkClosed(link: LinkId): void
     onConfirmation(now: Now, answer: XxAnswer, fragment: HandshakeFragment, link: LinkId, address: Uint8Array, bytes: Uint8Array, offset: number, length: number): void
   } | undefined
   /** The initiator's half of XX. */

@@ -2,6 +2,7 @@ import type { LinkId, LinkKind } from '../base/domain.ts'
 import type { Duration, Now } from '../base/time.ts'
 import { digestMatches } from '../session/fragment-slots.ts'
 import { cookieKey, mac1Key, OPEN_KEY, sealCookie, verifyMac1 } from '../session/macs.ts'
+import { xxBindings } from '../session/xx-binding.ts'
 import { isAnswerable, isNoiseMessageSize, suiteOf, type Suite } from '../session/suites.ts'
 import { encodeCookieDatagram } from '../wire/datagram.ts'
 import { MESSAGE_A, type HandshakeFragment } from '../wire/handshake-fragment.ts'
@@ -40,7 +41,6 @@ export class InitiationGate {
   readonly #buckets: PrefixBuckets
   readonly #cookies: CookieSecrets
   readonly #mac1Key: Uint8Array
-  readonly #openMacKey: Uint8Array
   readonly #cookieKey: Uint8Array
   readonly #cookieCost: Duration
   readonly reassembly: ReassemblyTable = new ReassemblyTable()
@@ -53,7 +53,6 @@ export class InitiationGate {
     this.#buckets = new PrefixBuckets(new Uint32Array(key.buffer, key.byteOffset, 4))
     this.#cookies = new CookieSecrets(node.provider, now.mono)
     this.#mac1Key = mac1Key(node.provider, node.identity.staticKeyPair.publicKey)
-    this.#openMacKey = mac1Key(node.provider, OPEN_KEY)
     this.#cookieKey = cookieKey(node.provider, node.identity.staticKeyPair.publicKey)
     this.#cookieCost = COOKIE_HASHES * node.provider.costs.hash
   }
@@ -63,12 +62,13 @@ export class InitiationGate {
     const { counters, provider } = this.#node
     const suite = suiteOf(fragment.suite)
     const xx = suite?.built === true && suite.family === 'XX' && (source.kind === 'ble' || this.#node.config.acceptXx !== 'ble')
-    const keys = xx ? this.#xxKeys(now) : [this.#mac1Key]
+    const keys = xx ? this.#xxKeys(now, source) : [this.#mac1Key]
     if (!keys.some((key) => verifyMac1(provider, bytes, offset, length, MESSAGE_A, key))) {
       counters.add('drop_mac1')
       return undefined
     }
-    if (suite?.built !== true || (suite.family === 'XX' && !xx)) {
+    // On Bluetooth nobody is asked by name: who knows an id could else look for its radio, and a friend's A from elsewhere would be answered here.
+    if (suite?.built !== true || (suite.family === 'XX' && !xx) || (suite.family === 'IK' && source.kind === 'ble')) {
       counters.add('drop_suite')
       return undefined
     }
@@ -80,10 +80,12 @@ export class InitiationGate {
     return proven === undefined ? undefined : { suite, proven }
   }
 
-  /** Keys of mac1 of an XX that is answered: our presence keys, and nobody's while strangers are welcome. */
-  #xxKeys(now: Now): readonly Uint8Array[] {
-    const { presence, pairing, config } = this.#node
-    return pairing.isOpen(now) || config.acceptXx === 'open' ? [...presence.macKeys, this.#openMacKey] : presence.macKeys
+  /** Keys of mac1 of an XX that is answered: our presence keys, and nobody's while strangers are welcome; each for what A may be bound to there. */
+  #xxKeys(now: Now, source: Source): readonly Uint8Array[] {
+    const { presence, pairing, config, provider, links } = this.#node
+    const known = presence.keys
+    const welcome = pairing.isOpen(now) || config.acceptXx === 'open' ? [...known, OPEN_KEY] : known
+    return xxBindings(links.get(source.link)?.info.nonce, now.wall).flatMap((binding) => welcome.map((k) => mac1Key(provider, k, binding)))
   }
 
   /** Steps 6 and 7: the whole message once its last piece came and its digest is right. */

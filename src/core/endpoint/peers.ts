@@ -9,7 +9,7 @@ export function removePeer(node: Node, now: Now, id: Uint8Array): boolean {
   node.roster.remove(peer)
   // Who was a friend until now would know us on the air.
   if (node.config.ble) node.presence.rotate()
-  node.presence.changed()
+  node.presence.changed(peer)
   node.punching?.end(now, peer.handle, 'called_off')
   const { connection } = peer
   if (connection === undefined) {

@@ -1,7 +1,6 @@
 import type { PeerHandle } from '../base/domain.ts'
 import type { Now } from '../base/time.ts'
 import type { CryptoProvider } from '../crypto/provider.ts'
-import { mac1Key } from '../session/macs.ts'
 import { HintTable, hourOf, presenceHint, PRESENCE_KEY_SIZE, withPresenceKey, type PresenceKey } from '../session/presence.ts'
 import type { PeerEntry, Roster } from './roster.ts'
 
@@ -17,7 +16,7 @@ export interface PresenceHost {
 export class Presence {
   readonly #node: PresenceHost
   #own: readonly PresenceKey[]
-  #macKeys: readonly Uint8Array[] | undefined
+  /** Of all friends; made with the first question, and kept up to date since. */
   #table: HintTable<PeerHandle> | undefined
   #told = false
 
@@ -33,16 +32,15 @@ export class Presence {
     return this.#own[0]!
   }
 
-  /** Keys of mac1 under which friends may begin an XX handshake with us. */
-  get macKeys(): readonly Uint8Array[] {
-    return this.#macKeys ??= this.#own.map(({ key }) => mac1Key(this.#node.provider, key))
+  /** With which friends may begin an XX handshake with us, the newest first. */
+  get keys(): readonly Uint8Array[] {
+    return this.#own.map(({ key }) => key)
   }
 
   /** Another key from now on: who was a friend until now does not recognise us any more. Friends are told it as soon as they are reached, and find us by the old one until the next. */
   rotate(): void {
     const node = this.#node
     this.#own = withPresenceKey(this.#own, { epoch: (this.#own[0]?.epoch ?? 0) + 1, key: node.randomBytes(PRESENCE_KEY_SIZE) })
-    this.#macKeys = undefined
     node.roster.persistPresence(this.#own)
     node.presenceChanged()
   }
@@ -58,13 +56,17 @@ export class Presence {
   /** The friend that advertises this hint. */
   find(now: Now, hint: Uint8Array): PeerHandle | undefined {
     const hour = hourOf(now.wall)
-    if (this.#table?.hour !== hour) this.#table = new HintTable(this.#node.provider, friends(this.#node.roster.entries()), hour)
+    if (this.#table === undefined) {
+      this.#table = new HintTable(this.#node.provider, hour)
+      for (const peer of this.#node.roster.entries()) this.changed(peer)
+    }
+    this.#table.setHour(hour)
     return this.#table.find(hint)
   }
 
-  /** Somebody joined the roster, left it, or has another key. */
-  changed(): void {
-    this.#table = undefined
+  /** This peer joined the roster, left it, or has another key. */
+  changed({ handle, inRoster, record }: PeerEntry): void {
+    this.#table?.set(handle, inRoster ? record.presence ?? [] : [])
   }
 
   /** A friend told its key. */
@@ -73,10 +75,6 @@ export class Presence {
     const now = withPresenceKey(known, key)
     if (now === known) return
     this.#node.roster.note(peer, { presence: now })
-    this.changed()
+    this.changed(peer)
   }
-}
-
-function* friends(entries: Iterable<PeerEntry>): Generator<{ readonly owner: PeerHandle; readonly keys: readonly PresenceKey[] }> {
-  for (const { inRoster, handle, record } of entries) if (inRoster && record.presence !== undefined) yield { owner: handle, keys: record.presence }
 }

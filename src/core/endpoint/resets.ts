@@ -33,7 +33,8 @@ export class Resets {
     const node = this.#node
     if (now.mono - this.#startedAt >= START_TIME && !node.index.isBuried(now.mono, index)) return
     const kind = node.link(link)?.kind
-    if (kind === undefined || node.shuttingDown || !this.#take(now.mono, sourceKeyOf(kind, addresses, addressOffset))) return
+    // The token of an index is the same for ever: on the air, where nobody may know a node again, a stranger would learn that it is the one of before.
+    if (kind === undefined || kind === 'ble' || node.shuttingDown || !this.#take(now.mono, sourceKeyOf(kind, addresses, addressOffset))) return
     node.counters.add('resets_sent')
     node.sendRaw(link, addresses.slice(addressOffset, addressOffset + ADDRESS_SIZE), encodeResetDatagram(index, resetToken(node.provider, node.resetKey, index)), local)
   }

@@ -283,6 +283,11 @@ export class Responder {
     this.#digests.remember(digest, { suite: suite.number, senderIndex, count, size: message.length, half })
   }
 
+  /** The connection is gone, and with it what was begun over it. */
+  linkClosed(link: LinkId): void {
+    this.#xx.linkClosed(link)
+  }
+
   // ── the end of half-open handshakes ─────────────────────────────────────────────────────────────────────────────────────
 
   /** A half-open handshake was confirmed: its entry goes, its keys live on. */

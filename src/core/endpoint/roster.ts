@@ -7,7 +7,7 @@ import type { PathLog } from '../path/path-log.ts'
 import type { Identity, IdValidator } from '../session/identity.ts'
 import { inviteTokenId, verifyInviteProof, verifyInviteReply } from '../session/macs.ts'
 import type { PresenceKey } from '../session/presence.ts'
-import { compareStamps, nextStamp } from '../session/tai64n.ts'
+import { compareStamps, laterStamp, nextStamp, stampOf } from '../session/tai64n.ts'
 import { encodePeerId } from '../wire/peer-id.ts'
 import type { HandshakePayload } from '../wire/handshake-payload.ts'
 import type { InviteReply } from '../wire/invite-reply.ts'
@@ -75,6 +75,8 @@ export class Roster {
   readonly #invites = new Map<string, InviteRecord>()
   #strangers = 0
   #sequence = 0
+  /** The latest stamp of an answer to XX. */
+  #offered: Uint8Array | undefined
 
   constructor(self: Identity, provider: CryptoProvider, validator: IdValidator, emit: (event: EndpointEvent) => void) {
     this.#self = self.id
@@ -197,9 +199,16 @@ export class Roster {
    * caller sees to it that it is stored.
    */
   nextStamp(peer: PeerEntry, wall: WallTime): Uint8Array {
-    const stamp = nextStamp(wall, peer.record.lastSent)
+    const { lastSent } = peer.record
+    const stamp = nextStamp(wall, this.#offered === undefined ? lastSent : laterStamp(lastSent, this.#offered))
     peer.record = changed(peer.record, { lastSent: stamp })
     return stamp
+  }
+
+  /** For an answer to nobody knows whom. Whoever it was counts it: later stamps are greater towards everybody, or a dial that crosses it would be taken for a replay. */
+  offerStamp(wall: WallTime): Uint8Array {
+    this.#offered = laterStamp(this.#offered, stampOf(wall))
+    return this.#offered
   }
 
   /** Whether a stamp is newer than the greatest that was confirmed. */

@@ -2,6 +2,7 @@ import { equalBytes } from '../base/bytes.ts'
 import type { LinkId, PeerHandle } from '../base/domain.ts'
 import { after, millisecond, never, second, type Duration, type Instant, type Now } from '../base/time.ts'
 import { OPEN_KEY } from '../session/macs.ts'
+import { xxBinding } from '../session/xx-binding.ts'
 import { builtSuiteMask, strongerInBoth, suiteOf } from '../session/suites.ts'
 import { XxInitiation, type XxFault, type XxNode } from '../session/xx.ts'
 import type { HandshakeFragment } from '../wire/handshake-fragment.ts'
@@ -52,7 +53,7 @@ export class XxDialer implements XxService {
     const link = this.#node.links.get(id)
     if (this.#dials.has(id)) return true
     if (link?.reliable !== true || link.closing || this.#dials.size >= DIALS_MAX || this.#node.shuttingDown) return false
-    const dial: XxDial = { kind: 'xx-dial', link: id, expected, startedAt: now.mono, initiation: this.#initiate(expected, 0), attempts: 1, attemptAt: now.mono, confirmation: undefined }
+    const dial: XxDial = { kind: 'xx-dial', link: id, expected, startedAt: now.mono, initiation: this.#initiate(now, link, expected, 0), attempts: 1, attemptAt: now.mono, confirmation: undefined }
     this.#dials.set(id, dial)
     this.#send(dial, link)
     return true
@@ -76,6 +77,7 @@ export class XxDialer implements XxService {
 
   /** The connection is gone. */
   linkClosed(link: LinkId): void {
+    this.#handshakes.responder?.linkClosed(link)
     const dial = this.#dials.get(link)
     if (dial !== undefined) this.#forget(dial)
   }
@@ -101,12 +103,12 @@ export class XxDialer implements XxService {
 
   // ── one handshake ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #initiate(expected: PeerEntry | undefined, attempt: number): XxInitiation {
+  #initiate(now: Now, link: Link | undefined, expected: PeerEntry | undefined, attempt: number): XxInitiation {
     const { index } = this.#node
     // The newest key we were told; the next attempt takes the one before, should the friend have lost the newest with its disk.
     const keys = expected?.record.presence ?? []
     const k = keys.length === 0 ? OPEN_KEY : keys[attempt % keys.length]!.key
-    return new XxInitiation(this.#xx, SUITE, index.draw(), k)
+    return new XxInitiation(this.#xx, SUITE, index.draw(), k, xxBinding(link?.info.nonce, now.wall))
   }
 
   #send(dial: XxDial, link: Link): void {
@@ -117,7 +119,7 @@ export class XxDialer implements XxService {
   #again(now: Now, dial: XxDial): void {
     const link = this.#node.links.get(dial.link)
     this.#drop(dial)
-    dial.initiation = this.#initiate(dial.expected, dial.attempts++)
+    dial.initiation = this.#initiate(now, link, dial.expected, dial.attempts++)
     dial.attemptAt = now.mono
     if (link !== undefined) this.#send(dial, link)
   }

@@ -1,8 +1,7 @@
 import { equalBytes, toHex } from '../base/bytes.ts'
-import type { LinkId, LinkKind } from '../base/domain.ts'
+import { isReliable, type LinkId, type LinkKind } from '../base/domain.ts'
 import { after, never, second, type Duration, type Instant, type Now } from '../base/time.ts'
 import { sealCloseDatagram } from '../session/sealed-close.ts'
-import { stampOf } from '../session/tai64n.ts'
 import { XxResponse, type XxFault, type XxNode } from '../session/xx.ts'
 import type { Suite } from '../session/suites.ts'
 import type { HandshakeFragment } from '../wire/handshake-fragment.ts'
@@ -80,7 +79,7 @@ export class XxResponder {
     const node = this.#node
     const index = node.index.draw()
     const sid = node.offeredSid
-    const stamp = stampOf(now.wall)
+    const stamp = node.roster.offerStamp(now.wall)
     const response = XxResponse.to(this.#xx, suite, message, senderIndex, count, this.#handshakes.payload(index, stamp, sid, new Uint8Array(8), suite))
     if (response === undefined) {
       node.counters.add('drop_handshake_noise')
@@ -151,7 +150,7 @@ export class XxResponder {
     const { response, source } = answer
     const known = node.roster.find(payload.id)
     const before = known?.connection
-    const stranger = known?.inRoster !== true && before?.state.restricted !== false && node.pairing.isOpen(now)
+    const unknown = before?.state.restricted !== false && node.pairing.isOpen(now)
     const lower = known?.lower ?? node.isLowerThan(payload.id)
     const split = response.split()
     const { h } = split
@@ -163,7 +162,8 @@ export class XxResponder {
     }
     const connection = this.#handshakes.confirm(now, half, source.link, source.address, 0)
     if (connection !== undefined) {
-      // A session that goes on is compared already; another one of the same stranger anew.
+      // A session that goes on is compared already; another one of the same stranger anew. Who came by an invite is a friend since.
+      const stranger = unknown && node.roster.get(connection.state.peer)?.inRoster !== true
       if (stranger && connection !== before) node.pairing.begin(now, connection, h, false)
       node.takeOfferedSid(answer.sid)
       node.links.claimFor(source.link, connection)
@@ -191,6 +191,15 @@ export class XxResponder {
   #drop(answer: XxAnswer): void {
     answer.response.wipe()
     this.#node.index.remove(answer.createdAt, answer.response.localIndex, false)
+  }
+
+  /** The connection is gone: nobody can finish what was begun there, and its place is somebody else's. */
+  linkClosed(link: LinkId): void {
+    for (const answer of this.#answers.values()) {
+      if (answer.source.link !== link || !isReliable(answer.source.kind)) continue
+      this.#answers.delete(answer.sourceKey)
+      this.#drop(answer)
+    }
   }
 
   handleTimeout(now: Now): void {

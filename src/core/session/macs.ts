@@ -34,9 +34,11 @@ export function verifyMac(provider: CryptoProvider, key: Uint8Array, mac: Uint8A
 /**
  * Key of mac1 from K: for A the responder's X25519 static (IK) or presence key (XX), for B and C the handshake hash after the
  * message before. Worth keeping where K is: one hash.
+ *
+ * @param binding of A of XX: what it is good for, and for nothing else (`session/xx-binding.ts`)
  */
-export function mac1Key(provider: CryptoProvider, k: Uint8Array): Uint8Array {
-  return provider.sha256(MAC1_LABEL, k)
+export function mac1Key(provider: CryptoProvider, k: Uint8Array, binding?: Uint8Array): Uint8Array {
+  return binding === undefined ? provider.sha256(MAC1_LABEL, k) : provider.sha256(MAC1_LABEL, k, binding)
 }
 
 /**

@@ -70,15 +70,18 @@ export class XxInitiation {
   readonly #answerMacKey: Uint8Array
   readonly #slots = new AnswerSlots()
 
-  /** @param k presence key of whom is meant, or zeros for a stranger (WIRE.md §3.4) */
-  constructor(node: XxNode, suite: Suite, localIndex: number, k: Uint8Array) {
+  /**
+   * @param k presence key of whom is meant, or zeros for a stranger (WIRE.md §3.4)
+   * @param binding `xxBinding` of the link: A is answered there and nowhere else
+   */
+  constructor(node: XxNode, suite: Suite, localIndex: number, k: Uint8Array, binding: Uint8Array) {
     this.#node = node
     this.suite = suite
     this.localIndex = localIndex
     this.#noise = stateOf(node, suite, 'initiator')
     // An ephemeral key and zeros: no DH that could fail.
     this.#message = this.#noise.writeMessage(new Uint8Array(suite.payloadSize[MESSAGE_A]!))!
-    this.#macKey = mac1Key(node.provider, k)
+    this.#macKey = mac1Key(node.provider, k, binding)
     this.#answerMacKey = mac1Key(node.provider, this.#noise.getHandshakeHash())
   }
 

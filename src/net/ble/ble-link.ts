@@ -1,8 +1,9 @@
+import { randomBytes } from 'node:crypto'
 import { encodeBleAddress } from '../../core/base/ble-address.ts'
 import type { Instant } from '../../core/base/time.ts'
 import { BleLink } from '../../core/ble/link.ts'
 import type { BleLinkLimits } from '../../core/ble/limits.ts'
-import { bleDatagramSize } from '../../core/ble/values.ts'
+import { bleDatagramSize, HELLO_NONCE_SIZE } from '../../core/ble/values.ts'
 import type { LinkId, LinkInfo } from '../../core/endpoint/contract.ts'
 import { bleAddressOf } from './addresses.ts'
 import type { BackendEvent, Role } from './backend.ts'
@@ -21,6 +22,7 @@ export class DriverBleLink {
   /** Of the dial it answers. */
   readonly token: number | undefined
   readonly machine: BleLink
+  readonly #nonce: Uint8Array = new Uint8Array(randomBytes(HELLO_NONCE_SIZE))
   /** What the host knows it by, once it carries datagrams. */
   id: LinkId | undefined
   info: LinkInfo | undefined
@@ -37,13 +39,14 @@ export class DriverBleLink {
     this.address = opened.address
     this.remote = bleAddressOf(opened.address)
     this.token = token
-    this.machine = new BleLink(now, opened.mtu, limits)
+    this.machine = new BleLink(now, opened.mtu, limits, this.#nonce)
   }
 
   makeInfo(): LinkInfo {
     this.info = {
       kind: 'ble', local: OWN_ADDRESS, remote: this.remote, dialed: this.role === 'central', datagramMax: this.machine.datagramMax,
       datagramSize: Math.min(bleDatagramSize(this.machine.mtu), this.machine.datagramMax), single: true, segmentsMax: 1,
+      nonce: this.role === 'central' ? this.machine.peerNonce : this.#nonce,
     }
     return this.info
   }

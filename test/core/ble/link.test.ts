@@ -8,6 +8,7 @@ import { after, never, second, toInstant, type Instant } from '../../../src/core
 
 const start: Instant = toInstant(1_000_000)
 const limits = bleLinkLimits
+const NONCE = new Uint8Array(8).fill(0x4e)
 
 function at(seconds: number): Instant {
   return after(start, seconds * second)
@@ -19,10 +20,10 @@ function filled(length: number, byte: number): Uint8Array {
 
 /** A link whose HELLO is out and answered: what is written and read next is data. */
 function opened(mtu = 185, credits = 16, datagramMax = 1200): BleLink {
-  const link = new BleLink(start, mtu, limits)
-  expect(link.pollValue(start)).toEqual(encodeHello(1200, 16))
+  const link = new BleLink(start, mtu, limits, NONCE)
+  expect(link.pollValue(start)).toEqual(encodeHello(1200, 16, NONCE))
   link.handleSent(start, 1)
-  link.handleValue(start, encodeHello(datagramMax, credits))
+  link.handleValue(start, encodeHello(datagramMax, credits, NONCE))
   expect(link.isOpen).toBe(true)
   return link
 }
@@ -54,7 +55,7 @@ describe('two links', () => {
       fc.array(fc.record({ length: fc.integer({ min: 1, max: 1200 }), back: fc.boolean() }), { maxLength: 30 }),
       fc.integer({ min: 23, max: 517 }), fc.integer({ min: 23, max: 517 }), fc.array(fc.nat(5), { minLength: 1, maxLength: 40 }),
       (wishes, mtuA, mtuB, turns) => {
-        const sides = [mtuA, mtuB].map((mtu) => ({ link: new BleLink(start, mtu, limits), air: [] as Uint8Array[], got: [] as Uint8Array[] }))
+        const sides = [mtuA, mtuB].map((mtu) => ({ link: new BleLink(start, mtu, limits, NONCE), air: [] as Uint8Array[], got: [] as Uint8Array[] }))
         const sent: [Uint8Array[], Uint8Array[]] = [[], []]
         let turn = 0
         for (let quiet = 0; quiet < 10; turn++) {
@@ -90,8 +91,8 @@ describe('two links', () => {
   })
 
   test('more than 65,536 segments go over one link: counts wrap, credit does not', () => {
-    const a = new BleLink(start, 23, limits)
-    const b = new BleLink(start, 23, limits)
+    const a = new BleLink(start, 23, limits, NONCE)
+    const b = new BleLink(start, 23, limits, NONCE)
     let got = 0
     for (let sent = 0; sent < 1100;) {
       if (a.writable) {
@@ -115,11 +116,11 @@ describe('two links', () => {
 describe('what any peer may send', () => {
   test('any values: the link takes them or ends, and holds no more than its bounds', () => {
     const wild = fc.oneof(
-      fc.uint8Array({ maxLength: 60 }), fc.constant(encodeHello(1200, 16)), fc.nat(70_000).map(encodeCredit), fc.constant(encodeBye('done')),
+      fc.uint8Array({ maxLength: 60 }), fc.constant(encodeHello(1200, 16, NONCE)), fc.nat(70_000).map(encodeCredit), fc.constant(encodeBye('done')),
       fc.tuple(fc.integer({ min: 1, max: 400 }), fc.nat(40), fc.nat(200)).map(([length, sequence, offset]) => encodeSegment(filled(length, 1), Math.min(offset, length - 1), sequence, 182)),
     )
     fc.assert(fc.property(fc.boolean(), fc.array(fc.tuple(wild, fc.nat(12)), { maxLength: 60 }), (greeted, values) => {
-      const link = greeted ? opened() : new BleLink(start, 100, limits)
+      const link = greeted ? opened() : new BleLink(start, 100, limits, NONCE)
       let now = start
       for (const [value, seconds] of values) {
         now = after(now, seconds * second)
@@ -136,16 +137,16 @@ describe('what any peer may send', () => {
   test('each fault has its name, and its BYE', () => {
     const faults: [string, Uint8Array[]][] = [
       ['version', [Uint8Array.of(0x80, 9, 0xb0, 4, 16, 0)]],
-      ['hello', [encodeHello(511, 16)]], ['hello', [encodeHello(1201, 16)]], ['hello', [encodeHello(1200, 0)]],
-      ['hello', [encodeHello(1200, 16), encodeHello(1200, 16)]],
+      ['hello', [encodeHello(511, 16, NONCE)]], ['hello', [encodeHello(1201, 16, NONCE)]], ['hello', [encodeHello(1200, 0, NONCE)]],
+      ['hello', [encodeHello(1200, 16, NONCE), encodeHello(1200, 16, NONCE)]],
       ['malformed', [Uint8Array.of(0xee)]], ['malformed', segments(filled(10, 1), 0)], ['malformed', [encodeCredit(0)]],
-      ['malformed', [encodeHello(1200, 16), ...segments(filled(1201, 1), 0, 514)]],
-      ['malformed', [encodeHello(1200, 16), segments(filled(300, 1), 0)[0]!, encodeSegment(filled(400, 1), 1, 1, 400)]],
-      ['flow', [encodeHello(1200, 16), encodeCredit(1)]],
+      ['malformed', [encodeHello(1200, 16, NONCE), ...segments(filled(1201, 1), 0, 514)]],
+      ['malformed', [encodeHello(1200, 16, NONCE), segments(filled(300, 1), 0)[0]!, encodeSegment(filled(400, 1), 1, 1, 400)]],
+      ['flow', [encodeHello(1200, 16, NONCE), encodeCredit(1)]],
       ['bye', [encodeBye('busy')]],
     ]
     for (const [end, values] of faults) {
-      const link = new BleLink(start, 185, limits)
+      const link = new BleLink(start, 185, limits, NONCE)
       drain(link)
       for (const value of values) link.handleValue(start, value)
       expect(link.end, `${end} after ${values.map((value) => value[0]).join()}`).toBe(end)
@@ -277,7 +278,7 @@ describe('sending', () => {
 
 describe('timeouts', () => {
   test('no HELLO in 5 s, no session in 10 s, nothing taken by the controller in 10 s', () => {
-    const silent = new BleLink(start, 185, limits)
+    const silent = new BleLink(start, 185, limits, NONCE)
     expect(silent.nextTimeout()).toBe(at(5))
     silent.handleTimeout(at(5))
     expect(silent.end).toBe('hello_timeout')

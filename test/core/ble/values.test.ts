@@ -33,8 +33,9 @@ test('a datagram is cut into segments that fill the value, the first with its le
 })
 
 test('control values, byte for byte', () => {
-  expect(encodeHello(1200, 16)).toEqual(Uint8Array.of(0x80, 1, 0xb0, 0x04, 16, 0))
-  expect(decodeBleValue(encodeHello(1200, 16))).toEqual({ kind: 'hello', version: 1, datagramMax: 1200, credits: 16 })
+  const nonce = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8)
+  expect(encodeHello(1200, 16, nonce)).toEqual(Uint8Array.of(0x80, 1, 0xb0, 0x04, 16, 0, ...nonce))
+  expect(decodeBleValue(encodeHello(1200, 16, nonce))).toEqual({ kind: 'hello', version: 1, datagramMax: 1200, credits: 16, nonce })
   expect(encodeCredit(0x1_2345)).toEqual(Uint8Array.of(0x81, 0x45, 0x23))
   expect(decodeBleValue(Uint8Array.of(0x81, 0x45, 0x23))).toEqual({ kind: 'credit', taken: 0x2345 })
   for (const [number, code] of byeCodes.entries()) {
@@ -42,9 +43,9 @@ test('control values, byte for byte', () => {
     expect(decodeBleValue(encodeBye(code))).toEqual({ kind: 'bye', code })
   }
   expect(decodeBleValue(Uint8Array.of(0x82, 200))).toEqual({ kind: 'bye', code: 'other' })
-  // Of a later version only the beginning is known; of this one, all.
-  expect(decodeBleValue(Uint8Array.of(0x80, 2, 0, 4, 1, 0, 9, 9))).toMatchObject({ kind: 'hello', version: 2 })
-  expect(decodeBleValue(Uint8Array.of(0x80, 1, 0, 4, 1, 0, 9))).toEqual({ kind: 'malformed', where: 'length' })
+  // Of another version only the number is known; of this one, all.
+  for (const bytes of [[0x80, 2], [0x80, 2, 0, 4, 1, 0, 9, 9]]) expect(decodeBleValue(Uint8Array.from(bytes))).toMatchObject({ kind: 'hello', version: 2 })
+  for (const size of [6, 13, 15]) expect(decodeBleValue(Uint8Array.of(0x80, 1, 0, 4, 1, 0, ...new Uint8Array(size - 6)))).toEqual({ kind: 'malformed', where: 'length' })
 })
 
 test('what is no value', () => {

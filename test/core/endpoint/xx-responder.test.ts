@@ -1,4 +1,5 @@
 /** What a node answers to XX, one datagram at a time, and by whom it may be begun: over Bluetooth, and over UDP where that is allowed. */
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { readU32 } from '../../../src/core/base/bytes.ts'
 import { encodeBleAddress } from '../../../src/core/base/ble-address.ts'
@@ -10,11 +11,12 @@ import type { PresenceKey } from '../../../src/core/session/presence.ts'
 import { suiteOf } from '../../../src/core/session/suites.ts'
 import { stampOf } from '../../../src/core/session/tai64n.ts'
 import { XxInitiation } from '../../../src/core/session/xx.ts'
+import { xxBinding } from '../../../src/core/session/xx-binding.ts'
 import { decodeHandshakeFragment } from '../../../src/core/wire/handshake-fragment.ts'
 import { LIMITS_DEFAULT, type HandshakePayload } from '../../../src/core/wire/handshake-payload.ts'
 import { repeated } from '../../support/bytes.ts'
 import { ping } from '../../support/hand-frames.ts'
-import { HandSession } from '../../support/hand-peer.ts'
+import { HandPeer, HandSession } from '../../support/hand-peer.ts'
 import { address, LoneEndpoint, peerRecord, UDP, type LoneOptions, type Sent } from '../../support/lone-endpoint.ts'
 import { node as provider } from '../../support/providers.ts'
 
@@ -23,6 +25,10 @@ const FROM = address('192.0.2.7')
 const BLE = 2 as LinkId
 const RADIO = encodeBleAddress('random', repeated(7, 6))
 const SECOND = 1_000_000
+/** What the side that was dialed said in its HELLO. */
+const NONCE = repeated(0x4e, 8)
+/** Hours of the lone endpoint's clock. */
+const HOUR = xxBinding(undefined, toWallTime(1_770_000_000_000))
 
 /** Somebody who makes XX by hand. */
 class Guest {
@@ -31,9 +37,9 @@ class Guest {
   readonly index = 0x0101_0101
   readonly #validator = new IdValidator(provider)
 
-  constructor(seed: number, key: Uint8Array) {
+  constructor(seed: number, key: Uint8Array, binding: Uint8Array = HOUR) {
     this.identity = new Identity(provider, repeated(seed))
-    this.initiation = new XxInitiation({ provider, identity: this.identity, x25519Of: (id) => this.#validator.x25519Of(id) }, suite, this.index, key)
+    this.initiation = new XxInitiation({ provider, identity: this.identity, x25519Of: (id) => this.#validator.x25519Of(id) }, suite, this.index, key, binding)
   }
 
   get A(): Uint8Array {
@@ -56,7 +62,7 @@ class Guest {
 
 function setUp(change: Partial<LoneOptions> = {}): { readonly lone: LoneEndpoint; readonly key: PresenceKey } {
   const lone = new LoneEndpoint({ provider, seed: repeated(1), ...change })
-  lone.endpoint.handleLink(lone.now, BLE, 'opened', { kind: 'ble', local: encodeBleAddress('random', repeated(1, 6)), remote: RADIO, dialed: false, datagramMax: 1200, datagramSize: 484, single: true, segmentsMax: 1 })
+  lone.endpoint.handleLink(lone.now, BLE, 'opened', { kind: 'ble', local: encodeBleAddress('random', repeated(1, 6)), remote: RADIO, dialed: false, datagramMax: 1200, datagramSize: 484, single: true, segmentsMax: 1, nonce: NONCE })
   lone.endpoint.radio.hint(lone.now)
   lone.drain()
   const stored = lone.events.find((event) => event.kind === 'persist' && event.key === 'node/presence')
@@ -75,7 +81,7 @@ describe('who may begin', () => {
       ['all', 'udp', true, true], ['all', 'udp', false, false], ['open', 'udp', false, true], ['open', 'ble', false, true],
     ] as const) {
       const { lone, key } = setUp({ config: { acceptXx } })
-      const guest = new Guest(9, known ? key.key : OPEN_KEY)
+      const guest = new Guest(9, known ? key.key : OPEN_KEY, link === 'ble' ? NONCE : HOUR)
       const sent = lone.receive((link === 'ble' ? viaRadio : viaUdp)(guest.A))
       expect([acceptXx, link, known, sent.map(({ bytes }) => bytes.length)]).toEqual([acceptXx, link, known, answered ? [324] : []])
       expect(lone.counters['drop_mac1']).toBe(answered ? 0 : 1)
@@ -86,15 +92,15 @@ describe('who may begin', () => {
     const { lone } = setUp()
     const open = (duration: Duration): void => { lone.endpoint.radio.openPairing(lone.now, duration) }
     open(minute)
-    expect(lone.receive(viaRadio(new Guest(9, OPEN_KEY).A))).toHaveLength(1)
+    expect(lone.receive(viaRadio(new Guest(9, OPEN_KEY, NONCE).A))).toHaveLength(1)
     lone.advance(minute)
-    expect(lone.receive(viaRadio(new Guest(9, OPEN_KEY).A))).toHaveLength(0)
+    expect(lone.receive(viaRadio(new Guest(9, OPEN_KEY, NONCE).A))).toHaveLength(0)
     open(100 * minute)
     lone.advance(10 * minute)
     expect(lone.endpoint.radio.pairingOpen(lone.now)).toBe(false)
     open(minute)
     lone.endpoint.radio.closePairing(lone.now)
-    expect(lone.receive(viaRadio(new Guest(9, OPEN_KEY).A))).toHaveLength(0)
+    expect(lone.receive(viaRadio(new Guest(9, OPEN_KEY, NONCE).A))).toHaveLength(0)
   })
 
   it('also by the key before, not by one before that', () => {
@@ -109,18 +115,73 @@ describe('who may begin', () => {
   })
 })
 
+describe('a recorded A', () => {
+  const key: PresenceKey = { epoch: 1, key: repeated(0x5e) }
+  /** A link as its driver opens it, with what this side said in its HELLO. */
+  const connect = (lone: LoneEndpoint, link: LinkId, remote: Uint8Array, nonce: Uint8Array): void => {
+    lone.endpoint.handleLink(lone.now, link, 'opened', { kind: 'ble', local: RADIO, remote, dialed: false, datagramMax: 1200, segmentsMax: 1, nonce })
+  }
+
+  it('is answered on its own Bluetooth link and on no other, nor after a restart: nobody knows a node again by it', () => {
+    const nonces = fc.uniqueArray(fc.uint8Array({ minLength: 8, maxLength: 8 }), { minLength: 2, maxLength: 4, comparator: (a, b) => Buffer.compare(a, b) === 0 })
+    fc.assert(fc.property(nonces, fc.boolean(), fc.nat(3), (said, window, restarts) => {
+      // Of a friend, or of a stranger in a pairing window: the replay comes with the window open, too.
+      const { A } = new Guest(9, window ? OPEN_KEY : key.key, said[0])
+      for (let life = 0; life <= restarts; life++) {
+        const lone = new LoneEndpoint({ provider, seed: repeated(1), presence: [key] })
+        lone.endpoint.radio.openPairing(lone.now, minute)
+        lone.drain()
+        for (const [i, nonce] of said.entries()) {
+          const [link, remote] = [(10 + i) as LinkId, encodeBleAddress('random', repeated(i, 6))]
+          connect(lone, link, remote, nonce)
+          expect([life, i, lone.receive({ from: remote, bytes: A, link }).length]).toEqual([life, i, i === 0 ? 1 : 0])
+        }
+        expect(lone.counters['drop_mac1']).toBe(said.length - 1)
+      }
+    }), { numRuns: 20 })
+  })
+
+  it('is good for an hour around its own where no link has a nonce, and two hours later for nothing', () => {
+    const { A } = new Guest(9, key.key)
+    for (const [hours, answered] of [[-2, 0], [-1, 1], [0, 1], [1, 1], [2, 0], [24, 0]] as const) {
+      // Each time another process: the one that answered remembers.
+      const lone = new LoneEndpoint({ provider, seed: repeated(1), presence: [key], config: { acceptXx: 'all' } })
+      lone.wall += hours * 3_600_000
+      expect([hours, lone.receive(viaUdp(A)).length]).toEqual([hours, answered])
+      expect(lone.receive(viaUdp(A)).length).toBe(answered)
+    }
+  })
+
+  it('by IK is not answered by Bluetooth, where nobody is asked by name', () => {
+    const friend = new HandPeer(provider, 9)
+    const { lone } = setUp({ peers: [peerRecord(friend.id)] })
+    const A = friend.dial(lone.endpoint.id).datagram()
+    expect(lone.receive(viaRadio(A))).toEqual([])
+    expect(lone.counters['drop_suite']).toBe(1)
+    expect(lone.receive(viaUdp(A))).toHaveLength(1)
+  })
+
+  it('nor does a datagram of a session that is over get a RESET there, whose token would be the same for ever', () => {
+    const { lone } = setUp({ age: 0 })
+    const old = Uint8Array.of(0x62, 1, 2, 3, 4, ...new Uint8Array(60))
+    expect(lone.receive(viaRadio(old))).toEqual([])
+    expect(lone.receive(viaUdp(old))).toHaveLength(1)
+    expect(lone.counters['drop_unknown_index']).toBe(2)
+  })
+})
+
 describe('an answer', () => {
   it('goes to copies of its A four times, to a replay never', () => {
     const { lone, key } = setUp()
-    const { A } = new Guest(9, key.key)
+    const { A } = new Guest(9, key.key, NONCE)
     const [B] = lone.receive(viaRadio(A))
     const copies = Array.from({ length: 3 }, () => lone.receive(viaRadio(A)))
     expect(copies.map((sent) => sent.map(({ bytes }) => bytes))).toEqual([[B!.bytes], [B!.bytes], [B!.bytes]])
     lone.advance(11 * SECOND)
     expect(lone.endpoint.tables()['xx']).toBe(0)
-    // Another connection: the first has had its messages A.
+    // Another connection, since the first has had its messages A; that it has the same nonce does not happen.
     const again = 3 as LinkId
-    lone.endpoint.handleLink(lone.now, again, 'opened', { kind: 'ble', local: RADIO, remote: RADIO, dialed: false, datagramMax: 1200, segmentsMax: 1 })
+    lone.endpoint.handleLink(lone.now, again, 'opened', { kind: 'ble', local: RADIO, remote: RADIO, dialed: false, datagramMax: 1200, segmentsMax: 1, nonce: NONCE })
     expect(lone.receive({ from: RADIO, bytes: A, link: again })).toEqual([])
     expect(lone.counters['drop_replayed_handshake']).toBe(1)
   })
@@ -146,9 +207,23 @@ describe('an answer', () => {
     expect(lone.receive(viaUdp(new Guest(9, key.key).A))).toHaveLength(1)
   })
 
+  it('ends with its link: four that ask and hang up leave room for the one who comes next', () => {
+    const { lone, key } = setUp({ config: { handshakeShare: 1 } })
+    for (let i = 0; i < 40; i++) {
+      const [link, remote] = [(10 + i) as LinkId, encodeBleAddress('random', repeated(i, 6))]
+      lone.endpoint.handleLink(lone.now, link, 'opened', { kind: 'ble', local: RADIO, remote, dialed: false, datagramMax: 1200, segmentsMax: 1, nonce: NONCE })
+      expect([i, lone.receive({ from: remote, bytes: new Guest(9, key.key, NONCE).A, link }).length]).toEqual([i, 1])
+      expect(lone.endpoint.tables()).toMatchObject({ xx: 1, indexes: 1 })
+      lone.endpoint.handleLink(lone.now, link, 'closed')
+      expect(lone.endpoint.tables()).toMatchObject({ xx: 0, indexes: 0, peers: 0 })
+      lone.advance(0.1 * SECOND)
+    }
+    expect(lone.counters['drop_handshake_queue']).toBe(0)
+  })
+
   it('is settled by C: a friend is in a session, and hears at once', () => {
     const { lone, key } = setUp({ peers: [peerRecord(new Identity(provider, repeated(9)).id)] })
-    const guest = new Guest(9, key.key)
+    const guest = new Guest(9, key.key, NONCE)
     const [B] = lone.receive(viaRadio(guest.A))
     const { C, session } = guest.confirm(B!.bytes)
     expect(frames(lone.receive(viaRadio(C)), session).length).toBeGreaterThan(0)
@@ -165,7 +240,7 @@ describe('an answer', () => {
 
   it('is settled by C: who is nobody\'s friend hears CLOSE NOT_ADMITTED, and nothing is kept', () => {
     const { lone, key } = setUp()
-    const guest = new Guest(9, key.key)
+    const guest = new Guest(9, key.key, NONCE)
     const [B] = lone.receive(viaRadio(guest.A))
     const { C, session } = guest.confirm(B!.bytes)
     expect(frames(lone.receive(viaRadio(C)), session)).toMatchObject([{ type: 0x3f, fields: [7, 0] }])
@@ -175,7 +250,7 @@ describe('an answer', () => {
 
   it('a pair that does not live here: CLOSE REPLACED', () => {
     const { lone, key } = setUp({ peers: [peerRecord(new Identity(provider, repeated(9)).id)] })
-    const guest = new Guest(9, key.key)
+    const guest = new Guest(9, key.key, NONCE)
     const [B] = lone.receive(viaRadio(guest.A))
     const { C, session } = guest.confirm(B!.bytes, { sidPeer: repeated(0x77, 8) })
     expect(frames(lone.receive(viaRadio(C)), session)).toMatchObject([{ type: 0x3f, fields: [10, 0] }])

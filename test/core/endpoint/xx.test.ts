@@ -1,6 +1,6 @@
 /** Noise XX over Bluetooth (WIRE.md §3, suite 2), presence keys and hints, and pairing by a short code, between whole nodes in virtual time. */
 import { describe, expect, it } from 'vitest'
-import { minute, type Duration } from '../../../src/core/base/time.ts'
+import { minute, toWallTime, type Duration } from '../../../src/core/base/time.ts'
 import type { CoreConfig } from '../../../src/core/connection/config.ts'
 import type { EndpointEvent } from '../../../src/core/endpoint/contract.ts'
 import { ownCandidate } from '../../../src/core/path/candidates.ts'
@@ -367,6 +367,23 @@ describe('pairing by a short code', () => {
       s.world.run(3)
       expect(b.node.endpoint.peers(), way).toEqual([])
     }
+  })
+
+  it('who comes by an invite while a window is open is a friend at once, and compares nothing', () => {
+    const s = new Scene(26)
+    const [a, b] = s.players as [Player, Player]
+    const token = new Uint8Array(16).fill(0x70)
+    const expires = toWallTime(a.node.now().wall + 3_600_000)
+    b.node.act((endpoint, now) => endpoint.addInvite(now, { token, expires, name: 'a', spentBy: [], uses: 1 }))
+    a.node.act((endpoint, now) => endpoint.addPeer(now, b.id, { name: 'b', addresses: [], invite: { token, expires } }))
+    open(a)
+    open(b)
+    approach(a, b)
+    expect(s.until(() => isConnected(a, b))).toBeLessThan(2)
+    a.send(a.open(b), 'by invite')
+    expect(s.until(() => b.received.includes('by invite'))).toBeLessThan(1)
+    s.world.run(130)
+    expect([isConnected(a, b), codes(a), codes(b), b.counter('pairings_begun'), all(b, 'peer-joined').length]).toEqual([true, [], [], 0, 1])
   })
 
   it('ends when one says no, when nobody says anything, and when the window closes', () => {

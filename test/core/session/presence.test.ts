@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { toHex } from '../../../src/core/base/bytes.ts'
+import type { CryptoProvider } from '../../../src/core/crypto/provider.ts'
 import { toWallTime } from '../../../src/core/base/time.ts'
 import { ByteReader } from '../../../src/core/base/varint.ts'
 import { pairCode, pairCommit, verifyPairCommit } from '../../../src/core/session/pairing.ts'
@@ -21,12 +22,54 @@ describe.each(providers)('presence with %s', (_name, provider) => {
 
   it('a table knows both keys of a friend, in three hours, and no other', () => {
     const keys = [{ epoch: 2, key: repeated(2) }, { epoch: 1, key: repeated(1) }]
-    const table = new HintTable(provider, [{ owner: 'b', keys }, { owner: 'c', keys: [{ epoch: 9, key: repeated(9) }] }], 100)
+    const table = new HintTable<string>(provider, 100)
+    table.set('b', keys)
+    table.set('c', [{ epoch: 9, key: repeated(9) }])
     for (const [key, owner] of [[1, 'b'], [2, 'b'], [9, 'c'], [3, undefined]] as const) {
       for (const hour of [98, 99, 100, 101, 102]) expect([key, hour, table.find(presenceHint(provider, repeated(key), hour))]).toEqual([key, hour, hour === 98 || hour === 102 ? undefined : owner])
     }
     expect(table.find(presenceHint(provider, repeated(1), 100).slice(0, 5))).toBeUndefined()
     expect(table.find(new Uint8Array(0))).toBeUndefined()
+  })
+
+  it('a question costs no hash, however many friends there are; a key costs three, an hour one for each key', () => {
+    let hashes = 0
+    const counting: CryptoProvider = Object.create(provider, { hmac: { value: (...args: Parameters<CryptoProvider['hmac']>) => {
+      hashes++
+      return provider.hmac(...args)
+    } } }) as CryptoProvider
+    const keyOf = (friend: number): Uint8Array => Uint8Array.from({ length: 32 }, (_, i) => friend >> 8 * (i % 4))
+    const table = new HintTable<number>(counting, 100)
+    const friends = 10_000
+    for (let friend = 1; friend <= friends; friend++) table.set(friend, [{ epoch: 1, key: keyOf(friend) }])
+    expect([hashes, table.size]).toEqual([3 * friends, 3 * friends])
+    const own = presenceHint(provider, keyOf(777), 101)
+    hashes = 0
+    const stranger = new Uint8Array(6)
+    for (let n = 0; n < 100_000; n++) {
+      stranger.set([n, n >> 8, n >> 16])
+      if (table.find(stranger) !== undefined) throw new Error('a stranger is a friend')
+    }
+    expect([table.find(own), hashes]).toEqual([777, 0])
+    table.setHour(101)
+    expect([hashes, table.size, table.find(presenceHint(provider, keyOf(778), 102))]).toEqual([friends, 3 * friends, 778])
+    table.setHour(101)
+    table.set(5, [{ epoch: 2, key: keyOf(70_000) }, { epoch: 1, key: keyOf(70_001) }])
+    expect([hashes, table.size]).toEqual([friends + 6, 3 * friends + 3])
+    table.set(5, [])
+    expect([table.size, table.find(presenceHint(provider, keyOf(70_000), 101)), table.find(presenceHint(provider, keyOf(5), 101))]).toEqual([3 * friends - 3, undefined, undefined])
+  })
+
+  it('who tells another friend\'s key does not take its place, and leaves none behind', () => {
+    const table = new HintTable<string>(provider, 100)
+    table.set('ana', [{ epoch: 1, key: repeated(1) }])
+    table.set('thief', [{ epoch: 9, key: repeated(1) }])
+    const hint = presenceHint(provider, repeated(1), 100)
+    expect(table.find(hint)).toBe('ana')
+    table.set('thief', [])
+    expect(table.find(hint)).toBe('ana')
+    table.setHour(101)
+    expect(table.find(hint)).toBe('ana')
   })
 
   it('a code has six digits of both nonces and the handshake, and a commitment one opening', () => {

@@ -14,6 +14,7 @@ import { providers } from '../../support/providers.ts'
 
 const suite = suiteOf(2)!
 const key = repeated(0x5e)
+const nonce = repeated(0x4e, 8)
 
 describe.each(providers)('Noise XX with %s', (_name, provider) => {
   const nodeOf = (seed: number): XxNode => {
@@ -30,7 +31,7 @@ describe.each(providers)('Noise XX with %s', (_name, provider) => {
     if (fragment.kind === 'malformed') throw new Error(fragment.where)
     return fragment
   }
-  const initiate = (node: XxNode, index = 11): XxInitiation => new XxInitiation(node, suite, index, key)
+  const initiate = (node: XxNode, index = 11): XxInitiation => new XxInitiation(node, suite, index, key, nonce)
   const respond = (node: XxNode, datagram: Uint8Array, index = 22): XxResponse | undefined => {
     const fragment = fragmentOf(datagram)
     return XxResponse.to(node, suite, fragment.body.slice(), fragment.senderIndex, 1, payload(index))
@@ -72,8 +73,10 @@ describe.each(providers)('Noise XX with %s', (_name, provider) => {
 
   it('is begun only by who knows the key', () => {
     const [A] = initiate(a).datagrams(1200)
-    expect(verifyMac1(provider, A!, 0, A!.length, MESSAGE_A, mac1Key(provider, key))).toBe(true)
-    expect(verifyMac1(provider, A!, 0, A!.length, MESSAGE_A, mac1Key(provider, OPEN_KEY))).toBe(false)
+    expect(verifyMac1(provider, A!, 0, A!.length, MESSAGE_A, mac1Key(provider, key, nonce))).toBe(true)
+    expect(verifyMac1(provider, A!, 0, A!.length, MESSAGE_A, mac1Key(provider, OPEN_KEY, nonce))).toBe(false)
+    // And for the link that it was made for: another one's nonce, or none, is another key.
+    for (const other of [repeated(0x4f, 8), repeated(0x4e, 7), undefined]) expect(verifyMac1(provider, A!, 0, A!.length, MESSAGE_A, mac1Key(provider, key, other))).toBe(false)
   })
 
   it('reads no A with anything but padding in it', () => {

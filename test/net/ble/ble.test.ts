@@ -10,6 +10,7 @@ import { turn, until } from '../udp-support.ts'
 import { linked, nodeOn, type BleNode } from './ble-support.ts'
 
 const FIRST = 1 as LinkId
+const NONCE = new Uint8Array(8).fill(0x4e)
 const peer = 5 as PeerHandle
 const hint = Uint8Array.of(1, 2, 3, 4, 5, 6)
 
@@ -145,7 +146,7 @@ describe('strangers', () => {
     b.radio.knock('silent')
     await until(() => b.driver.stats()['ble_end_hello_timeout'] === 1)
     const polite = b.radio.knock('polite')
-    b.radio.say({ kind: 'received', link: polite, value: encodeHello(1200, 16) })
+    b.radio.say({ kind: 'received', link: polite, value: encodeHello(1200, 16, NONCE) })
     await until(() => b.host.opens.length === 1)
     await until(() => b.host.ends(1).length === 1)
     expect(b.host.changes.at(-1)).toMatchObject({ state: 'failed', cause: { code: 'timeout' } })
@@ -167,7 +168,7 @@ describe('strangers', () => {
     const [a, b] = await two()
     await linked(a, b)
     const number = b.radio.knock('liar')
-    b.radio.say({ kind: 'received', link: number, value: encodeHello(1200, 16) })
+    b.radio.say({ kind: 'received', link: number, value: encodeHello(1200, 16, NONCE) })
     b.radio.say({ kind: 'received', link: number, value: Uint8Array.of(0xff) })
     await until(() => b.driver.stats()['ble_end_malformed'] === 1)
     const said = b.radio.commands.filter((command) => command.kind === 'send' && command.link === number)
@@ -180,7 +181,7 @@ describe('strangers', () => {
     const b = await node(air, 2, soon)
     for (let step = 0; step < 4; step++) {
       const number = b.radio.knock(`flapper ${step}`)
-      if (step > 0) b.radio.say({ kind: 'received', link: number, value: encodeHello(1200, 16) })
+      if (step > 0) b.radio.say({ kind: 'received', link: number, value: encodeHello(1200, 16, NONCE) })
       if (step > 1) b.radio.say({ kind: 'received', link: number, value: Uint8Array.of(0x40, 200, 0, 1, 2, 3) })
       if (step > 2) b.radio.say({ kind: 'received', link: number, value: encodeBye('done') })
       b.radio.say({ kind: 'closed', link: number, reason: 'gone' })
