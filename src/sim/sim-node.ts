@@ -30,6 +30,8 @@ export interface SimNodeOptions {
   readonly secondAddress?: Uint8Array
   /** It listens for TCP at its addresses, and dials; with `shared-port` from there. */
   readonly tcp?: boolean | 'shared-port'
+  /** Makes a driver of Bluetooth that is not of this floor: the one that ships, say, on radios in virtual time. */
+  readonly carrier?: ((host: SimTcpHost, node: SimNode) => SimCarrier) | undefined
   /** It has a radio of this address, on this air. */
   readonly ble?: { readonly air: SimAir; readonly address: Uint8Array } | undefined
   readonly config?: Partial<CoreConfig>
@@ -47,6 +49,19 @@ export interface SimNodeOptions {
   readonly sendTime?: () => number
   /** Equal datagrams in a row from one source come as one row with a segment size, as GRO delivers them. */
   readonly coalesce?: boolean
+}
+
+/** A driver of connections as a simulated node uses it. */
+export interface SimCarrier {
+  open(): void
+  /** As SIGKILL. */
+  stop(): void
+  setAsleep(asleep: boolean): void
+  dial(address: Uint8Array, token: number): void
+  cancelDial(token: number): void
+  confirm(link: LinkId): void
+  closeLink(link: LinkId): void
+  send(batch: TransmitBatch, done: () => void): number
 }
 
 /** What the owner of a simulated node does with what comes out of it. */
@@ -81,6 +96,7 @@ export class SimNode implements PumpHost {
   readonly #udp: SimUdp
   readonly #tcp: SimTcp | undefined
   readonly #ble: SimBle | undefined
+  readonly #carrier: SimCarrier | undefined
   readonly #spare: SimSpare
   #nextLink = 1
   /** What the network said while it slept. */
@@ -92,7 +108,7 @@ export class SimNode implements PumpHost {
     const addresses = [options.address, ...(options.secondAddress === undefined ? [] : [options.secondAddress])]
     const arena = new Arena(options.memory ?? 8 << 20)
     this.endpoint = new Endpoint({
-      provider: options.provider, seed: options.seed, arena, config: { ...defaultConfig, ble: options.ble !== undefined, ...options.config }, peers: options.peers ?? [],
+      provider: options.provider, seed: options.seed, arena, config: { ...defaultConfig, ble: options.ble !== undefined || options.carrier !== undefined, ...options.config }, peers: options.peers ?? [],
       invites: options.invites ?? [], presence: options.presence ?? [], resetKey: options.resetKey ?? options.provider.random(new Uint8Array(32)), now: options.scheduler.clock(),
     })
     this.pump = new Pump(this.endpoint, this, TRANSMIT_SLAB)
@@ -102,9 +118,11 @@ export class SimNode implements PumpHost {
     })
     this.#tcp = options.tcp === true || options.tcp === 'shared-port' ? new SimTcp(this.#driverHost(arena), { scheduler, late, network, addresses, sharesPort: options.tcp === 'shared-port' }) : undefined
     this.#ble = options.ble === undefined ? undefined : new SimBle(this.#driverHost(arena), options.ble.air, options.ble.address)
+    this.#carrier = options.carrier?.(this.#driverHost(arena), this)
     this.#spare = new SimSpare(this.#driverHost(arena), { scheduler, late, network })
     this.#udp.open()
     this.#ble?.open()
+    this.#carrier?.open()
     this.#tcp?.open()
     this.pump.run()
   }
@@ -173,6 +191,7 @@ export class SimNode implements PumpHost {
   sleep(): void {
     this.#asleep = true
     this.#tcp?.setAsleep(true)
+    this.#carrier?.setAsleep(true)
     if (this.#timer !== undefined) this.#scheduler.cancel(this.#timer)
     this.#timer = undefined
   }
@@ -182,6 +201,7 @@ export class SimNode implements PumpHost {
     this.#asleep = false
     this.#timerAt = never
     this.#tcp?.setAsleep(false)
+    this.#carrier?.setAsleep(false)
     this.act((endpoint, now) => { endpoint.handleTimeout(now) })
     for (const missed of this.#missed.splice(0)) missed()
   }
@@ -193,6 +213,7 @@ export class SimNode implements PumpHost {
     this.#spare.stop()
     this.#tcp?.stop()
     this.#ble?.stop()
+    this.#carrier?.stop()
     if (this.#timer !== undefined) this.#scheduler.cancel(this.#timer)
   }
 
@@ -228,23 +249,25 @@ export class SimNode implements PumpHost {
     switch (action.kind) {
       case 'dial':
         if (action.transport === 'ble' && this.#ble !== undefined) this.#ble.dial(action.address, action.token)
+        else if (action.transport === 'ble' && this.#carrier !== undefined) this.#carrier.dial(action.address, action.token)
         else if (action.transport === 'tcp' && this.#tcp !== undefined) this.#tcp.dial(this.#udp.sourceFor(action.address), action.address, action.token)
         else this.endpoint.handleDialFailed(this.now(), action.token)
         return
-      case 'cancel-dial': this.#tcp?.cancelDial(action.token); this.#ble?.cancelDial(action.token); return
+      case 'cancel-dial': for (const driver of [this.#tcp, this.#ble, this.#carrier]) driver?.cancelDial(action.token); return
       case 'open-sockets': this.#spare.open(this.#udp.sourceFor(this.#udp.addresses[0]!), action.token, action.count); return
       case 'close-link':
         this.#spare.closeLink(action.link)
         this.#tcp?.closeLink(action.link)
         this.#ble?.closeLink(action.link)
+        this.#carrier?.closeLink(action.link)
         return
-      case 'confirm-link': return
+      case 'confirm-link': this.#carrier?.confirm(action.link); return
       default: action satisfies never
     }
   }
 
   transmit(batch: TransmitBatch, done: () => void): void {
-    const drivers = [this.#udp, this.#tcp, this.#ble, this.#spare.size > 0 ? this.#spare : undefined].filter((driver) => driver !== undefined)
+    const drivers = [this.#udp, this.#tcp, this.#ble, this.#carrier, this.#spare.size > 0 ? this.#spare : undefined].filter((driver) => driver !== undefined)
     let left = drivers.length
     const one = (): void => {
       left--
@@ -282,10 +305,10 @@ export class SimNode implements PumpHost {
   #driverHost(arena: Arena): SimTcpHost {
     return {
       arena,
-      opened: (info) => {
+      opened: (info, token) => {
         const link = this.#nextLink++ as LinkId
         // A driver has the link only once this returns: what is to be sent over it goes in a turn of its own.
-        const open = (): void => { this.endpoint.handleLink(this.now(), link, 'opened', info) }
+        const open = (): void => { this.endpoint.handleLink(this.now(), link, 'opened', token === undefined ? info : { ...info, token }) }
         if (this.#asleep) this.#missed.push(open)
         else open()
         this.wake()

@@ -24,7 +24,7 @@ import { TRANSPORT_OVERHEAD, type BurstSink } from './packet.ts'
 import { confirmNext, forgetExchanges, onRekeyTimer } from './rekey.ts'
 import { READ_ACK_NOW, READ_APP, READ_CLOSED, READ_ELICITING, READ_INCOMPLETE, READ_USES_PATH, readFrames, remoteClose } from './packet-reader.ts'
 import { wantsToSend, writeBurst, writeCloseDatagram } from './packet-writer.ts'
-import { addHeardPath, dropLink, findPath, nextPathTimeout, noteAnswer, onPathTimer, onPathUsed } from './paths.ts'
+import { addHeardPath, dropLink, findPath, isAsked, nextPathTimeout, noteAnswer, onPathTimer, onPathUsed } from './paths.ts'
 import { onProbeTimer, scheduleProbing } from './probing.ts'
 import { onPunchTimer, updatePunch } from './punch.ts'
 import { applyPolicy, insist, isLeft, lostPaths, onRefused, useSource, type HandshakeSource } from './reach.ts'
@@ -207,7 +207,7 @@ export class Connection implements ReadyMember {
     scheduleProbing(state, now)
     updatePunch(state, now)
     // Keys that wore out before a rekey got through are as good as no path, and the clock of the idle keep begins.
-    if ((state.current === undefined || state.active === undefined) && (state.dial === undefined || state.dial.rekey)) lostPaths(this.state, now)
+    if ((state.current === undefined || (state.active === undefined && !isAsked(state))) && (state.dial === undefined || state.dial.rekey)) lostPaths(this.state, now)
     if (state.timers.get(timer.idle) === never && !state.parked) state.timers.set(timer.idle, after(now.mono, QUIET_TIME))
     state.host.markReady(this)
   }

@@ -125,6 +125,13 @@ export function onPathChallenge(state: SessionState, now: Now, path: SessionPath
   }
   state.responseTokens--
   path.responses.push(data.slice())
+  // Without any path in use, the one by which the peer asks is the first that may become it: we ask back.
+  if (state.active === undefined && path.validation.state === 'unknown' && !path.validation.wanted) path.validation.begin()
+}
+
+/** Whether a path that is not in use may still answer a challenge, of the peer's or of ours: a session without any other waits for that. */
+export function isAsked(state: SessionState): boolean {
+  return state.paths.some((path) => path !== undefined && (path.validation.wanted || path.validation.pending))
 }
 
 /** Response tokens come back with time, up to one second's worth. */

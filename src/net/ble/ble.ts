@@ -27,6 +27,8 @@ export interface BleSystem {
   now(): Instant
   setTimeout(run: () => void, milliseconds: number): unknown
   clearTimeout(handle: unknown): void
+  /** As setImmediate. */
+  soon(run: () => void): void
   random(): number
 }
 
@@ -34,6 +36,7 @@ export const bleSystem: BleSystem = {
   now: () => toInstant(performance.now() * 1000),
   setTimeout: (run, milliseconds) => setTimeout(run, milliseconds),
   clearTimeout: (handle) => clearTimeout(handle as NodeJS.Timeout | undefined),
+  soon: (run) => void setImmediate(run),
   random: () => Math.random(),
 }
 
@@ -363,7 +366,7 @@ export class BleDriver implements ConnectionDriver {
   #wake(): void {
     if (this.#turnDue) return
     this.#turnDue = true
-    setImmediate(this.#turn)
+    this.#system.soon(this.#turn)
   }
 
   #onTurn(): void {

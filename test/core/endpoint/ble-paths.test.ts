@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { encodeBleAddress } from '../../../src/core/base/ble-address.ts'
 import { never } from '../../../src/core/base/time.ts'
 import type { ChannelHandle } from '../../../src/core/endpoint/contract.ts'
+import { anyPath } from '../../../src/core/path/path-policy.ts'
 import { bleDatagramSize } from '../../../src/core/ble/values.ts'
 import { perfectWire } from '../../../src/sim/network.ts'
 import { SimAir, usualAir, type AirConditions } from '../../../src/sim/sim-ble.ts'
@@ -84,6 +85,26 @@ describe('a session on Bluetooth', () => {
         expect(events(player, 'channel-closed')).toBe(0)
         expect(player.events.filter((event) => event.kind === 'peer').map((event) => event.state)).toEqual(player === a ? ['dialing', 'connected'] : ['connected'])
       }
+    }
+  })
+
+  it('that lost every path comes back by the first link, though only one of the two sees the other', () => {
+    for (let seed = 1; seed <= 5; seed++) {
+      const s = onBluetooth(seed)
+      const { world, a, b, air } = s
+      // Nowhere else to go: who does not see the other does not dial at all.
+      for (const [player, other] of [[a, b], [b, a]] as const) player.node.act((endpoint, now) => { endpoint.setPeerPolicy(now, other.id, { ...anyPath, only: 'ble' }) })
+      air.reaches = () => false
+      a.hears(b, false)
+      b.hears(a, false)
+      expect(world.until(() => a.stateOf(b) === 'unreachable' && b.stateOf(a) === 'unreachable', 60)).toBeLessThan(30)
+      world.run(60)
+      const dialed = a.counter('links_dialed')
+      air.reaches = () => true
+      a.hears(b)
+      expect(world.until(() => both(s, 'ble'), 20), `seed ${seed}`).toBeLessThan(5)
+      world.run(30)
+      expect([a.counter('links_dialed') - dialed, a.stateOf(b), b.stateOf(a)]).toEqual([1, 'connected', 'connected'])
     }
   })
 
