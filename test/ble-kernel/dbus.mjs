@@ -32,7 +32,7 @@ try {
     }
     return side
   }))
-  const told = await exchange(sides[0], sides[1], { size: 180, total: 4_000, trips: 20, hint: Uint8Array.of(1, 2, 3, 4, 5, 6), isAnsweredFirst: true })
+  const told = await exchange(sides[0], sides[1], { size: 514, total: 10_000, trips: 10, hint: Uint8Array.of(1, 2, 3, 4, 5, 6), isAnsweredFirst: true })
   await Promise.all(sides.map((side) => side.backend.close()))
   console.log(`PASS dbus in ${((Date.now() - started) / 1000).toFixed(1)} s: ${told}`)
   process.exit(0)

@@ -43,8 +43,8 @@ async function bulk(from, link, to, size, total) {
   const started = performance.now()
   let [unsent, left, got] = [0, Math.ceil(total / size), 0]
   const all = left * size
-  const value = new Uint8Array(size).fill(7)
-  await new Promise((resolve) => {
+  const value = Uint8Array.from({ length: size }, (_, i) => i)
+  await new Promise((resolve, reject) => {
     const pump = () => {
       while (unsent < VALUES_UNSENT && left > 0) {
         unsent++
@@ -57,6 +57,7 @@ async function bulk(from, link, to, size, total) {
       pump()
     }
     to.on.received = (event) => {
+      if (!Buffer.from(event.value).equals(value)) reject(new Error(`of ${size} bytes ${event.value.length} arrived, or others`))
       got += event.value.length
       if (got >= all) resolve()
     }
@@ -107,5 +108,5 @@ export async function exchange(central, peripheral, { hint, size, total, trips, 
   await ends
   peripheral.command('advertise', { on: false, hint: undefined, pace: 'fast' })
   central.command('scan', { on: false, pace: 'fast' })
-  return `heard ${seen}, open ${connected}, MTU ${here.mtu}, RTT p50 ${times[trips >> 1].toFixed(1)} ms${rates}`
+  return `heard ${seen}, open ${connected}, values of ${valueSize}, RTT p50 ${times[trips >> 1].toFixed(1)} ms${rates}`
 }
