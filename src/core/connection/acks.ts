@@ -14,7 +14,7 @@ import { wantData } from './control.ts'
 import type { Keys } from './keys.ts'
 import { detectLoss } from './loss.ts'
 import { settleQueue } from './send.ts'
-import { noteSizeAcked } from './mtu.ts'
+import { noteSizeAcked, settleDoubt } from './mtu.ts'
 import type { SessionPath } from './session-path.ts'
 import { PATHS_MAX, type SessionState } from './state.ts'
 import { timer } from './timers.ts'
@@ -188,6 +188,7 @@ function pathAcked(state: SessionState, now: Now, path: SessionPath): void {
   recovery.rate.fill(state.sent, sample)
   recovery.controller.onAcked(sample)
   detectLoss(state, now, path)
+  settleDoubt(state, path, now)
   recovery.settleSilence()
   if (path !== state.active) return
   state.probes = 0

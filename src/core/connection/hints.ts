@@ -53,7 +53,7 @@ function onUnreachable(state: SessionState, now: Now, path: SessionPath): void {
 /** @param largest IP packet that passes, in bytes */
 function onSize(state: SessionState, now: Now, path: SessionPath, largest: number): void {
   const fits = largest - (isIPv4(path.address.subarray(0, ADDRESS_SIZE)) ? HEADERS_IPV4 : HEADERS_IPV6)
-  if (path.reliable || path.size + DATAGRAM_OVERHEAD <= fits || now.mono < path.sizeHintAt) return
+  if (path.reliable || path.mtu.size + DATAGRAM_OVERHEAD <= fits || now.mono < path.sizeHintAt) return
   path.sizeHintAt = after(now.mono, SIZE_PAUSE)
   state.host.counters.add('hints_followed')
   noteSizeHint(state, path, now)

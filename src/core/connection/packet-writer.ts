@@ -7,6 +7,7 @@ import { ackDue, openSize, pathFramesWanted, writeAcks, writeControl, writeOpen,
 import { maySendNew, noteBlocked, releaseHeldBack, sendAllowance } from './flow-control.ts'
 import { counter } from './host.ts'
 import type { Keys } from './keys.ts'
+import { doubtSize } from './mtu.ts'
 import { writeMtuProbe } from './mtu-probe.ts'
 import { beginPacket, finishPacket, hasSlabRoom, packet, packetEmpty, packetRoom, pushRow, TRANSPORT_OVERHEAD, type BurstSink } from './packet.ts'
 import { writeRekey } from './rekey.ts'
@@ -75,6 +76,7 @@ function affordable(path: SessionPath): number {
 function writeActive(state: SessionState, now: Now, keys: Keys, path: SessionPath, sink: BurstSink, seals: AeadBatch): boolean {
   const recovery = path.recovery
   if (state.heldBack && recovery.outstanding === 0) releaseHeldBack(state)
+  doubtSize(state, path, now.mono)
   const full = path.size + TRANSPORT_OVERHEAD
   const segmentsMax = Math.min(path.segmentsMax, SEGMENTS_MAX, Math.floor(BURST_BYTES_MAX / full), seals.capacity - seals.count)
   const wants = wantsToSend(state)

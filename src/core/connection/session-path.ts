@@ -23,8 +23,10 @@ export class SessionPath {
   readonly validation: PathValidation = new PathValidation()
   readonly recovery: PathRecovery
   readonly mtu: MtuDiscovery
-  /** Plaintext bytes of a full datagram on this path: what {@link mtu} found. */
+  /** Plaintext bytes of a full datagram on this path: what {@link mtu} found, or its base while {@link sizeDoubt}. */
   size: number
+  /** Nothing was acknowledged for a probe timeout, with so many large datagrams in flight; what goes since then, from this send order on, is of the base size. */
+  sizeDoubt: { readonly sequence: number; readonly large: number } | undefined
   /** The same of the largest datagram: what is longer than {@link size} and cannot be cut goes in one of its own. */
   readonly sizeMax: number
   /** Its driver says how long a usual datagram is: longer ones would hold up what is urgent. */

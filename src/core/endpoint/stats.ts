@@ -13,7 +13,7 @@ function pathStats(path: SessionPath, active: boolean): PathStats {
   const { rtt, controller, inFlight, packetsSent, packetsLost } = path.recovery
   return {
     address: path.address, kind: path.kind, active, validated: path.validation.validated, rtt: rtt.hasSample ? rtt.smoothed : undefined,
-    congestion: controller.name, congestionWindow: controller.window, datagramSize: path.size + TRANSPORT_OVERHEAD, bytesInFlight: inFlight, loss: packetsSent === 0 ? 0 : packetsLost / packetsSent,
+    congestion: controller.name, congestionWindow: controller.window, datagramSize: path.mtu.size + TRANSPORT_OVERHEAD, bytesInFlight: inFlight, loss: packetsSent === 0 ? 0 : packetsLost / packetsSent,
   }
 }
 

@@ -36,7 +36,7 @@ function whyPath(state: SessionState, now: Now, path: SessionPath): WhyPath {
   return {
     ...viewOf(state, now.mono, path), active, allowed: allows(state.policy, path.kind), dialed: path.reliable && path.dialable, probing: path.probing,
     openedAt: wallOf(now, path.openedAt), takenAt: active ? wallOf(now, path.takenAt) : undefined, rule: active ? path.rule : undefined,
-    provenAt: path.provenAt === never ? undefined : wallOf(now, path.provenAt), datagramSize: path.size + TRANSPORT_OVERHEAD,
+    provenAt: path.provenAt === never ? undefined : wallOf(now, path.provenAt), datagramSize: path.mtu.size + TRANSPORT_OVERHEAD,
     silent: since === never ? undefined : now.mono - since, sent: path.recovery.packetsSent, lost: path.recovery.packetsLost,
   }
 }

@@ -19,6 +19,8 @@ const BLACK_HOLE_TIME: Duration = minute
 const BLACK_HOLE_LOSSES = 3
 /** A probe that is neither acknowledged nor declared lost counts as lost: RFC 8899 §5.1.1 PROBE_TIMER, ≥ 1 s. The greatest PTO. */
 const PROBE_TIME: Duration = 5 * second
+/** Large datagrams that went unanswered while the next small one was answered: as good as {@link BLACK_HOLE_LOSSES} rounds of losses. */
+const SILENT_LARGE = 3
 /** Between two tries, so that one burst of loss does not take all three (RFC 8899 §8: at least a round trip). */
 const RETRY_TIME: Duration = 500 * millisecond
 
@@ -42,6 +44,7 @@ export interface MtuOptions {
 /**
  * Off. Searching ─sent─► Probing ─acked─► Searching (next rung); ─lost─► Searching (again, at most 3 times) ─► Complete
  * Complete ─600 s─► Searching. Any ─black hole─► Waiting ─60 s─► Searching from the base.
+ * Any ─silence─► Searching from the base, at once; if its first rung fails ─► Waiting.
  */
 type State =
   | { readonly kind: 'off' }
@@ -70,10 +73,17 @@ export class MtuDiscovery {
   /** The last probe, whatever was thought of it: its acknowledgement may come late. */
   #lastProbe = -1
   #lastProbeRung = 0
-  #largestAcked = -1
+  /** A large datagram that passed, the longest of late: what is no longer and was sent before it was not lost for its size. */
+  #passed = { order: -1, length: 0 }
   #losses = 0
+  /** The shortest of these: only what is as long shows that they were none of the size. */
+  #lossLeast = Infinity
   /** When the last of these was noticed. */
   #lossAt: Instant = toInstant(-1)
+  /** The search began because of a silence: whether that was about the size is what it finds out. */
+  #suspected = false
+  /** A silence was not about the size: the next one is not taken for that before then. */
+  #trustUntil: Instant = toInstant(0)
 
   constructor(options: MtuOptions, now: Instant) {
     this.#base = options.base
@@ -117,16 +127,36 @@ export class MtuDiscovery {
 
   /** A datagram of `length` bytes, a probe or not, is acknowledged. Orders rise with time. */
   onAcked(now: Instant, order: number, length: number): SizeChange {
-    if (length > this.baseDatagram && order > this.#largestAcked) {
-      this.#largestAcked = order
-      this.#losses = 0
-    }
+    if (length > this.baseDatagram && order > this.#passed.order) this.#notePassed(order, length)
     if (order !== this.#lastProbe || this.#lastProbeRung !== this.#rung + 1 || this.#state.kind === 'waiting') return 'same'
     if (this.#ladder[this.#rung]! > this.#most) return 'same'
     this.#rung++
+    if (this.#suspected) this.#trustUntil = after(now, BLACK_HOLE_TIME)
+    this.#suspected = false
     this.#state = { kind: 'searching', tries: 0, notBefore: now }
     this.#nextSize(now)
     return 'raised'
+  }
+
+  /** What is at least as long clears those lost before it; a shorter one says nothing of them. */
+  #notePassed(order: number, length: number): void {
+    if (length >= this.#lossLeast) {
+      this.#losses = 0
+      this.#lossLeast = Infinity
+    }
+    if (length >= this.#passed.length || this.#losses === 0) this.#passed = { order, length }
+  }
+
+  /**
+   * Nothing was acknowledged for a probe timeout; then a datagram up to the base was, and `large` longer ones sent before it were not. One
+   * queue that overflowed looks the same, so the size is searched again at once: where it passes, that costs a round trip at the base.
+   */
+  onSilence(now: Instant, large: number): SizeChange {
+    if (large < SILENT_LARGE || this.#rung === 0 || this.#state.kind === 'off' || now < this.#trustUntil) return 'same'
+    this.#fall(now)
+    this.#suspected = true
+    this.#state = { kind: 'searching', tries: 0, notBefore: now }
+    return 'lowered'
   }
 
   /** A datagram of `length` bytes, a probe or not, is declared lost: by those after it, by time, or by a probe timeout. */
@@ -136,7 +166,9 @@ export class MtuDiscovery {
       return 'same'
     }
     // Random loss is found by larger numbers acknowledged: if one of those was as large, large ones pass.
-    if (length <= this.baseDatagram || order < this.#largestAcked || this.#rung === 0 || this.#state.kind === 'off') return 'same'
+    if (length <= this.baseDatagram || this.#rung === 0 || this.#state.kind === 'off') return 'same'
+    if (order < this.#passed.order && length <= this.#passed.length) return 'same'
+    this.#lossLeast = Math.min(this.#lossLeast, length)
     if (this.#losses > 0 && sentAt <= this.#lossAt) return 'same'
     this.#lossAt = now
     if (++this.#losses < BLACK_HOLE_LOSSES) return 'same'
@@ -166,9 +198,8 @@ export class MtuDiscovery {
   restart(now: Instant): SizeChange {
     if (this.#state.kind === 'off') return 'same'
     const before = this.size
-    this.#rung = 0
-    this.#losses = 0
-    this.#lastProbe = -1
+    this.#toBase()
+    this.#suspected = false
     this.#refusedAbove = Infinity
     this.#state = { kind: 'searching', tries: 0, notBefore: now }
     return compare(before, this.size)
@@ -214,15 +245,22 @@ export class MtuDiscovery {
 
   #probeFailed(now: Instant, tries: number): void {
     if (tries < PROBES_MAX) this.#state = { kind: 'searching', tries, notBefore: after(now, RETRY_TIME) }
+    else if (this.#suspected) this.#fall(now)
     else this.#state = { kind: 'complete', againAt: after(now, RAISE_TIME) }
   }
 
   #fall(now: Instant): SizeChange {
-    this.#rung = 0
-    this.#losses = 0
-    this.#lastProbe = -1
+    this.#toBase()
+    this.#suspected = false
     this.#state = { kind: 'waiting', searchAt: after(now, BLACK_HOLE_TIME) }
     return 'lowered'
+  }
+
+  #toBase(): void {
+    this.#rung = 0
+    this.#losses = 0
+    this.#lossLeast = Infinity
+    this.#lastProbe = -1
   }
 
   /** Goes down to what is allowed; a probe above it is not waited for. */

@@ -191,6 +191,48 @@ describe('MtuDiscovery (RFC 8899, WIRE.md §6)', () => {
     }
   })
 
+  it('is not deceived by datagrams above the base that pass, where longer ones do not', () => {
+    const path = new ModelPath(1500)
+    path.run(5 * second)
+    const { discovery } = path
+    let order = 1_000_000
+    for (let round = 0; round < 3; round++) {
+      path.now = after(path.now, 100 * millisecond)
+      discovery.onLost(path.now, order++, 1437, toInstant(path.now - 50 * millisecond))
+      discovery.onAcked(path.now, order++, 1245)
+    }
+    expect(discovery.size).toBe(BASE)
+    // One as long as what was lost shows that large ones pass.
+    const other = new ModelPath(1500)
+    other.run(5 * second)
+    for (let round = 0; round < 10; round++) {
+      other.now = after(other.now, 100 * millisecond)
+      other.discovery.onLost(other.now, order++, 1300, toInstant(other.now - 50 * millisecond))
+      other.discovery.onAcked(other.now, order++, 1300)
+    }
+    expect(other.discovery.size).toBe(1408)
+  })
+
+  it('takes a silence in which three large ones vanished for a black hole, and looks at once', () => {
+    const path = new ModelPath(1500)
+    path.run(5 * second)
+    const { discovery } = path
+    expect(discovery.onSilence(path.now, 2)).toBe('same')
+    expect(discovery.onSilence(path.now, 3)).toBe('lowered')
+    expect(discovery.size).toBe(BASE)
+    path.run(100 * millisecond)
+    expect(discovery.size, 'it passes').toBe(1408)
+    expect(discovery.onSilence(path.now, 3), 'so the next silence is not about it').toBe('same')
+    path.run(minute)
+    path.mtu = 1300
+    expect(discovery.onSilence(path.now, 3)).toBe('lowered')
+    path.run(5 * second)
+    expect(discovery.state).toBe('waiting')
+    path.mtu = 1500
+    path.run(minute)
+    expect(discovery.size).toBe(1408)
+  })
+
   it('takes no loss of datagrams at the base for a black hole', () => {
     const path = new ModelPath(1200)
     path.run(10 * second)
