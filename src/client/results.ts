@@ -2,9 +2,8 @@
 import { PosternError } from '../core/base/errors.ts'
 import type { JsonObject } from '../core/wire/ipc-json.ts'
 import { MemberReader } from '../core/wire/ipc-members.ts'
-import {
-  channelEndCodes, ipcLanes, ipcModes, ipcTopics, type ChannelAcceptResult, type ChannelOpenResult, type HelloLimits, type HelloResult, type IpcEvents, type ResumedChannel,
-} from '../core/wire/ipc-methods.ts'
+import { channelEndCodes, ipcLanes, ipcModes, type ChannelAcceptResult, type ChannelOpenResult, type HelloLimits, type HelloResult, type IpcEvents, type ResumedChannel } from '../core/wire/ipc-methods.ts'
+import { ipcTopics } from '../core/wire/ipc-subscribe.ts'
 import type { TopicEvent, TopicEventName } from '../core/wire/ipc-topics.ts'
 
 const U32_MAX = 0xffff_ffff

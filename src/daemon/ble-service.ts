@@ -13,6 +13,7 @@ import { loadAddon } from '../platform/addon.ts'
 import { lookForAdapter, thisMachine, type Machine } from './ble-adapters.ts'
 import { BackendChoice, type BackendHealth } from './ble-choice.ts'
 import type { Config } from './config-schema.ts'
+import { FriendsInRange } from './friends-in-range.ts'
 import type { Log } from './log.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 import { PairingService } from './pairing-service.ts'
@@ -22,6 +23,8 @@ import { logRadio, type RadioEvent } from './radio-log.ts'
 const PRESENCE_MS = 60_000
 /** A dongle may be plugged in at any time: the directory of adapters is read again after this, and it is seen whether the backend is the right one. */
 const LOOK_MS = 30_000
+/** A friend in range is heard within a second where both look hard, and within seconds where the other one looks now and then. */
+const APPEAR_MS = 8000
 
 const states: Readonly<Record<AdapterState, string>> = {
   on: 'Bluetooth works.',
@@ -57,6 +60,7 @@ export class BleService {
   readonly #config: Config['ble']
   readonly #disabled: string | undefined
   readonly pairing: PairingService
+  readonly #friends: FriendsInRange
   readonly #choice: BackendChoice
   #backend: BackendName | undefined
   #process: BackendProcess | undefined
@@ -73,6 +77,7 @@ export class BleService {
     this.#runtime = runtime
     this.#options = options
     this.#config = options.config
+    this.#friends = new FriendsInRange(runtime, options.config.connect)
     this.pairing = new PairingService(runtime, this, options.persisted)
     this.#choice = new BackendChoice(options.machine ?? thisMachine, options.config.backend, options.addon ?? addonPath)
     const env = options.env ?? process.env
@@ -157,7 +162,15 @@ export class BleService {
   #nearby(peer: PeerHandle, address: Uint8Array | undefined): void {
     this.#options.log.info(address === undefined ? 'a friend left the range of Bluetooth' : 'a friend is in range of Bluetooth', { id: this.#runtime.endpoint.peerId(peer) ?? '' })
     this.#runtime.endpoint.handleNearby(this.#runtime.now(), peer, address)
+    if (address !== undefined) this.#friends.came(peer)
     this.#runtime.schedule()
+  }
+
+  /** Looks hard for a peer to whom no other way leads; whether it came into range. Nobody is waited for without an adapter. */
+  async appears(peer: PeerHandle, timeoutMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+    if (this.state !== 'on' && this.state !== 'resetting') return false
+    this.search()
+    return await this.#friends.waitFor(peer, Math.min(APPEAR_MS, timeoutMs), signal)
   }
 
   /** Somebody joined the roster or left it, or a presence key is another one: looked at once per turn. */
@@ -193,6 +206,10 @@ export class BleService {
   /** There is an adapter, be it switched off for now. */
   get present(): boolean {
     return this.#driver !== undefined && this.#driver.adapter.state !== 'absent'
+  }
+
+  get works(): boolean {
+    return this.state === 'on'
   }
 
   get state(): BleState {

@@ -30,6 +30,7 @@ export function coreConfigOf(config: Config, ble: () => boolean = () => false): 
     channelDrainTime: session.channelDrain,
     handshakeShare: limits.handshakeCpuShare,
     admitStrangers: access.strangers,
+    acceptXx: access.acceptXx,
     congestion: transport.congestion,
     tcpAfter: tcp.enabled ? tcp.after : never,
     get ble() { return ble() },

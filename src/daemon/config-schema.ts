@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { HostPort } from '../core/base/address.ts'
 import { millisecond, second, type Duration } from '../core/base/time.ts'
 import { powerModes, type PowerMode } from '../core/ble/duty.ts'
+import type { CoreConfig } from '../core/connection/config.ts'
 import { congestionNames, type CongestionName } from '../core/flow/controllers.ts'
 import { builtPathKinds, faultOf, type PathKind, type PathPolicy } from '../core/path/path-policy.ts'
 import { backendNames } from '../net/ble/backend.ts'
@@ -11,6 +12,13 @@ export const logLevels = ['trace', 'debug', 'info', 'warn', 'error'] as const
 export type LogLevel = (typeof logLevels)[number]
 export const logFormats = ['text', 'json'] as const
 export type LogFormat = (typeof logFormats)[number]
+
+/**
+ * With whom a session is begun when they come into range. sessions: with whom there was one until a daemon stopped or the way was lost, and with whom there
+ * was none yet · friends: with all in the roster · asked: only when a person or an app wants one
+ */
+export const connectWishes = ['sessions', 'friends', 'asked'] as const
+export type ConnectWish = (typeof connectWishes)[number]
 
 /** The daemon's configuration, checked and with every default filled in. Durations in microseconds, sizes in bytes; config/postern.toml says what each is for. */
 export interface Config {
@@ -62,6 +70,8 @@ export interface Config {
     readonly mode: PowerMode
     /** Whether `nearby` lists devices that show no friend's hint. */
     readonly strangers: boolean
+    /** With whom a session is begun when they come into range. */
+    readonly connect: ConnectWish
     readonly linksOut: number
     readonly linksIn: number
   }
@@ -79,6 +89,8 @@ export interface Config {
   }
   readonly access: {
     readonly strangers: boolean
+    /** Where handshakes are answered that do not name this node: by Bluetooth; everywhere, to who knows its presence key; everywhere, to all. */
+    readonly acceptXx: CoreConfig['acceptXx']
     /** `*` or names. */
     readonly apps: readonly string[]
   }
@@ -184,10 +196,11 @@ const ble = z.strictObject({
   socket: key(path, ''),
   mode: key(oneOf(powerModes), 'active'),
   strangers: key(yesNo, false),
+  connect: key(oneOf(connectWishes), 'sessions'),
   links_out: key(wholeNumber(0, 16), 6),
   links_in: key(wholeNumber(0, 16), 4),
 }).transform((raw): Config['ble'] => ({
-  enabled: raw.enabled, backend: raw.backend, adapter: raw.adapter === '' ? undefined : raw.adapter, socket: raw.socket, mode: raw.mode, strangers: raw.strangers, linksOut: raw.links_out, linksIn: raw.links_in,
+  enabled: raw.enabled, backend: raw.backend, adapter: raw.adapter === '' ? undefined : raw.adapter, socket: raw.socket, mode: raw.mode, strangers: raw.strangers, connect: raw.connect, linksOut: raw.links_out, linksIn: raw.links_in,
 }))
 
 const pathKind = oneOf(builtPathKinds)
@@ -216,8 +229,9 @@ const ipc = z.strictObject({
 
 const access = z.strictObject({
   strangers: key(yesNo, false),
+  accept_xx: key(oneOf(['ble', 'all', 'open']), 'ble'),
   apps: key(list(matching(new RegExp(`^(\\*|${appName})$`), '"*" or the name of an app, which is 1 to 64 of a-z 0-9 . _ / -'), { min: 0, max: 256, of: 'apps' }), ['*']),
-})
+}).transform((raw): Config['access'] => ({ strangers: raw.strangers, acceptXx: raw.accept_xx, apps: raw.apps }))
 
 // Where two keys contradict each other, `against` names the second: the line of whichever was written is the one to show.
 

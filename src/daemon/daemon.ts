@@ -31,6 +31,7 @@ import { methodTable } from './methods.ts'
 import { NatService } from './nat-service.ts'
 import { accessOf, type NativeChoice, type NativeStatus } from './native.ts'
 import { nodeAddresses, nodeCandidates, type Reachable } from './node-addresses.ts'
+import { statusOf } from './daemon-status.ts'
 import { NodeRuntime, type RuntimeSink } from './node-runtime.ts'
 import { loadNodeState, storeUdpPort, type NodeState } from './node-state.ts'
 import type { Paths } from './paths.ts'
@@ -41,10 +42,8 @@ import { Subscriptions } from './subscriptions.ts'
 import { isRadioEvent } from './radio-log.ts'
 import { startTcp } from './tcp-transport.ts'
 import { version } from '../platform/version.ts'
+import { UdpKeeper } from './udp-keeper.ts'
 
-/** Pause before a failed link is opened again, doubling. */
-const REOPEN_FIRST_MS = 250
-const REOPEN_MAX_MS = 15_000
 /** Clients that wrote nothing for so long have nothing more in their sockets; those that never pause are waited for this long. */
 const QUIET_MS = 10
 const QUIET_MAX = 250 * millisecond
@@ -73,6 +72,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   readonly #state: StateDirectory
   readonly #runtime: NodeRuntime
   readonly #udp: UdpDriver
+  readonly #udpKeeper: UdpKeeper
   readonly #nat: NatService
   readonly #ble: BleService
   readonly #native: NativeStatus
@@ -89,7 +89,6 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   /** Events behind a change that is not on disk yet; told to nobody until it is (DESIGN §3). */
   readonly #held: EndpointEvent[] = []
   #barriers = 0
-  #reopenMs = REOPEN_FIRST_MS
   #dialTimer: NodeJS.Timeout | undefined
   #stopping: Promise<void> | undefined
   #onDrained: (() => void) | undefined
@@ -117,13 +116,14 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       ...(engine === undefined ? {} : { engine }),
     })
     this.#runtime.add(this.#udp)
+    this.#udpKeeper = new UdpKeeper(this.#udp, log, () => this.#stopping !== undefined)
     this.#nat = new NatService(this.#runtime, provider, config, {
       secret: node.resetKey, log, changed: () => this.#reachableChanged(), wanted: () => this.#peers.meeting || endpoint.invites().some(({ uses, spentBy, expires }) => spentBy.length < uses && expires > clock.now().wall),
     })
     this.#ble = new BleService(this.#runtime, { config: config.ble, log, persisted: () => this.#persister.flush() })
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
     this.#peers = new PeerService(this.#runtime, {
-      provider, introduces: config.introduce.serve, addresses: () => this.#addresses(), hard: () => this.#nat.hard, nat: this.#nat, freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
+      provider, introduces: config.introduce.serve, addresses: () => this.#addresses(), hard: () => this.#nat.hard, nat: this.#nat, radio: this.#ble, freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
     })
     this.#router = new Router(this.#runtime, {
       apps: config.access.apps, messageMax: config.limits.message, sessionWith: (peer, signal) => this.#peers.session(peer, undefined, signal),
@@ -390,21 +390,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       return
     }
     if (state !== 'failed' || this.#stopping !== undefined) return
-    this.#log.warn('the UDP socket failed; opening it again', { code: cause?.code ?? 'unknown', error: cause?.message ?? '' })
-    setTimeout(() => void this.#reopen(), this.#reopenMs)
-    this.#reopenMs = Math.min(2 * this.#reopenMs, REOPEN_MAX_MS)
-  }
-
-  async #reopen(): Promise<void> {
-    if (this.#stopping !== undefined) return
-    try {
-      await this.#udp.start()
-      this.#reopenMs = REOPEN_FIRST_MS
-    } catch (error) {
-      this.#log.warn('the UDP socket could not be opened', { error: error instanceof Error ? error.message : String(error) })
-      setTimeout(() => void this.#reopen(), this.#reopenMs)
-      this.#reopenMs = Math.min(2 * this.#reopenMs, REOPEN_MAX_MS)
-    }
+    this.#udpKeeper.failed(cause)
   }
 
   // ── clients ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -472,25 +458,9 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   }
 
   #status(): StatusResult {
-    const { endpoint } = this.#runtime
-    const paths = { direct: 0, tcp: 0, relay: 0, turn: 0, ble: 0 }
-    let sessions = 0
-    for (const handle of endpoint.peers()) {
-      const active = endpoint.peerStats(handle)?.paths.find((path) => path.active)
-      if (active === undefined) continue
-      sessions++
-      paths[active.kind === 'udp' ? 'direct' : active.kind]++
-    }
-    const drivers = Object.assign({}, ...this.#runtime.drivers.map((driver) => driver.stats())) as Record<string, number>
-    const buffers = this.#udp.links()[0]
-    return {
-      peerId: this.peerId, version, uptimeMs: Math.round(performance.now() - this.#startedAt), sessions, paths,
-      addresses: this.#addresses().map((address) => formatAddress(address)), stun: this.#nat.status(), portMapping: this.#nat.mapping.status(), ble: this.#ble.health, nat: this.#nat.own(), lanes: endpoint.laneStats(),
-      counters: {
-        ...endpoint.counters(), ...this.#nat.counters(), ...this.#peers.introductions.stats(), ...this.#ble.counters(), ...drivers, ...(this.#runtime.spare?.stats() ?? {}), ...(this.#ipc?.counters() ?? {}),
-        memory_used: endpoint.arena.used, memory_capacity: endpoint.arena.capacity, udp_receive_buffer: buffers?.receiveBuffer ?? 0,
-      },
-      native: { ...this.#native, features: buffers?.features ?? [] },
-    }
+    return statusOf({
+      runtime: this.#runtime, startedAt: this.#startedAt, addresses: this.#addresses(), nat: this.#nat, ble: this.#ble, native: this.#native, udp: this.#udp,
+      more: { ...this.#peers.introductions.stats(), ...(this.#ipc?.counters() ?? {}) },
+    })
   }
 }

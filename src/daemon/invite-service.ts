@@ -9,9 +9,8 @@ import { builtSuiteMask } from '../core/session/suites.ts'
 import { WIRE_VERSION } from '../core/wire/datagram.ts'
 import { decodeInviteLink, encodeInviteLink, INVITE_ADDRESSES_MAX, INVITE_TOKEN_SIZE } from '../core/wire/invite-link.ts'
 import { decodeInviteReply, encodeInviteReply, looksLikeReply } from '../core/wire/invite-reply.ts'
-import type {
-  InviteCreateRequest, InviteCreateResult, InviteInfo, InviteJoinResult, InviteListResult, InviteReplyResult, Nothing,
-} from '../core/wire/ipc-methods.ts'
+import type { InviteCreateRequest, InviteCreateResult, InviteInfo, InviteJoinResult, InviteListResult, InviteReplyResult } from '../core/wire/ipc-methods.ts'
+import type { Nothing } from '../core/wire/ipc-json.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 import { unknownPeer } from './peer-paths.ts'

@@ -1,4 +1,4 @@
-import { ipcLogLevels, LOG_HISTORY, type IpcLogLevel } from '../core/wire/ipc-methods.ts'
+import { ipcLogLevels, LOG_HISTORY, type IpcLogLevel } from '../core/wire/ipc-subscribe.ts'
 import type { LogEvent } from '../core/wire/ipc-topics.ts'
 
 /** The log, for who reads along. */

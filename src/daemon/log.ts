@@ -5,7 +5,7 @@ import { RateLimit, type RateSystem } from './log-rate.ts'
 import { Redactor } from './log-redact.ts'
 import { openSink, type LogSink } from './log-sink.ts'
 import { LogTaps, type LogTap } from './log-tap.ts'
-import { ipcLogLevels, type IpcLogLevel } from '../core/wire/ipc-methods.ts'
+import { ipcLogLevels, type IpcLogLevel } from '../core/wire/ipc-subscribe.ts'
 import type { LogEvent } from '../core/wire/ipc-topics.ts'
 
 export type LogFields = Readonly<Record<string, unknown>>

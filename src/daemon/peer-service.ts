@@ -2,9 +2,8 @@ import { formatAddress } from '../core/base/address.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { millisecond } from '../core/base/time.ts'
 import type { EndpointEvent, PeerHandle, PeerState, PeerStats } from '../core/endpoint/contract.ts'
-import {
-  PEERS_PAGE, PEERS_PAGE_WITH_LANES, type IpcPeerState, type Nothing, type PeerAddRequest, type PeerConnectRequest, type PeerConnectResult, type PeerInfo, type PeerPingResult, type PeersResult,
-} from '../core/wire/ipc-methods.ts'
+import { PEERS_PAGE, PEERS_PAGE_WITH_LANES, type IpcPeerState, type PeerAddRequest, type PeerConnectRequest, type PeerConnectResult, type PeerInfo, type PeerPingResult, type PeersResult } from '../core/wire/ipc-methods.ts'
+import type { Nothing } from '../core/wire/ipc-json.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
 import type { IpcClient } from '../ipc/handler.ts'
@@ -22,6 +21,14 @@ const SESSION_TIMEOUT_MS = 10_000
 const INTRODUCED_MS = 60_000
 const NOTHING: Nothing = {}
 
+/** What leads to a peer of which no address is known. */
+export interface NearbyRadio {
+  /** Looks for it; whether it came into range. */
+  appears(peer: PeerHandle, timeoutMs: number, signal: AbortSignal | undefined): Promise<boolean>
+  /** There is an adapter that works. */
+  readonly works: boolean
+}
+
 export interface PeerServiceOptions {
   readonly provider: CryptoProvider
   /** Where peers can reach this node, 18 bytes each, best first. */
@@ -31,6 +38,7 @@ export interface PeerServiceOptions {
   /** Each destination sees another port of this node. */
   readonly hard: () => boolean
   readonly nat: WayOut
+  readonly radio: NearbyRadio
   /** Whether this node introduces its peers to each other. */
   readonly introduces: boolean
   /** Everything noted so far is on disk. */
@@ -142,9 +150,25 @@ export class PeerService {
       const event = await changed.catch((error: unknown) => {
         throw error instanceof PosternError && error.code === 'timeout' ? this.#unreached(peer, id, timeoutMs) : error
       })
+      if (event.reason === 'no_address') {
+        if (!await this.#comesIntoRange(peer, deadline, signal)) throw this.#noWay(id)
+        endpoint.connect(this.#runtime.now(), idBytes(id), { addresses: [], now: true })
+        continue
+      }
       if (event.state === 'offline' || (event.state === 'unreachable' && event.reason !== undefined)) throw connectError(id, event.state, event.reason)
     }
     return peer
+  }
+
+  /** A friend with whom there was no network yet, as after pairing, is found by its hint: it may take a moment until that is heard. */
+  async #comesIntoRange(peer: PeerHandle, deadline: number, signal: AbortSignal | undefined): Promise<boolean> {
+    const left = deadline - performance.now()
+    return left > 0 && this.#runtime.endpoint.peerStats(peer)?.inRoster === true && await this.#options.radio.appears(peer, left, signal)
+  }
+
+  #noWay(id: string): PosternError {
+    if (!this.#options.radio.works) return new PosternError('unreachable', `No address of ${id} is known.`, { hint: 'Join by an invite of that node, or add an address to it.' })
+    return new PosternError('unreachable', `No address of ${id} is known, and it is not in range of Bluetooth.`, { hint: 'Who is in range: postern nearby. Or join by an invite of that node, or add an address to it.' })
   }
 
   #unreached(peer: PeerHandle, id: string, timeoutMs: number): PosternError {
@@ -187,8 +211,6 @@ function connectError(id: string, state: PeerState, reason: string | undefined):
     case 'refused':
     case 'revoked':
       return new PosternError('refused', `${id} refuses sessions with this node.`, { hint: 'Ask there for a new invite: postern invite' })
-    case 'no_address':
-      return new PosternError('unreachable', `No address of ${id} is known.`, { hint: 'Join by an invite of that node, or add an address to it.' })
     case 'policy':
       return policyError(id)
     case 'downgrade':

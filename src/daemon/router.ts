@@ -4,10 +4,8 @@ import { dropReason } from '../core/base/domain.ts'
 import type { MessageRun } from '../core/base/message-run.ts'
 import { MESSAGE_COST, MESSAGE_GAP_BEFORE, NOTICE_DROPPED, type ChannelHandle, type EndpointEvent, type MessageBatch, type NoticeBatch, type OutgoingMessage, type PeerHandle, type ReleaseBatch, type SendResult } from '../core/endpoint/contract.ts'
 import { MESSAGE_GAP, LANE_OF_CHANNEL } from '../core/wire/ipc.ts'
-import {
-  channelEndCode, type ChannelAcceptRequest, type ChannelAcceptResult, type ChannelCloseRequest, type ChannelEnd, type ChannelOpenRequest, type ChannelOpenResult,
-  type ChannelRejectRequest, type ChannelStatsResult, type ListenRequest, type Nothing,
-} from '../core/wire/ipc-methods.ts'
+import { channelEndCode, type ChannelAcceptRequest, type ChannelAcceptResult, type ChannelCloseRequest, type ChannelEnd, type ChannelOpenRequest, type ChannelOpenResult, type ChannelRejectRequest, type ChannelStatsResult, type ListenRequest } from '../core/wire/ipc-methods.ts'
+import type { Nothing } from '../core/wire/ipc-json.ts'
 import { channelCodes } from '../core/wire/frame.ts'
 import { decodePeerId, encodePeerId } from '../core/wire/peer-id.ts'
 import type { ClientEnd, IncomingMessage, IpcClient } from '../ipc/handler.ts'

@@ -1,5 +1,6 @@
 import type { ChannelHandle } from '../core/endpoint/contract.ts'
-import type { IpcTopic, StatusResult } from '../core/wire/ipc-methods.ts'
+import type { StatusResult } from '../core/wire/ipc-methods.ts'
+import type { IpcTopic } from '../core/wire/ipc-subscribe.ts'
 import type { AppWantedEvent, ChannelEvent, LogEvent, PathEvent, PeerEvent, TopicEvent } from '../core/wire/ipc-topics.ts'
 import type { EventFeed } from '../ipc/handler.ts'
 import { TopicQueue, type TopicStep } from './topic-queue.ts'

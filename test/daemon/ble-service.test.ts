@@ -13,7 +13,7 @@ import { encodeEvent, type PipeEvent } from '../../src/net/ble/pipe.ts'
 import type { Child, ProcessSystem } from '../../src/net/ble/process.ts'
 import { until } from '../net/udp-support.ts'
 
-const defaults: Config['ble'] = { enabled: 'auto', backend: 'auto', adapter: undefined, socket: undefined, mode: 'active', strangers: false, linksOut: 6, linksIn: 4 }
+const defaults: Config['ble'] = { enabled: 'auto', backend: 'auto', adapter: undefined, socket: undefined, mode: 'active', strangers: false, connect: 'sessions', linksOut: 6, linksIn: 4 }
 const peer = 3 as PeerHandle
 
 function machine(adapters: readonly string[] | undefined, bus = true, platform: NodeJS.Platform = 'linux', capabilities = 'CapEff:\t0000000000000000\n'): Machine {

@@ -134,10 +134,9 @@ export class Upgrade implements AsyncDisposable {
     const since = performance.now()
     this.#result = { ...this.#result, healedAtRound: round, datagramsBefore }
     this.#screen.note('✓ there is a network now, and it is a bad one')
-    // Loopback is in no list of candidates, and brings no news from the kernel. On a real network the daemons tell each other where they are, and
-    // ask at once; here one is told the address, and its policy, set anew without a change, makes it ask.
+    // Loopback is in no list of candidates, and brings no news from the kernel. On a real network the daemons tell each other where they are; here
+    // one is told the address.
     await this.#guest.addPeer(this.#host.peerId, { candidates: [this.#proxy.address] })
-    await this.#guest.setPeerPolicy(this.#host.peerId, 'default')
     while (!this.#stop.signal.aborted) {
       const kinds = await Promise.all([pathKind(this.#host), pathKind(this.#guest)])
       if (kinds.every((kind) => kind === 'udp')) {

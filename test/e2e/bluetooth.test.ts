@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Channel, Client, Listener } from '../../src/client/client.ts'
 import { VirtualAir } from '../../src/sim/air/air.ts'
@@ -87,6 +88,14 @@ describe('two machines without any network between them', () => {
     expect((await (await ben!.client()).peers()).map(({ id, name }) => [id, name])).toEqual([[ana!.peerId, 'ana']])
   }, 120_000)
 
+  it('have a channel at once, without waiting for anything, from either side', async () => {
+    const [here, there] = [await ana!.client(), await ben!.client()]
+    await using forward = await there.listen('forward')
+    await using back = await here.listen('back')
+    const channels = await Promise.all([here.openChannel(ben!.peerId, { app: 'forward' }), accept(forward), there.openChannel(ana!.peerId, { app: 'back' }), accept(back)])
+    for (const channel of channels) await channel.close()
+  }, 60_000)
+
   it('send a message by Bluetooth, and see each other in range', async () => {
     const listener = new Program([process.execPath, programFile('postern'), '--dir', ben!.dir, 'listen', '-c', '1'])
     await until(() => listener.err.includes('listening'), 'a listener')
@@ -100,14 +109,26 @@ describe('two machines without any network between them', () => {
     expect((await ana!.counters())['udp_received_datagrams']).toBe(0)
   }, 120_000)
 
-  it('know each other again after a restart, by a hint that only friends can read', async () => {
+  it('are in session again after either of them was stopped and started, by a hint that only friends can read, and nobody asks for it', async () => {
+    for (const [daemon, other] of [[ben!, ana!], [ana!, ben!]] as const) {
+      await daemon.stop('SIGTERM')
+      await daemon.again()
+      await untilOn(await daemon.client(), other.peerId, 'ble')
+      await untilOn(await other.client(), daemon.peerId, 'ble')
+    }
+  }, 120_000)
+
+  it('are not in session again when a person ended it, until a person or an app asks', async () => {
+    const client = await ana!.client()
+    await client.disconnectPeer(ben!.peerId)
     await ben!.stop('SIGTERM')
     await ben!.again()
-    await untilHealthy(ben!)
-    const client = await ben!.client()
-    await until(async () => (await client.nearby()).devices.some(({ peer }) => peer === ana!.peerId), 'a friend in range', 60_000)
-    await client.connectPeer(ana!.peerId, { timeoutMs: 60_000 })
-    await untilOn(client, ana!.peerId, 'ble')
+    const there = await ben!.client()
+    await until(async () => (await there.nearby()).devices.some(({ peer }) => peer === ana!.peerId), 'a friend in range', 60_000)
+    await sleep(1000)
+    expect(await kindOf(there, ana!.peerId)).toBeUndefined()
+    await there.connectPeer(ana!.peerId, { timeoutMs: 60_000 })
+    await untilOn(client, ben!.peerId, 'ble')
   }, 120_000)
 
   it('outlive a backend that is killed: the next one takes its place, and the session goes on', async () => {

@@ -1,6 +1,7 @@
 import type { Now } from '../base/time.ts'
 import { resumeDials } from './carrier-dials.ts'
 import { beginDial } from './dial.ts'
+import { offerCandidates } from './peer-candidates.ts'
 import type { SessionState } from './state.ts'
 
 /** One datagram and the two that repeat it. */
@@ -15,6 +16,7 @@ export function onNetworkChange(state: SessionState, now: Now): void {
   if (dial !== undefined && dial.quiet > 0) beginDial(state, now, dial.addresses, dial.rekey)
   resumeDials(state, now.mono)
   state.remotes?.hurry(now.mono)
+  offerCandidates(state, now)
   state.punch?.changed()
   if (state.phase !== 'open' || active === undefined) return
   for (const path of state.paths) {

@@ -62,11 +62,10 @@ export function switchTo(state: SessionState, now: Now, path: SessionPath, rule:
   if (from !== undefined) leave(state, now, from, path, dead, useless)
   if (from !== undefined && left) abandonFlight(state, from)
   if (from !== undefined && !allows(state.policy, from.kind)) dropForbidden(state, now, from)
-  if (path.reliable) {
-    rememberRemotes(state)
-    // Shows the peer where we are, also when there is nothing to say: what it sends elsewhere may be lost, or forbidden here.
-    state.pingWanted = true
-  }
+  if (path.reliable) rememberRemotes(state, now)
+  // Shows the peer where we are, also when there is nothing to say: what it sends elsewhere may be lost, forbidden here, or slow.
+  if (path.reliable || from?.reliable === true) state.pingWanted = true
+  if (!path.reliable && from?.reliable === true) state.pathShows = Math.max(state.pathShows, 1)
   const rtt = path.recovery.rtt
   state.host.emit({ kind: 'path', peer: state.peer, from: from?.address, to: path.address, link: path.kind, rtt: rtt.hasSample ? rtt.smoothed : undefined, rule })
   state.host.noteDecision(state.peer, { kind: 'path', at: toWallTime(now.wall), rule, from: fromView, to: viewOf(state, now.mono, path), candidates })
@@ -128,11 +127,12 @@ export function remotesOf(state: SessionState): Remotes {
 }
 
 /** While a connection carries the traffic, UDP is asked wherever the peer was, or may be. */
-function rememberRemotes(state: SessionState): void {
+function rememberRemotes(state: SessionState, now: Now): void {
   const remotes = remotesOf(state)
   for (const address of state.host.addressesOf(state.peer)) remotes.add(address, false)
   for (const path of state.paths) if (path?.reliable === false) remotes.add(path.address, path.validation.validated)
   for (const path of state.paths) if (path?.validation.validated === true) remotes.trustHost(path.address)
+  for (const address of state.candidates?.asked(now.mono, state.host.candidates.candidates, 'udp') ?? []) remotes.offer(address)
 }
 
 /** The path is no more; a connection is closed with it. */

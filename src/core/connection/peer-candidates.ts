@@ -1,6 +1,7 @@
 import type { Now } from '../base/time.ts'
 import { PeerCandidates } from '../path/candidates.ts'
 import type { CandidatesFrame } from '../wire/candidates-frame.ts'
+import { beginDial } from './dial.ts'
 import { remotesOf } from './path-switch.ts'
 import { scheduleProbing } from './probing.ts'
 import { isFallback } from './selection.ts'
@@ -19,9 +20,26 @@ export function onCandidates(state: SessionState, now: Now, { generation, candid
   counters.add('candidates_received', candidates.length)
   const asked = candidatesOf(state, now)
   counters.add('candidates_refused', candidates.length - asked.length - candidatesOf(state, now, 'tcp').length)
+  // The peer is elsewhere than it was: where it answered before is asked at once, too.
+  state.remotes?.hurry(now.mono, 'proven')
+  offerCandidates(state, now)
+}
+
+/** While a connection carries the traffic: where the peer says that it is may be asked now, also what could not be before this node was elsewhere. */
+export function offerCandidates(state: SessionState, now: Now): void {
   if (!isFallback(state)) return
   const remotes = remotesOf(state)
-  for (const address of asked) remotes.offer(address)
+  for (const address of candidatesOf(state, now)) remotes.offer(address)
+  scheduleProbing(state, now)
+}
+
+/** The user, or somebody whom it trusts, named addresses of the peer: a dial that runs goes there as well, and a session on a connection asks there at once. */
+export function onNamed(state: SessionState, now: Now, addresses: readonly Uint8Array[]): void {
+  if (addresses.length === 0 || state.restricted) return
+  if (state.dial?.rekey === false) beginDial(state, now, addresses, false)
+  if (!isFallback(state)) return
+  const remotes = remotesOf(state)
+  for (const address of addresses) remotes.name(now.mono, address)
   scheduleProbing(state, now)
 }
 

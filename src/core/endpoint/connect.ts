@@ -3,12 +3,16 @@ import type { Now } from '../base/time.ts'
 import { policyForbids } from '../connection/reach.ts'
 import type { ConnectOptions } from './contract.ts'
 import type { Node } from './node.ts'
+import { nameAddresses } from './peers.ts'
 
 /** Dials a peer, or makes a dial under way loud again; `undefined`: it is no peer, or the node is closing. */
 export function connectPeer(node: Node, now: Now, id: Uint8Array, options: ConnectOptions): PeerHandle | undefined {
   const peer = node.shuttingDown ? undefined : node.roster.ensure(id, now.wall)
   if (peer === undefined) return undefined
-  if (peer.connection?.reachable === true) return peer.handle
+  if (peer.connection?.reachable === true) {
+    nameAddresses(node, now, peer, options.addresses)
+    return peer.handle
+  }
   const connection = peer.connection ?? node.createSession(now, peer)
   const dialing = connection.dial(now, [...options.addresses, ...peer.record.addresses], options.meeting)
   if (!dialing) {

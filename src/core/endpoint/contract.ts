@@ -336,6 +336,8 @@ export interface PeerStats {
   readonly state: PeerState
   readonly since: WallTime
   readonly inRoster: boolean
+  /** A session is to be had whenever there is a way: the last one did not end by the user's wish, or there was none yet. */
+  readonly wanted: boolean
   readonly paths: readonly PathStats[]
   readonly channels: number
   /** Messages to this peer, in this session; `undefined` without one. */

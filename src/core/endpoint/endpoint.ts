@@ -22,7 +22,7 @@ import type {
 import { Handshakes } from './handshakes.ts'
 import { onHints, onDialFailed, onLink, onNearby, onNetwork, onRefused } from './link-inputs.ts'
 import { earliest, Node, type EndpointOptions } from './node.ts'
-import { removePeer, setPeerPolicy } from './peers.ts'
+import { acceptReply, addPeer, removePeer, setPeerPolicy } from './peers.ts'
 import { PUNCH_SLOT, Punching } from './punching.ts'
 import { Radio } from './radio.ts'
 import { Rekeys } from './rekeys.ts'
@@ -180,15 +180,12 @@ export class Endpoint implements EndpointContract {
     return token
   }
 
-  setLocalCandidates(_now: Now, candidates: readonly Candidate[]): void {
-    this.#node.setCandidates(candidates.slice(0, CANDIDATES_MAX))
+  setLocalCandidates(now: Now, candidates: readonly Candidate[]): void {
+    this.#node.setCandidates(now, candidates.slice(0, CANDIDATES_MAX))
   }
 
   addPeer(now: Now, id: Uint8Array, options: { readonly name: string | undefined; readonly addresses: readonly Uint8Array[]; readonly invite: PeerRecord['invite'] }): PeerHandle | undefined {
-    const peer = this.#node.roster.ensure(id, now.wall)
-    if (peer === undefined) return undefined
-    this.#node.roster.add(peer, { name: options.name ?? peer.record.name, invite: options.invite ?? peer.record.invite }, options.addresses)
-    return peer.handle
+    return addPeer(this.#node, now, id, options)
   }
 
   removePeer(now: Now, id: Uint8Array): boolean {
@@ -212,8 +209,7 @@ export class Endpoint implements EndpointContract {
   }
 
   acceptReply(now: Now, reply: InviteReply): PeerHandle | ReplyRefusal {
-    const peer = this.#node.roster.acceptReply(now, reply)
-    return typeof peer === 'string' ? peer : peer.handle
+    return acceptReply(this.#node, now, reply)
   }
 
   noteWhereabouts(peer: PeerHandle, whereabouts: Whereabouts, byHand = false): void {

@@ -10,6 +10,7 @@ import type { Channel } from '../connection/channel.ts'
 import { endKept } from '../connection/channels.ts'
 import type { CoreConfig } from '../connection/config.ts'
 import { Connection } from '../connection/connection.ts'
+import { offerCandidates } from '../connection/peer-candidates.ts'
 import { dropCounters } from '../connection/drops.ts'
 import type { SessionEvent } from '../connection/events.ts'
 import { counterNames, type ConnectionHost, type CounterName, type LinkFacts, type ReadyMember, type RekeyService } from '../connection/host.ts'
@@ -210,13 +211,14 @@ export class Node implements ConnectionHost {
     this.punching?.end(now, peer, found ? 'met' : 'in_vain')
   }
 
-  setCandidates(candidates: readonly Candidate[]): void {
+  setCandidates(now: Now, candidates: readonly Candidate[]): void {
     if (sameCandidates(this.candidates.candidates, candidates)) return
     this.candidates = { generation: this.candidates.generation + 1, candidates }
     for (const connection of this.sessions) {
       if (connection === undefined) continue
       connection.state.candidatesWanted = true
       connection.state.punch?.changed()
+      offerCandidates(connection.state, now)
       this.markReady(connection)
     }
   }
@@ -374,7 +376,7 @@ export class Node implements ConnectionHost {
     if (reason === 'peer_restarted') return
     this.handshakes?.sessionEnded(entry)
     if (reason === 'replaced' && entry.inRoster) this.replaced.push(entry)
-    if (reason === 'done' || reason === 'removed') this.roster.note(entry, { hadSession: false })
+    if (reason === 'done' || reason === 'removed') this.roster.note(entry, { hadSession: false, connectedAt: entry.record.connectedAt ?? now.wall })
     this.tellPeer(now, entry, 'offline', reason)
     this.roster.release(entry)
   }

@@ -1,6 +1,34 @@
 import { never, toWallTime, type Now } from '../base/time.ts'
+import { onNamed } from '../connection/peer-candidates.ts'
 import { allows, type PathPolicy } from '../path/path-policy.ts'
+import type { PeerHandle, PeerRecord, ReplyRefusal } from './contract.ts'
+import type { InviteReply } from '../wire/invite-reply.ts'
 import type { Node } from './node.ts'
+import type { PeerEntry } from './roster.ts'
+
+/** Puts a peer into the roster, or changes what is known of it; `undefined` for an id that is not valid or is our own. */
+export function addPeer(node: Node, now: Now, id: Uint8Array, { name, addresses, invite }: { readonly name: string | undefined; readonly addresses: readonly Uint8Array[]; readonly invite: PeerRecord['invite'] }): PeerHandle | undefined {
+  const peer = node.roster.ensure(id, now.wall)
+  if (peer === undefined) return undefined
+  node.roster.add(peer, { name: name ?? peer.record.name, invite: invite ?? peer.record.invite }, addresses)
+  nameAddresses(node, now, peer, addresses)
+  return peer.handle
+}
+
+export function acceptReply(node: Node, now: Now, reply: InviteReply): PeerHandle | ReplyRefusal {
+  const peer = node.roster.acceptReply(now, reply)
+  if (typeof peer === 'string') return peer
+  nameAddresses(node, now, peer, reply.addresses)
+  return peer.handle
+}
+
+/** A session that is up, or that is being dialed, need not wait until these addresses are looked at by themselves. */
+export function nameAddresses(node: Node, now: Now, { connection }: PeerEntry, addresses: readonly Uint8Array[]): void {
+  if (connection === undefined || addresses.length === 0) return
+  onNamed(connection.state, now, addresses)
+  connection.update(now)
+  node.reschedule(connection)
+}
 
 /** Takes a peer out of the roster, and ends what goes on with it. */
 export function removePeer(node: Node, now: Now, id: Uint8Array): boolean {

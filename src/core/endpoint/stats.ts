@@ -22,7 +22,8 @@ export function peerStats(node: Node, peer: PeerEntry): PeerStats {
   const paths: PathStats[] = []
   for (const path of state?.paths ?? []) if (path !== undefined) paths.push(pathStats(path, path === state?.active))
   return {
-    peer: peer.handle, id: peer.id, name: peer.record.name, state: stateOf(peer), since: peer.stateSince, inRoster: peer.inRoster, paths,
+    peer: peer.handle, id: peer.id, name: peer.record.name, state: stateOf(peer), since: peer.stateSince, inRoster: peer.inRoster,
+    wanted: peer.inRoster && (peer.record.hadSession || peer.record.connectedAt === undefined), paths,
     channels: state?.channels.size ?? 0,
     lanes: state === undefined ? undefined : laneStats(state.tally, state.channels.values()),
     binding: state?.sidPeer === undefined ? undefined

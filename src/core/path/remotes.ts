@@ -67,14 +67,23 @@ export class Remotes {
     if (this.#remotes.length < REMOTES_MAX || this.#remotes.some((other) => !other.proven)) this.add(address, false)
   }
 
+  /** An address that this node's own user names: it is asked at once, as if it never had been. */
+  name(now: Instant, address: Uint8Array): void {
+    const remote = this.add(address, false)
+    remote.probes = 0
+    remote.pause = PROBE_TIME
+    if (remote.probeAt > now) remote.probeAt = now
+  }
+
   /** All of a host that has proved to be the peer's: whoever is asked there is the peer's own machine, or its NAT. */
   trustHost(address: Uint8Array): void {
     for (const remote of this.#remotes) if (sameHost(remote.address, address)) remote.proven = true
   }
 
   /** Asks again at once: something has changed. */
-  hurry(now: Instant): void {
+  hurry(now: Instant, which: 'all' | 'proven' = 'all'): void {
     for (const remote of this.#remotes) {
+      if (which === 'proven' && !remote.proven) continue
       remote.pause = PROBE_TIME
       if (remote.probeAt > now) remote.probeAt = now
     }

@@ -1,5 +1,6 @@
 /** What the daemon tells of Bluetooth: the answers to `ble.status` and `ble.nearby`. */
 import type { PeerState } from '../base/domain.ts'
+import type { Nothing } from './ipc-json.ts'
 
 /**
  * on: ready · off: present but powered down · absent: none in this machine, or none that works · no_permission: this user may not · blocked: rfkill ·
@@ -83,4 +84,18 @@ export interface PairStatusResult {
   /** Devices in range that are none of this node's peers. */
   readonly inRange: number
   readonly exchanges: readonly PairExchange[]
+}
+
+/** The methods about Bluetooth: what a client writes, what the daemon's handler sees, what comes back. */
+export interface BleMethods {
+  'ble.status': { params: Nothing; request: Nothing; result: BleStatusResult }
+  'ble.nearby': { params: Nothing; request: Nothing; result: BleNearbyResult }
+  'pair.start': { params: PairStartParams; request: Required<PairStartParams>; result: PairStatusResult }
+  'pair.status': { params: Nothing; request: Nothing; result: PairStatusResult }
+  'pair.answer': { params: PairAnswerParams; request: PairAnswerParams; result: Nothing }
+  'pair.stop': { params: Nothing; request: Nothing; result: Nothing }
+}
+
+export const bleMethodScopes: Readonly<Record<keyof BleMethods, 'status' | 'admin'>> = {
+  'ble.status': 'status', 'ble.nearby': 'status', 'pair.start': 'admin', 'pair.status': 'admin', 'pair.answer': 'admin', 'pair.stop': 'admin',
 }

@@ -98,3 +98,6 @@ function parseJson(bytes: Uint8Array, offset: number, length: number): unknown {
     return undefined
   }
 }
+
+/** No members. */
+export type Nothing = Readonly<Record<string, never>>

@@ -3,9 +3,11 @@
  * parsing (`request`, defaults filled in, text decoded), what comes back (`result`). Both sides ignore members they do not know.
  */
 import type { ErrorCode } from '../base/errors.ts'
-import type { BleNearbyResult, BleStatusResult, IpcBleHealth, PairAnswerParams, PairStartParams, PairStatusResult } from './ipc-ble.ts'
+import { bleMethodScopes, type BleMethods, type IpcBleHealth } from './ipc-ble.ts'
+import type { Nothing } from './ipc-json.ts'
 import type { IpcOwnNat, IpcPortMapping, IpcStunStatus, NetcheckResult } from './ipc-nat.ts'
 import type { PeerPolicyParams, PeerPolicyRequest, PeerPolicyResult } from './ipc-policy.ts'
+import type { SubscribeParams, SubscribeRequest, UnsubscribeParams, UnsubscribeRequest } from './ipc-subscribe.ts'
 import type { PeerWhyResult } from './ipc-why.ts'
 
 /** Index is the mode's number on the wire between daemons. */
@@ -343,56 +345,12 @@ export interface KeyParams {
   readonly id: string
 }
 
-export const ipcTopics = ['peer', 'path', 'status', 'channel', 'app', 'log'] as const
-export type IpcTopic = (typeof ipcTopics)[number]
-
-/** What a client must be allowed to subscribe to each. `app`: the scope of some app, whose channels it then hears of, or `status` for all. */
-export const ipcTopicScopes: Readonly<Record<IpcTopic, 'status' | 'app' | 'admin'>> = {
-  peer: 'status', path: 'status', status: 'status', channel: 'app', app: 'app', log: 'admin',
-}
-
-export const ipcLogLevels = ['trace', 'debug', 'info', 'warn', 'error'] as const
-export type IpcLogLevel = (typeof ipcLogLevels)[number]
-
-/** Milliseconds from one `event.status` to the next. */
-export const STATUS_INTERVAL_MIN = 100
-export const STATUS_INTERVAL_MAX = 3_600_000
-export const STATUS_INTERVAL_DEFAULT = 1000
-/** Lines of the log that the daemon keeps for who asks later. */
-export const LOG_HISTORY = 256
-
-export interface SubscribeParams {
-  readonly topics: readonly IpcTopic[]
-  readonly intervalMs?: number
-  readonly level?: IpcLogLevel
-  readonly lines?: number
-}
-export interface SubscribeRequest {
-  readonly topics: readonly IpcTopic[]
-  /** Of `status`. */
-  readonly intervalMs: number
-  /** Of `log`: this level and what is graver. */
-  readonly level: IpcLogLevel
-  /** Of `log`: how many of the last lines come first. */
-  readonly lines: number
-}
-export interface UnsubscribeParams {
-  /** All where absent. */
-  readonly topics?: readonly IpcTopic[]
-}
-export interface UnsubscribeRequest {
-  readonly topics: readonly IpcTopic[]
-}
-
 export interface ShutdownResult {
   /** The daemon's process, for whoever waits on the same machine until it is gone. */
   readonly pid?: number
 }
 
-/** No members. */
-export type Nothing = Readonly<Record<string, never>>
-
-export interface IpcMethods {
+export interface IpcMethods extends BleMethods {
   'hello': { params: HelloParams; request: HelloRequest; result: HelloResult }
   'status': { params: Nothing; request: Nothing; result: StatusResult }
   'peers': { params: PeersParams; request: { readonly state: IpcPeerState | undefined; readonly after: string | undefined; readonly lanes: boolean }; result: PeersResult }
@@ -403,12 +361,6 @@ export interface IpcMethods {
   'peer.disconnect': { params: PeerParams; request: PeerParams; result: Nothing }
   'peer.why': { params: PeerParams; request: PeerParams; result: PeerWhyResult }
   'netcheck': { params: NetcheckParams; request: Required<NetcheckParams>; result: NetcheckResult }
-  'ble.status': { params: Nothing; request: Nothing; result: BleStatusResult }
-  'ble.nearby': { params: Nothing; request: Nothing; result: BleNearbyResult }
-  'pair.start': { params: PairStartParams; request: Required<PairStartParams>; result: PairStatusResult }
-  'pair.status': { params: Nothing; request: Nothing; result: PairStatusResult }
-  'pair.answer': { params: PairAnswerParams; request: PairAnswerParams; result: Nothing }
-  'pair.stop': { params: Nothing; request: Nothing; result: Nothing }
   'peer.ping': { params: PeerParams; request: PeerParams; result: PeerPingResult }
   'listen': { params: ListenParams; request: ListenRequest; result: Nothing }
   'unlisten': { params: UnlistenParams; request: UnlistenParams; result: Nothing }
@@ -443,7 +395,8 @@ export type IpcResult<M extends IpcMethod> = IpcMethods[M]['result']
  * topics named need (ipc-topics); `none` any client may.
  */
 export const ipcMethodScopes: Readonly<Record<IpcCall, 'app' | 'status' | 'admin' | 'topic' | 'none'>> = {
-  'status': 'status', 'peers': 'status', 'netcheck': 'status', 'ble.status': 'status', 'ble.nearby': 'status', 'pair.start': 'admin', 'pair.status': 'admin', 'pair.answer': 'admin', 'pair.stop': 'admin',
+  ...bleMethodScopes,
+  'status': 'status', 'peers': 'status', 'netcheck': 'status',
   'peer.add': 'admin', 'peer.remove': 'admin', 'peer.policy': 'admin', 'peer.connect': 'app', 'peer.disconnect': 'admin', 'peer.why': 'status', 'peer.ping': 'status',
   'listen': 'app', 'unlisten': 'app',
   'channel.open': 'app', 'channel.accept': 'app', 'channel.reject': 'app', 'channel.close': 'app', 'channel.stats': 'app',

@@ -4,10 +4,8 @@ import type { PosternError } from '../base/errors.ts'
 import { CLIENT_CHANNELS_MAX, DELIVERY_CREDIT_DEFAULT } from './ipc.ts'
 import type { JsonObject } from './ipc-json.ts'
 import { MemberReader } from './ipc-members.ts'
-import {
-  APP_CODE_MAX, APP_CODE_MIN, ipcLanes, ipcLogLevels, ipcModes, ipcOverflows, ipcPeerStates, ipcTopics, LOG_HISTORY, STATUS_INTERVAL_DEFAULT, STATUS_INTERVAL_MAX, STATUS_INTERVAL_MIN,
-  type ChannelOpenRequest, type HelloRequest, type IpcCall, type IpcMethod, type IpcOverflow, type IpcRequest, type IpcTopic, type ListenFrom, type PeerAddRequest,
-} from './ipc-methods.ts'
+import { APP_CODE_MAX, APP_CODE_MIN, ipcLanes, ipcModes, ipcOverflows, ipcPeerStates, type ChannelOpenRequest, type HelloRequest, type IpcCall, type IpcMethod, type IpcOverflow, type IpcRequest, type ListenFrom, type PeerAddRequest } from './ipc-methods.ts'
+import { ipcLogLevels, ipcTopics, LOG_HISTORY, STATUS_INTERVAL_DEFAULT, STATUS_INTERVAL_MAX, STATUS_INTERVAL_MIN, type IpcTopic } from './ipc-subscribe.ts'
 import { ipcPathKinds, type IpcPathPolicy, type PeerPolicyRequest } from './ipc-policy.ts'
 
 const U32_MAX = 0xffff_ffff

@@ -1,5 +1,6 @@
 /** The events of what a client subscribed to (docs/ipc.md §8). */
-import type { ChannelEndCode, IpcLane, IpcLogLevel, IpcMode, IpcTopic, PeerInfo, StatusResult } from './ipc-methods.ts'
+import type { ChannelEndCode, IpcLane, IpcMode, PeerInfo, StatusResult } from './ipc-methods.ts'
+import type { IpcLogLevel, IpcTopic } from './ipc-subscribe.ts'
 
 /** As `peers` lists it; `removed`: it is no longer in the roster, and nothing but id and handle is said of it. */
 export type PeerEvent =
