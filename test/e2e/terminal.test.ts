@@ -98,7 +98,7 @@ describe.skipIf(!hasTerminals)('on a terminal (needs python3)', () => {
     await short.stop()
     const { screen, status, usual } = await watching
     expect([status, usual]).toEqual([69, true])
-    expect(screen).toMatch(/\[(disconnected|not_running)\]/)
+    expect(screen).toMatch(/\[(disconnected|shutting_down|not_running)\]/)
     const drawn = screen.includes(ALTERNATE)
     expect(screen.includes(LEFT)).toBe(drawn)
   })

@@ -112,11 +112,10 @@ export class HomeNetwork implements AsyncDisposable {
     for (let i = 0; i < 200 && !this.router.run('ss', '-Hlun').includes(upnp ? ':1900' : ':5351'); i++) await sleep(25)
   }
 
-  /** The power goes out and comes back: what was mapped is gone, and the router says so as it knows to. */
-  async restart(): Promise<void> {
+  /** The power goes out: what was mapped is gone. With `start` the router says so as it knows to. */
+  async cutPower(): Promise<void> {
     await this.#kill()
     this.#nft('flush chain inet filter miniupnpd\nflush chain inet filter prerouting_miniupnpd\nflush chain inet filter postrouting_miniupnpd\n')
-    await this.start()
   }
 
   /** What the router lets in now: `udp 7000 → 10.1.0.2:7000`. */

@@ -48,7 +48,7 @@ export class HomeRouter {
   web: ((url: HttpUrl, soap: SoapRequest | undefined) => HttpOutcome | undefined) | undefined
   permanentOnly: boolean
   readonly controlUrl: string
-  readonly httpPort: number
+  httpPort: number
   /** Seconds of its clock when the test's clock shows 0. */
   bootedAt = -1000
 
@@ -188,7 +188,10 @@ export class HomeRouter {
   http(url: HttpUrl, soap: SoapRequest | undefined, client: string): HttpOutcome {
     const own = this.web?.(url, soap)
     if (own !== undefined) return own
-    if (decodeAddress(url.address).host !== this.address) throw new Error(`asked ${decodeAddress(url.address).host}`)
+    const { host: asked, port } = decodeAddress(url.address)
+    if (asked !== this.address) throw new Error(`asked ${asked}`)
+    // Nobody listens there (any more).
+    if (port !== this.httpPort) return { kind: 'failed', reason: 'broken' }
     if (soap === undefined) return url.path === '/rootDesc.xml' ? ok(this.description()) : { kind: 'answer', status: 404, body: '' }
     const action = soap.action.replace(/^.*#|"$/g, '')
     const value = (name: string): string => new RegExp(`<${name}>([^<]*)</${name}>`).exec(soap.body)?.[1] ?? ''

@@ -13,7 +13,7 @@ import { node } from './providers.ts'
 export const LOCAL = '192.168.1.7'
 const HOP = 2 * millisecond
 
-/** A mapper and a router on one clock; answers take 2 ms. */
+/** A mapper and a router on one clock; answers take 2 ms, those of its web server `webPause`. */
 export class PortMapScene {
   readonly router: HomeRouter
   readonly mapper: PortMapper
@@ -24,9 +24,11 @@ export class PortMapScene {
   now: Instant = toInstant(0)
   readonly #coming: { readonly at: number; readonly run: () => void }[] = []
   readonly #random: SeededRandom
+  readonly #webPause: number
 
-  constructor(settings: HomeRouterSettings = {}, options: { readonly seed?: number; readonly tcp?: boolean; readonly lifetime?: number } = {}) {
+  constructor(settings: HomeRouterSettings = {}, options: { readonly seed?: number; readonly tcp?: boolean; readonly lifetime?: number; readonly webPause?: number } = {}) {
     this.#random = new SeededRandom(options.seed ?? 1)
+    this.#webPause = options.webPause ?? HOP
     this.router = new HomeRouter(settings)
     const ports = new Map<Transport, number>([['udp', 7000], ...(options.tcp === true ? [['tcp', 7000] as const] : [])])
     this.mapper = new PortMapper({
@@ -108,10 +110,10 @@ export class PortMapScene {
   }
 
   #exchange(action: PortMapAction): void {
-    const later = (run: () => void): void => void this.#coming.push({ at: this.now + HOP, run })
+    const later = (run: () => void, pause = HOP): void => void this.#coming.push({ at: this.now + pause, run })
     if (action.kind === 'http') {
       const outcome = this.router.http(action.url, action.soap, LOCAL)
-      later(() => this.mapper.handleHttp(this.now, action.token, outcome))
+      later(() => this.mapper.handleHttp(this.now, action.token, outcome), this.#webPause)
       return
     }
     const { host: to, port } = decodeAddress(action.to)

@@ -4,7 +4,7 @@ import type { ErrorCode } from './errors.ts'
 const statuses: Partial<Record<ErrorCode, number>> = {
   params: 64, method: 64, bad_peer_id: 64,
   state_corrupt: 65, state_version: 65,
-  not_running: 69, unreachable: 69, timeout: 75, disconnected: 69,
+  not_running: 69, unreachable: 69, timeout: 75, disconnected: 69, shutting_down: 69,
   internal: 70,
   port_in_use: 71, start: 71,
   unwritable: 73, disk: 74,

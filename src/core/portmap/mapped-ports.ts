@@ -49,12 +49,15 @@ export class MappedPorts {
     for (const transport of this.#options.ports.keys()) this.#ask(now, transport, { kind: 'asking' })
   }
 
-  /** Why nothing is held and nothing is asked for any more; `undefined` while there is hope. */
+  /**
+   * Why nothing is held and nothing is asked for any more; `undefined` while there is hope. A mapping that expired says most: this router did
+   * map. Another one may have expired before it and been asked for again in its company, in vain, which is silence, not a refusal.
+   */
   get lost(): MappingRefusal | 'expired' | undefined {
     let reason: MappingRefusal | 'expired' | undefined
     for (const slot of this.#slots.values()) {
       if (slot.kind !== 'lost') return undefined
-      reason ??= slot.reason
+      if (reason === undefined || slot.reason === 'expired') reason = slot.reason
     }
     return reason
   }
@@ -107,7 +110,9 @@ export class MappedPorts {
 
   onRefused(now: Instant, transport: Transport, reason: MappingRefusal): void {
     const slot = this.#slots.get(transport)
-    if (slot?.kind === 'held' && reason === 'silent') {
+    // It expired while the router was asked: nobody waits for this answer.
+    if (slot === undefined || slot.kind === 'lost') return
+    if (slot.kind === 'held' && reason === 'silent') {
       // It stands until it expires; the router may only be slow.
       this.#host.counters.add('portmap_renewals_unanswered')
       const attempt = slot.attempt + 1

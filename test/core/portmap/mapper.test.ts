@@ -135,6 +135,18 @@ describe('what is held', () => {
     expect(scene.told.slice(2)).toEqual(['mapped udp 11.0.0.11:7000 nat-pmp'])
   })
 
+  it('upnp: a router whose web server is at another port since it began anew is found again, whichever mapping ends first', () => {
+    for (let seed = 1; seed <= 100; seed++) {
+      // A slow web server: UDP is mapped, and ends, most of a second before TCP, which is tried again in between.
+      const scene = new PortMapScene({ speaks: ['upnp'] }, { seed, tcp: true, lifetime: 10 * second, webPause: 400 * millisecond }).join().run(4 * second)
+      scene.router.reboot(scene.seconds)
+      scene.router.httpPort = 5001
+      scene.run(14 * second)
+      expect(scene.mapped.sort(), `seed ${seed}`).toEqual(['tcp 11.0.0.11:7000', 'udp 11.0.0.11:7000'])
+      expect(scene.told.filter((line) => line.startsWith('unmapped')).sort()).toEqual(['unmapped tcp expired', 'unmapped udp expired'])
+    }
+  })
+
   it.each(['nat-pmp', 'upnp', 'pcp'] as const)('%s: the router gets another address: the mapping is told anew', (protocol) => {
     const scene = new PortMapScene({ speaks: [protocol] }).join().run(second)
     scene.router.external = '11.0.0.12'

@@ -59,14 +59,14 @@ describe.each(providers)('Noise XX with %s', (_name, provider) => {
     expect([A.length, B.length, C.length]).toEqual([340, 324, 292])
     const text = Buffer.concat([A, B, C]).toString('latin1')
     for (const { identity } of [a, b]) for (const secret of [identity.id, identity.staticKeyPair.publicKey, key]) expect(text.includes(Buffer.from(secret).toString('latin1'))).toBe(false)
-    // Nothing of 8 bytes is the same in two runs but zeros and the headers.
+    // Nothing of 8 bytes is the same in two runs but the headers and padding, with up to 5 bytes that chance may make equal beside it.
     const again = run()
     expect(equalBytes(again.A.subarray(12), A.subarray(12))).toBe(false)
     for (const [one, other] of [[A, again.A], [B, again.B], [C, again.C]] as const) {
       const rest = Buffer.from(other.subarray(12)).toString('latin1')
       for (let at = 12; at + 8 <= one.length; at++) {
         const piece = one.subarray(at, at + 8)
-        if (piece.some((byte) => byte !== 0)) expect(rest.includes(Buffer.from(piece).toString('latin1'))).toBe(false)
+        if (piece.filter((byte) => byte !== 0).length > 5) expect(rest.includes(Buffer.from(piece).toString('latin1'))).toBe(false)
       }
     }
   })
