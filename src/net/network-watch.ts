@@ -14,13 +14,13 @@ export interface NetworkWatchOptions {
   readonly state?: () => string
 }
 
-/** A cable pulled, an address taken over: the kernel tells it in several messages, all within this. */
-const SETTLE_MS = 50
+/** A cable pulled, an address taken over: the kernel tells each step in several messages, all within this. */
+const SETTLE_MS = 20
 /**
  * A network that comes up says so in steps: an address, then the route by it. Each is told as soon as it has settled, since the first may have been
  * of no use yet; only who goes on for ever waits.
  */
-const TOLD_MAX = 4
+const TOLD_MAX = 8
 const TOLD_WINDOW_MS = 1_000
 /** Without the kernel's word. A look costs under a millisecond. */
 const POLL_MS = 2_000

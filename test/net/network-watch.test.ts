@@ -39,13 +39,13 @@ function played(): { readonly kernel: PlayedKernel; readonly told: number[]; rea
 describe('a network watch with the word of the kernel', () => {
   it('tells a change once, when the messages about it have settled', () => {
     const all = played()
-    for (let i = 0; i < 10; i++) {
+    for (let i = 0; i < 4; i++) {
       all.kernel.news!(false)
       vi.advanceTimersByTime(4)
     }
     all.state = 'b'
     vi.advanceTimersByTime(1_000)
-    expect([all.watch.kind, all.told]).toEqual(['netlink', [50]])
+    expect([all.watch.kind, all.told]).toEqual(['netlink', [20]])
     all.watch.close()
   })
 
@@ -64,7 +64,7 @@ describe('a network watch with the word of the kernel', () => {
     all.watch.close()
   })
 
-  it('tells at most four times a second, and the last state always', () => {
+  it('tells at most eight times a second, and the last state always', () => {
     const all = played()
     for (let i = 0; i < 200; i++) {
       all.state = `${i}`
@@ -72,8 +72,8 @@ describe('a network watch with the word of the kernel', () => {
       vi.advanceTimersByTime(10)
     }
     vi.advanceTimersByTime(1_000)
-    expect(all.told.length).toBeGreaterThanOrEqual(7)
-    for (let i = 4; i < all.told.length; i++) expect(all.told[i]! - all.told[i - 4]!).toBeGreaterThanOrEqual(1_000)
+    expect(all.told.length).toBeGreaterThanOrEqual(15)
+    for (let i = 8; i < all.told.length; i++) expect(all.told[i]! - all.told[i - 8]!).toBeGreaterThanOrEqual(1_000)
     expect(all.told.at(-1)).toBeGreaterThanOrEqual(2_000)
     all.watch.close()
   })
@@ -85,7 +85,7 @@ describe('a network watch with the word of the kernel', () => {
       all.kernel.news!(false)
       vi.advanceTimersByTime(60)
     }
-    expect(all.told).toEqual([50, 110, 170])
+    expect(all.told).toEqual([20, 80, 140])
     all.watch.close()
   })
 

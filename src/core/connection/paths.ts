@@ -14,11 +14,13 @@ import { PATHS_MAX, type SessionState } from './state.ts'
 import { timer } from './timers.ts'
 
 /**
- * An old path that leaves two challenges unanswered for so many round trips, at least for this long, loses the traffic to a new one that
- * answered (decision 103): a machine that changed its network is heard again after a round trip and 300 ms.
+ * An old path that leaves two challenges unanswered for so many round trips, or longer where they vary, at least for this long, loses the traffic to a
+ * new one that answered (decisions 103 and 136): a machine that changed its network is heard again after two round trips and a tenth of a second.
  */
-const MIGRATION_TIME: Duration = 250 * millisecond
+const MIGRATION_TIME: Duration = 100 * millisecond
 const MIGRATION_ROUND_TRIPS = 1.25
+/** … but for the variation of round trips it is not waited longer than this. */
+const VARIATION_TIME: Duration = 250 * millisecond
 /** When the second of them goes: its answer comes in time too. */
 const COPY_ROUND_TRIPS = 0.2
 /** A peer that keeps using another path than ours while ours is good is not looked into more often than this. */
@@ -225,7 +227,7 @@ function considerMigration(state: SessionState, now: Now): void {
   if (to === undefined || from === undefined) return
   if (!to.validation.sound) return
   if (!allows(state.policy, to.kind)) return
-  const patience = Math.max(MIGRATION_ROUND_TRIPS * from.recovery.rtt.smoothed, MIGRATION_TIME)
+  const patience = patienceWith(from)
   const decideAt = from.validation.pending ? after(from.validation.challengedAt, patience) : never
   const silent = from.validation.unanswered || now.mono >= decideAt
   const ours = qualityOf(state, now.mono, from)
@@ -239,6 +241,11 @@ function considerMigration(state: SessionState, now: Now): void {
     // The old path answered: it stays, and the new one is known for later.
     state.migrateTo = undefined
   }
+}
+
+/** How long a path that the peer seems to have left may take to answer. */
+function patienceWith({ recovery: { rtt } }: SessionPath): Duration {
+  return Math.max(MIGRATION_ROUND_TRIPS * rtt.smoothed, MIGRATION_TIME, Math.min(rtt.smoothed + 4 * rtt.variation, VARIATION_TIME))
 }
 
 /** The `path` timer: challenges are repeated or fail, old paths are forgotten, a migration is decided. */
