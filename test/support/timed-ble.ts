@@ -3,6 +3,7 @@ import type { PowerMode } from '../../src/core/ble/duty.ts'
 import { bleRadioLimits, type BleRadioLimits } from '../../src/core/ble/limits.ts'
 import type { FindFriend } from '../../src/core/ble/sightings.ts'
 import type { LinkId, TransmitBatch } from '../../src/core/endpoint/contract.ts'
+import type { BleBackend } from '../../src/net/ble/backend.ts'
 import { BleDriver, type BleSystem } from '../../src/net/ble/ble.ts'
 import type { Task } from '../../src/sim/scheduler.ts'
 import type { SimCarrier, SimNode } from '../../src/sim/sim-node.ts'
@@ -30,7 +31,7 @@ export class TimedBle implements SimCarrier {
       ...host,
       nearby: (peer, address) => { node.act((endpoint, now) => { endpoint.handleNearby(now, peer, address) }) },
       adapter: () => undefined,
-    }, { backend: () => radio, mode, radioLimits: { ...bleRadioLimits, ...limits }, system: this.#system() })
+    }, { backend: () => this.#backend(), mode, radioLimits: { ...bleRadioLimits, ...limits }, system: this.#system() })
   }
 
   open(): void {
@@ -75,6 +76,23 @@ export class TimedBle implements SimCarrier {
     return this.driver.send(batch, done)
   }
 
+  /** What the pipe brings waits for a process that sleeps. */
+  #backend(): BleBackend {
+    const { radio } = this
+    return {
+      name: radio.name,
+      command: (command) => { radio.command(command) },
+      onEvent: (handler) => { radio.onEvent((event) => { this.#run(() => { handler(event) }) }) },
+      close: () => radio.close(),
+    }
+  }
+
+  #run(act: () => void): void {
+    if (this.#stopped) return
+    if (this.#asleep) this.#missed.push(act)
+    else act()
+  }
+
   #keep(): void {
     this.#refresh()
     this.#later(PRESENCE_TIME, () => { this.#keep() })
@@ -100,11 +118,6 @@ export class TimedBle implements SimCarrier {
   /** A process that sleeps runs what was due when it wakes. */
   #later(delay: number, run: () => void): Task {
     const { scheduler } = this.radio.air
-    const task = scheduler.at(scheduler.now + delay, () => {
-      if (this.#stopped) return
-      if (this.#asleep) this.#missed.push(run)
-      else run()
-    })
-    return task
+    return scheduler.at(scheduler.now + delay, () => { this.#run(run) })
   }
 }

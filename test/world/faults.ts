@@ -54,7 +54,9 @@ export class Faults {
       case 'hold': this.#hold(fault.duration, machine, true); return
       case 'block': this.#block(fault.duration, machine); return
       case 'disconnect': if (machine.running && !machine.asleep) disconnect(machine, other); return
-      case 'abort': this.#abort(machine, choice)
+      case 'abort': this.#abort(machine, choice); return
+      case 'range': this.#range(fault.duration, machine, other); return
+      case 'adapter': this.#adapter(fault.duration, machine)
     }
   }
 
@@ -99,6 +101,28 @@ export class Faults {
   #policy(fault: FaultPlan, machine: Machine, other: Machine): void {
     machine.setPolicy(other, fault.policy ?? anyPath)
     this.#lasting(fault.duration, () => { machine.setPolicy(other, anyPath) })
+  }
+
+  /** The two no longer hear each other. */
+  #range(duration: number, machine: Machine, other: Machine): void {
+    const { air } = this.#world
+    if (air === undefined) return
+    const before = air.reaches
+    air.reaches = (a, b) => before(a, b) && !((a === machine.radio && b === other.radio) || (a === other.radio && b === machine.radio))
+    const without = air.reaches
+    air.moved()
+    this.#lasting(duration, () => {
+      // Of ranges that overlap the last one to end gives them all back.
+      air.reaches = air.reaches === without ? before : () => true
+      air.moved()
+    })
+  }
+
+  /** Pulled out, and plugged in again. */
+  #adapter(duration: number, machine: Machine): void {
+    if (machine.radio === undefined || !machine.running) return
+    machine.radio.setState('absent')
+    this.#lasting(duration, () => { if (machine.running) machine.radio?.setState('on') })
   }
 
   #reset(machine: Machine, other: Machine): void {

@@ -7,6 +7,8 @@ import type { EndpointEvent, InviteRecord, MessageBatch, NoticeBatch, OutgoingMe
 import { channelCodes } from '../../src/core/wire/frame.ts'
 import type { SeededRandom } from '../../src/sim/random.ts'
 import { SimNode, type SimApp } from '../../src/sim/sim-node.ts'
+import type { TimedRadio } from '../support/timed-air.ts'
+import { TimedBle } from '../support/timed-ble.ts'
 import type { Incarnation, Side } from './conversation.ts'
 import { MILLISECOND, SECOND } from './draw.ts'
 import { hold } from './failure.ts'
@@ -41,12 +43,16 @@ export class Machine implements SimApp {
   /** What its user wishes about paths, and since when. */
   policy: PathPolicy = anyPath
   policySince = 0
+  readonly radio: TimedRadio | undefined
+  ble: TimedBle | undefined
   /** When its address last changed. */
   movedAt: number = -Infinity
   /** Bytes of the arena that an endpoint without any session holds. */
   arenaAtStart = 0
   #life = 0
   #asleep = false
+  /** When it last woke: what dialed it meanwhile was taken by its system, and is there now. */
+  wokeAt: number = -Infinity
   readonly #addresses: Uint8Array[]
   #port = 7000
   readonly #seed: Uint8Array
@@ -60,6 +66,7 @@ export class Machine implements SimApp {
     this.provider = world.newProvider()
     this.#random = random
     this.#seed = random.fill(new Uint8Array(32))
+    this.radio = world.air?.add()
     this.#addresses = world.plan.calm.map((_, road) => addressOn(road, index, 0, this.#port))
     this.start()
   }
@@ -82,6 +89,9 @@ export class Machine implements SimApp {
     const values = [...this.disk.values()]
     const peers: PeerRecord[] = values.flatMap((value) => value.kind === 'peer' ? [value.record] : [])
     const invites: InviteRecord[] = values.flatMap((value) => value.kind === 'invite' ? [value.record] : [])
+    const presence = values.flatMap((value) => value.kind === 'presence' ? value.keys : [])
+    const { radio } = this
+    radio?.setState('on')
     const { config, memory, segmentsMax, coalesce, sendTime, tcp } = this.plan
     const [, secondAddress] = this.#addresses
     this.#life++
@@ -89,7 +99,8 @@ export class Machine implements SimApp {
     this.provider = this.world.newProvider()
     this.node = new SimNode({
       scheduler: this.world.scheduler, network: this.world.network, provider: this.provider, seed: this.#seed, address: this.#addresses[0]!, config, memory, tcp,
-      peers, invites, segmentsMax, coalesce, ...(secondAddress === undefined ? {} : { secondAddress }),
+      peers, invites, presence, segmentsMax, coalesce, carrier: radio === undefined ? undefined : (host, node) => this.ble = new TimedBle(host, node, radio, 'active'),
+      ...(secondAddress === undefined ? {} : { secondAddress }),
       ...(sendTime > 0 ? { sendTime: () => this.#random.below(sendTime) } : {}),
     })
     this.arenaAtStart = this.node.endpoint.arena.used
@@ -137,6 +148,7 @@ export class Machine implements SimApp {
 
   awake(): void {
     this.#asleep = false
+    this.wokeAt = this.world.scheduler.now
     if (this.running) this.node.awake()
   }
 
@@ -317,6 +329,7 @@ export class Machine implements SimApp {
     if (event.kind !== 'persist' && event.kind !== 'writable') this.world.tell(`machine ${this.index}: ${JSON.stringify(event, readable)}`)
     switch (event.kind) {
       case 'persist':
+        this.ble?.presenceChanged()
         if (event.value === undefined) this.disk.delete(event.key)
         else this.disk.set(event.key, event.value)
         return
@@ -339,6 +352,8 @@ export class Machine implements SimApp {
       case 'path':
         this.world.totals[event.rule]++
         if (event.to !== undefined && event.link === 'tcp') this.world.totals.overTcp++
+        if (event.to !== undefined && event.link === 'ble') this.world.totals.overBle++
+        this.world.radioWatch?.onMove(this)
         this.world.watch?.onMove(this, event.rule, event.to)
         return
       case 'drained':
@@ -393,6 +408,7 @@ export class Machine implements SimApp {
 
   onTurn(node: SimNode): void {
     checkNode(this, coreOf(node.endpoint))
+    this.world.radioWatch?.checkUnsent(this)
   }
 }
 

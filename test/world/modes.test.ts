@@ -7,6 +7,6 @@ import { describe } from 'vitest'
 import { testWorlds } from './seeds.ts'
 
 /** Those of wild worlds, and what a hundred worlds may lack. */
-const rare = ['consumersGone', 'longestGap', 'policy', 'tier', 'only', 'noRoom', 'refused', 'preferred'] as const
+const rare = ['overBle', 'consumersGone', 'longestGap', 'policy', 'tier', 'only', 'noRoom', 'refused', 'preferred'] as const
 
 describe('worlds of modes', () => { testWorlds('modes', 150, rare) })

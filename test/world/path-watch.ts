@@ -10,8 +10,8 @@ import type { Machine } from './machine.ts'
 import { carriers, carrierOf, roadOf, type Carrier } from './roads.ts'
 import type { World } from './world.ts'
 
-/** What a move was: away from a UDP way that died in silence, from one that the system refuses, from a dead connection, or back to UDP. */
-export type MoveKind = 'silent' | 'told' | 'connection' | 'back'
+/** What a move was: away from a UDP way that died in silence, from one that the system refuses, from a dead connection, back to UDP, or to Bluetooth. */
+export type MoveKind = 'silent' | 'told' | 'connection' | 'back' | 'radio'
 
 /** UDP is left for something that works within this (issue: UDP → TCP ≤ 2 s when it dies silently, ≤ 300 ms when the system says so)… */
 const LEAVE_SILENT = 2 * SECOND
@@ -23,7 +23,7 @@ const LEAVE_CONNECTION = 4 * SECOND
 /** … and UDP that works again carries the traffic within this (issue: 5 s): probes of it are 2 s apart, and one may be lost. */
 const RETURN_TIME = 5 * SECOND
 /** A connection is dialed and asked in three round trips, and what the others need is counted in them as well. */
-const ROUND_TRIPS: Readonly<Record<MoveKind, number>> = { silent: 4, told: 4, connection: 8, back: 2 }
+const ROUND_TRIPS: Readonly<Record<Exclude<MoveKind, 'radio'>, number>> = { silent: 4, told: 4, connection: 8, back: 2 }
 /** Round trips up to this are within the figures. */
 const SHORT_TRIP = 50 * MILLISECOND
 
@@ -50,7 +50,7 @@ export class PathWatch {
   }
 
   /** The longest that a move of this kind may take. */
-  bound(kind: MoveKind): number {
+  bound(kind: Exclude<MoveKind, 'radio'>): number {
     const least = { silent: LEAVE_SILENT, told: LEAVE_TOLD, connection: LEAVE_CONNECTION, back: RETURN_TIME }[kind]
     return least + ROUND_TRIPS[kind] * Math.max(0, this.#roundTrip - SHORT_TRIP)
   }
@@ -151,7 +151,7 @@ export class PathWatch {
     return machine.addresses.flatMap((_, road) => carriers.map((carrier) => ({ road, carrier })))
   }
 
-  #kindOf(machine: Machine, { road, carrier }: Stand): MoveKind {
+  #kindOf(machine: Machine, { road, carrier }: Stand): Exclude<MoveKind, 'radio'> {
     if (carrier === 'tcp') return 'connection'
     // Where the other has just moved to, only the other knows: that it hears nothing any more must do for both.
     if (this.#world.machines[this.#other(machine)]!.movedAt > this.#world.scheduler.now - 2 * LEAVE_SILENT) return 'silent'

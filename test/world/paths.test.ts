@@ -7,6 +7,6 @@ import { describe } from 'vitest'
 import { testWorlds } from './seeds.ts'
 
 /** What wild worlds are for, and what comes once in some hundred of these. */
-const rare = ['only', 'closed', 'blocked', 'restarts', 'noRoom', 'consumersGone'] as const
+const rare = ['only', 'closed', 'blocked', 'restarts', 'noRoom', 'consumersGone', 'overBle'] as const
 
 describe('worlds of paths', () => { testWorlds('paths', 100, rare) })

@@ -33,14 +33,14 @@ export function pathPlanOf(seed: number): WorldPlan {
     nodes: [node(), node()],
     calm: Array.from({ length: roads }, () => ({ ...drawConditions(random, false), loss: pick(random, [0, 0, 0.01]), burstEnter: 0, mtu: pick(random, [1472, 1472, 8972]) })),
     rough: [],
-    conversations: [heartbeat(active + OVERLAP + AFTERWARDS), ...Array.from({ length: between(random, 0, 2) }, () => drawConversation(random, 2, active, false, limits.maxMessage))],
+    conversations: [heartbeatOf(active + OVERLAP + AFTERWARDS), ...Array.from({ length: between(random, 0, 2) }, () => drawConversation(random, 2, active, false, limits.maxMessage))],
     faults: drawFaults(random, roads, active),
     healAt: active + OVERLAP,
     patience: PATIENCE,
   }
 }
 
-function heartbeat(duration: number): ConversationPlan {
+export function heartbeatOf(duration: number): ConversationPlan {
   const speech = { lengths: new Array<number>(Math.floor(duration / HEARTBEAT_PAUSE)).fill(30), burst: 1, pause: HEARTBEAT_PAUSE }
   const reader = { delay: 0, credit: 1 << 20, consumer: 9 }
   return {

@@ -3,6 +3,7 @@ import { second } from '../../src/core/base/time.ts'
 import type { CoreConfig } from '../../src/core/connection/config.ts'
 import type { PathPolicy } from '../../src/core/path/path-policy.ts'
 import { perfectWire, type WireConditions } from '../../src/sim/network.ts'
+import type { TimedConditions } from '../support/timed-air.ts'
 import { SeededRandom } from '../../src/sim/random.ts'
 import { MESSAGE_MAX, NAMED_MIN } from './content.ts'
 import type { Carrier } from './roads.ts'
@@ -54,7 +55,7 @@ export interface ConversationPlan {
 }
 
 export type FaultKind =
-  | 'cut' | 'half-cut' | 'carrier' | 'refuse' | 'reset' | 'mtu' | 'storm' | 'rebind' | 'relink' | 'restart' | 'wall' | 'sleep' | 'stall' | 'hold' | 'block' | 'disconnect' | 'abort' | 'policy'
+  | 'cut' | 'half-cut' | 'carrier' | 'refuse' | 'reset' | 'mtu' | 'storm' | 'rebind' | 'relink' | 'restart' | 'wall' | 'sleep' | 'stall' | 'hold' | 'block' | 'disconnect' | 'abort' | 'policy' | 'range' | 'adapter'
 
 export interface FaultPlan {
   readonly kind: FaultKind
@@ -98,6 +99,16 @@ export interface WorldPlan {
   readonly healAt: number
   /** At every moment a path works: sessions and channels live through everything, and nothing that can go waits longer than this. */
   readonly patience?: number
+  /** Every machine has a radio. */
+  readonly radio?: RadioPlan
+}
+
+/** What the air is like, and whether the network comes back when all is well again. */
+export interface RadioPlan {
+  readonly air: TimedConditions
+  readonly network: boolean
+  /** Nothing that is lost on the air holds up what it is measured for. */
+  readonly clear: boolean
 }
 
 /** One world in so many uses the cryptography that ships. */

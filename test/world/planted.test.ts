@@ -1,12 +1,15 @@
 /** Worlds that find nothing prove little: bugs are planted into the shipping code, and the worlds must see each of them. */
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { never } from '../../src/core/base/time.ts'
+import { Radio } from '../../src/core/ble/radio.ts'
+import { Reassembly } from '../../src/core/ble/reassembly.ts'
 import { Connection } from '../../src/core/connection/connection.ts'
 import { Links } from '../../src/core/endpoint/links.ts'
 import { SendQueue } from '../../src/core/flow/send-queue.ts'
 import { PathLog } from '../../src/core/path/path-log.ts'
 import { Remotes } from '../../src/core/path/remotes.ts'
 import { ReplayWindow } from '../../src/core/session/replay-window.ts'
+import { DriverBleLink } from '../../src/net/ble/ble-link.ts'
 import { WorldFailure } from './failure.ts'
 import { runWorld, type WorldKind } from './world.ts'
 
@@ -88,5 +91,39 @@ describe('planted bugs', () => {
   it('what was in flight on a dead path is not sent again', () => {
     vi.spyOn(SendQueue.prototype, 'onLostRun').mockImplementation(() => undefined)
     expect(firstFailure('paths')).toMatch(/heard nothing for [\d.]+ s although a path worked/)
+  })
+
+  it('a radio that is never dialed', () => {
+    vi.spyOn(Radio.prototype, 'dial').mockReturnValue('off')
+    expect(firstFailure('radio')).toMatch(/heard nothing for [\d.]+ s/)
+  })
+
+  it('a Bluetooth link that takes whatever it is given', () => {
+    const makeInfo = original(DriverBleLink.prototype, 'makeInfo')
+    vi.spyOn(DriverBleLink.prototype, 'makeInfo').mockImplementation(function (this: DriverBleLink) {
+      return this.info = { ...makeInfo.call(this), single: false }
+    })
+    expect(firstFailure('radio')).toMatch(/bytes wait in a link|waited [\d.]+ s for what is critical/)
+  })
+
+  it('credit on a Bluetooth link that is not told', () => {
+    vi.spyOn(Reassembly.prototype, 'distance').mockReturnValue(0)
+    const take = original(Reassembly.prototype, 'take')
+    vi.spyOn(Reassembly.prototype, 'take').mockImplementation(function (this: Reassembly, ...args) {
+      const result = take.apply(this, args)
+      this.taken = 0
+      return result
+    })
+    expect(firstFailure('radio')).toMatch(/heard nothing for [\d.]+ s|no progress/)
+  })
+
+  it('a session that stays on Bluetooth', () => {
+    vi.spyOn(Remotes.prototype, 'nextAt').mockReturnValue(never)
+    expect(firstFailure('radio')).toMatch(/still on Bluetooth/)
+  })
+
+  it('what was in flight on a Bluetooth link that is gone is not sent again', () => {
+    vi.spyOn(SendQueue.prototype, 'onLostRun').mockImplementation(() => undefined)
+    expect(firstFailure('radio')).toMatch(/heard nothing for [\d.]+ s|no progress/)
   })
 })

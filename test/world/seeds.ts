@@ -11,7 +11,7 @@ const replayed = process.env['POSTERN_WORLD_SEED']
 /** Tests for seeds 1 … n of one kind of world, or for the one that is asked for. `rare`: totals that may be zero after all of them. */
 export function testWorlds(kind: WorldKind, seedCount: number, rare: readonly (keyof Totals)[]): void {
   const sums = noTotals()
-  const times: Record<MoveKind, number[]> = { silent: [], told: [], connection: [], back: [] }
+  const times: Record<MoveKind, number[]> = { silent: [], told: [], connection: [], back: [], radio: [] }
   const run = (seeds: readonly number[]): void => {
     const failures: string[] = []
     for (const seed of seeds) {

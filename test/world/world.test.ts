@@ -7,7 +7,7 @@ import { testWorlds } from './seeds.ts'
 import { runWorld } from './world.ts'
 
 /** Comes once in a thousand worlds; and there is no heartbeat in these. */
-const rare = ['consumersGone', 'longestGap', 'policy'] as const
+const rare = ['overBle', 'consumersGone', 'longestGap', 'policy'] as const
 
 describe('worlds', () => {
   testWorlds('wild', 300, rare)

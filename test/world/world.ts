@@ -9,6 +9,7 @@ import { SeededRandom } from '../../src/sim/random.ts'
 import { Scheduler } from '../../src/sim/scheduler.ts'
 import { SimProvider } from '../../src/sim/sim-provider.ts'
 import { Conversation, Incarnation, Stream, type Side } from './conversation.ts'
+import { TimedAir } from '../support/timed-air.ts'
 import { MILLISECOND, SECOND } from './draw.ts'
 import { hold, WorldFailure } from './failure.ts'
 import { Faults } from './faults.ts'
@@ -18,8 +19,10 @@ import { Machine } from './machine.ts'
 import { planOf, type ConversationPlan, type WorldPlan } from './plan.ts'
 import { modesPlanOf } from './plan-modes.ts'
 import { pathPlanOf } from './plan-paths.ts'
+import { radioPlanOf } from './plan-radio.ts'
 import { PathWatch, type MoveKind } from './path-watch.ts'
 import { NonceBook, WatchedProvider } from './provider.ts'
+import { RadioWatch } from './radio-watch.ts'
 import { Roads } from './roads.ts'
 import { ToldStream } from './told-stream.ts'
 
@@ -35,12 +38,12 @@ const SPIN_MAX = 50_000
 const healed = { ...perfectWire, delay: 10 * MILLISECOND, jitter: MILLISECOND, loss: 0.005 }
 
 /** What happened in a world, so that a run can be shown to have tried something. */
-export type Totals = Record<PathRule | 'said' | 'heard' | 'blocked' | 'events' | 'reopened' | 'steps' | 'datagrams' | 'lost' | 'retransmitted' | 'sealed' | 'handshakes' | 'restarts' | 'noRoom' | 'consumersGone' | 'overTcp' | 'longestGap', number>
+export type Totals = Record<PathRule | 'said' | 'heard' | 'blocked' | 'events' | 'reopened' | 'steps' | 'datagrams' | 'lost' | 'retransmitted' | 'sealed' | 'handshakes' | 'restarts' | 'noRoom' | 'consumersGone' | 'overTcp' | 'overBle' | 'longestGap', number>
 
 export function noTotals(): Totals {
   return {
     first: 0, migrated: 0, only: 0, preferred: 0, tier: 0, policy: 0, black_hole: 0, refused: 0, closed: 0, said: 0, heard: 0, blocked: 0, events: 0, reopened: 0, steps: 0, datagrams: 0, lost: 0,
-    retransmitted: 0, sealed: 0, handshakes: 0, restarts: 0, noRoom: 0, consumersGone: 0, overTcp: 0, longestGap: 0,
+    retransmitted: 0, sealed: 0, handshakes: 0, restarts: 0, noRoom: 0, consumersGone: 0, overTcp: 0, overBle: 0, longestGap: 0,
   }
 }
 
@@ -54,8 +57,10 @@ export class World {
   readonly conversations: readonly Conversation[]
   readonly totals: Totals = noTotals()
   readonly watch: PathWatch | undefined
+  readonly air: TimedAir | undefined
+  readonly radioWatch: RadioWatch | undefined
   /** How long each move away from what died, or back to UDP, took. */
-  readonly moves: Record<MoveKind, number[]> = { silent: [], told: [], connection: [], back: [] }
+  readonly moves: Record<MoveKind, number[]> = { silent: [], told: [], connection: [], back: [], radio: [] }
   /** What happened so far, in words: printed when a seed is replayed. */
   readonly story: string[] = []
   healed = false
@@ -75,12 +80,14 @@ export class World {
     this.network = new SimNetwork(this.scheduler, this.#random.fork())
     this.roads = new Roads(this.plan.calm)
     this.network.route = this.roads.route
+    this.air = plan.radio === undefined ? undefined : new TimedAir(this.scheduler, this.#random.fork(), plan.radio.air)
     this.machines = this.plan.nodes.map((node, index) => new Machine(this, index, node, this.#random.fork()))
     for (const machine of this.machines) for (const other of this.machines) if (other !== machine) machine.know(other)
     this.conversations = this.plan.conversations.map((conversation, index) => new Conversation(index, conversation))
     for (const conversation of this.conversations) this.after(conversation.plan.startAt, () => { this.#begin(conversation) })
     this.#faults = new Faults(this)
-    this.watch = plan.patience === undefined ? undefined : new PathWatch(this)
+    this.watch = plan.patience === undefined || plan.radio !== undefined ? undefined : new PathWatch(this)
+    this.radioWatch = plan.radio === undefined ? undefined : new RadioWatch(this, plan.radio)
   }
 
   newProvider(): WatchedProvider {
@@ -159,6 +166,7 @@ export class World {
   /** A message that is said all the time came. */
   onHeartbeat(side: Side): void {
     this.#checkGap(side)
+    this.radioWatch?.onHeard(side)
     side.heardAt = this.scheduler.now
   }
 
@@ -211,6 +219,7 @@ export class World {
 
   #look(): void {
     if (!this.over) this.watch?.look()
+    if (!this.over) this.radioWatch?.look()
     this.#checkHeartbeats()
     const sessions = new Map<string, SessionState>()
     for (const machine of this.machines) {
@@ -258,10 +267,10 @@ function streamsOf({ mode, telling }: ConversationPlan): (number: number) => Str
   return (number) => telling === undefined ? new Stream(number, mode === 'reliable-ordered') : new ToldStream(number, mode)
 }
 
-/** Everything may happen; paths come and go and one of them always works; every delivery mode. */
-export type WorldKind = 'wild' | 'paths' | 'modes'
+/** Everything may happen; paths come and go and one of them always works; every delivery mode; Bluetooth beside the network, or alone. */
+export type WorldKind = 'wild' | 'paths' | 'modes' | 'radio'
 
-const kinds: Readonly<Record<WorldKind, (seed: number) => WorldPlan>> = { wild: planOf, paths: pathPlanOf, modes: modesPlanOf }
+const kinds: Readonly<Record<WorldKind, (seed: number) => WorldPlan>> = { wild: planOf, paths: pathPlanOf, modes: modesPlanOf, radio: radioPlanOf }
 
 /** Runs one world. A failure names the seed, when it happened, and how to see it again. */
 export function runWorld(seed: number, kind: WorldKind = 'wild'): { readonly totals: Totals; readonly moves: World['moves']; readonly fingerprint: number } {
