@@ -4,7 +4,7 @@ import { ipcPeerStates } from '../core/wire/ipc-methods.ts'
 import type { PairResult } from './results.ts'
 import { count, milliseconds, object, peerId } from './schema-parts.ts'
 
-const state = z.enum(bleStates).describe('on: ready; off: powered down; absent: none that works; no_permission; blocked: rfkill; resetting: comes back by itself; disabled: by configuration')
+const state = z.enum(bleStates).describe('on: ready; off: powered down; absent: none that works; no_permission; blocked: rfkill; resetting: comes back by itself; busy: another program has it; disabled: by configuration')
 const reason = z.string().describe('Why it is so, as one sentence for people')
 
 export const bleHealthSchema: z.ZodType<IpcBleHealth> = object<IpcBleHealth>({ state, reason })

@@ -66,8 +66,10 @@ export class BackendChoice {
     return isChanged || failingFor >= RETRY_MS ? preferred : undefined
   }
 
-  #isFailing({ state, over }: BackendHealth): boolean {
-    return over !== undefined || (this.#configured === 'auto' && (state === 'absent' || state === 'no_permission' || state === 'blocked'))
+  #isFailing({ backend, state, over }: BackendHealth): boolean {
+    if (over !== undefined || this.#configured !== 'auto') return over !== undefined
+    // bluetoothd may have come meanwhile, and taken an adapter that had to be begun anew.
+    return state === 'absent' || state === 'no_permission' || state === 'blocked' || state === 'busy' || (backend === 'hci' && state === 'resetting')
   }
 
   #lacksBluetoothd({ backend, state }: BackendHealth): boolean {

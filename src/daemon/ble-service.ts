@@ -33,6 +33,7 @@ const states: Readonly<Record<AdapterState, string>> = {
   no_permission: 'This user may not use the Bluetooth adapter.',
   blocked: 'Bluetooth is blocked by rfkill (aeroplane mode, or a switch).',
   resetting: 'The Bluetooth adapter is being started again.',
+  busy: 'Another program has the Bluetooth adapter.',
 }
 
 export interface BleServiceOptions {

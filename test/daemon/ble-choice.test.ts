@@ -60,6 +60,9 @@ describe('auto', () => {
   it('takes the adapter alone when bluetoothd has none for a while, and goes back in ten minutes if that does not work either', () => {
     const begun = anHour(new BackendChoice(new FakeMachine(), 'auto', () => '/addon'), 'bluez', (backend) => (backend === 'hci' ? { state: 'blocked' } : {}))
     expect(begun).toEqual(['1 hci', '11.5 bluez', '13 hci', '23.5 bluez', '25 hci', '35.5 bluez', '37 hci', '47.5 bluez', '49 hci', '59.5 bluez'])
+    for (const state of ['busy', 'resetting'] as const) {
+      expect(anHour(new BackendChoice(new FakeMachine(), 'auto', () => '/addon'), 'bluez', (backend) => (backend === 'hci' ? { state } : {}))).toEqual(begun)
+    }
   })
 
   it('stays with what works, with an adapter that is switched off or blocked, and with a bluetoothd that does not let us in', () => {

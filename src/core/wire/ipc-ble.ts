@@ -4,9 +4,9 @@ import type { Nothing } from './ipc-json.ts'
 
 /**
  * on: ready · off: present but powered down · absent: none in this machine, or none that works · no_permission: this user may not · blocked: rfkill ·
- * resetting: comes back by itself · disabled: by configuration
+ * resetting: comes back by itself · busy: another program has it · disabled: by configuration
  */
-export const bleStates = ['on', 'off', 'absent', 'no_permission', 'blocked', 'resetting', 'disabled'] as const
+export const bleStates = ['on', 'off', 'absent', 'no_permission', 'blocked', 'resetting', 'busy', 'disabled'] as const
 export type BleState = (typeof bleStates)[number]
 
 /** What `status` has of it. */

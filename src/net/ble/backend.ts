@@ -35,10 +35,17 @@ export type Role = (typeof roles)[number]
 
 /**
  * on: ready · off: present but powered down · absent: none in this machine, or it was pulled out · no_permission: this user may not ·
- * blocked: rfkill · resetting: comes back by itself
+ * blocked: rfkill · resetting: comes back by itself · busy: another program has it
  */
-export const adapterStates = ['on', 'off', 'absent', 'no_permission', 'blocked', 'resetting'] as const
+export const adapterStates = ['on', 'off', 'absent', 'no_permission', 'blocked', 'resetting', 'busy'] as const
 export type AdapterState = (typeof adapterStates)[number]
+
+/**
+ * What a backend drops, by who sent it. hci: the adapter, packets that make no sense · l2cap, att, security, signaling: a peer, frames that are none or that
+ * no link of ours needs
+ */
+export const dropReasons = ['hci', 'l2cap', 'att', 'security', 'signaling'] as const
+export type DropReason = (typeof dropReasons)[number]
 
 export type BackendCommand =
   /** Anew with each change of hint or pace. Without a hint the service alone is advertised. */
@@ -65,6 +72,8 @@ export type BackendEvent =
   /** Whoever ended it. The number says nothing any more. */
   | { readonly kind: 'closed'; readonly link: number; readonly reason: string }
   | { readonly kind: 'connectFailed'; readonly address: string; readonly reason: string }
+  /** So many more since the last time; told within a second or two. */
+  | { readonly kind: 'dropped'; readonly reason: DropReason; readonly count: number }
   /** `unsupported`: this backend can never work here (a package, a bus or a system is missing), so it is not started again. All others are for people. */
   | { readonly kind: 'fault'; readonly code: string; readonly detail: string }
 

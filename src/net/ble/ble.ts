@@ -300,6 +300,7 @@ export class BleDriver implements ConnectionDriver {
         this.#counters.add('ble_advertisements')
         return this.#radio.handleSeen(now, event.address, event.rssi, event.hint)
       case 'opened': return this.#onOpened(now, event)
+      case 'dropped': return this.#counters.add(`ble_dropped_${event.reason}`, event.count)
       case 'connectFailed': return this.#radio.handleConnectFailed(now, event.address, event.reason)
       case 'fault':
         this.#adapter = { state: this.#adapter.state, detail: event.detail }

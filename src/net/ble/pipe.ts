@@ -1,5 +1,5 @@
 import { fromUtf8, readU16, readU32, utf8, writeU16, writeU32 } from '../../core/base/bytes.ts'
-import { adapterStates, HINT_SIZE, MTU_MAX, MTU_MIN, paces, roles, VALUE_SIZE_MAX, type BackendCommand, type BackendEvent } from './backend.ts'
+import { adapterStates, dropReasons, HINT_SIZE, MTU_MAX, MTU_MIN, paces, roles, VALUE_SIZE_MAX, type BackendCommand, type BackendEvent } from './backend.ts'
 
 /**
  * Commands and events on the pipe between the daemon and a backend's process:
@@ -16,6 +16,7 @@ import { adapterStates, HINT_SIZE, MTU_MAX, MTU_MIN, paces, roles, VALUE_SIZE_MA
  *                                                             0x88 connectFailed  n u8 | address n | reason
  *                                                             0x89 fault          n u8 | code n | detail
  *                                                             0x8a pong           nothing
+ *                                                             0x8b dropped        reason u8 | count u32
  *
  * Texts are UTF-8 to the end of the message, or n bytes. `ping` and `pong` are the pipe's own: they show that the other process still turns.
  */
@@ -128,6 +129,8 @@ export function encodeEvent(event: PipeEvent): Uint8Array {
       return writer.u8(0x89).sized(event.code).text(event.detail).done()
     case 'pong':
       return writer.u8(0x8a).done()
+    case 'dropped':
+      return writer.u8(0x8b).u8(dropReasons.indexOf(event.reason)).u32(event.count).done()
     default:
       return event satisfies never
   }
@@ -200,6 +203,10 @@ export function decodeEvent(message: Uint8Array): PipeEvent | undefined {
     }
     case 0x8a:
       return size === 1 ? { kind: 'pong' } : undefined
+    case 0x8b: {
+      const reason = dropReasons[message[1]!]
+      return size !== 6 || reason === undefined ? undefined : { kind: 'dropped', reason, count: readU32(message, 2) }
+    }
     default:
       return undefined
   }

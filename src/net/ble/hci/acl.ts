@@ -76,15 +76,16 @@ export class AclSender {
     return 'queued'
   }
 
-  /** The controller is done with so many pieces. More than it held is not believed. */
-  completed(handle: number, count: number): void {
+  /** The controller is done with so many pieces. `false`: more than it held, which is not believed. */
+  completed(handle: number, count: number): boolean {
     const link = this.#links.get(handle)
-    if (link === undefined) return
+    if (link === undefined) return false
     const done = link.held.splice(0, count)
     this.#held -= done.length
     const values = done.filter(Boolean).length
     if (values > 0) this.#sent(handle, values)
     this.#pump()
+    return done.length === count
   }
 
   #pump(): void {

@@ -9,6 +9,8 @@ import type { HciTime } from './transport.ts'
 
 const uuid = (text: string): string => text.replaceAll('-', '')
 const [SERVICE, RX, TX] = [uuid(SERVICE_UUID), uuid(RX_UUID), uuid(TX_UUID)]
+/** Frames of the other until its link is open. The service, RX, TX and the first values are a dozen; noble asks on as long as it is told of more. */
+const FRAMES_ASKING_MAX = 128
 /** Dials that wait for their turn, since a controller makes one at a time. A further one fails. */
 const DIALS_WAITING_MAX = 8
 /** Intervals of 7.5 to 15 ms, in units of 1.25 ms: fast, and what phones allow. A link times out after 4 s, in units of 10 ms. */
@@ -25,6 +27,8 @@ interface Dial {
   peripheral: NoblePeripheral | undefined
   link: HciLink | undefined
   open: ValueLink | undefined
+  /** Frames of the other before it was open. */
+  frames: number
   /** Of a dial that has failed with a link: told when that has ended, so that the address can be dialed again at once. */
   reason: string
 }
@@ -52,7 +56,10 @@ export class HciCentral {
     this.tap = {
       role: 'central',
       socket,
-      receive: (handle, channel, payload) => void noble._bindings._hci.emit('aclDataPkt', handle, channel, payload),
+      receive: (link, channel, payload) => {
+        if (this.#isEndless(link)) return
+        noble._bindings._hci.emit('aclDataPkt', link.handle, channel, payload)
+      },
       opened: (link) => this.#opened(link),
       closed: (link, reason) => this.#closed(link, reason),
       sent: (link, values) => {
@@ -92,7 +99,7 @@ export class HciCentral {
   }
 
   connect(address: string, timeoutMs: number): void {
-    const dial: Dial = { address, timer: new StepTimer(this.#time), state: 'waiting', peripheral: undefined, link: undefined, open: undefined, reason: '' }
+    const dial: Dial = { address, timer: new StepTimer(this.#time), state: 'waiting', peripheral: undefined, link: undefined, open: undefined, frames: 0, reason: '' }
     if (this.#radio?.typeOf(address) === undefined) this.#tell({ kind: 'connectFailed', address, reason: 'not heard' })
     else if (this.#dials.has(address)) this.#tell({ kind: 'connectFailed', address, reason: 'already connected or being dialed' })
     else if (this.#waiting.length >= DIALS_WAITING_MAX) this.#tell({ kind: 'connectFailed', address, reason: 'too many dials' })
@@ -109,6 +116,13 @@ export class HciCentral {
     for (const dial of [...this.#dials.values()]) if (dial.state !== 'open') this.#fail(dial, reason)
     // One that waited for the radio to be free waits for nothing any more.
     if (this.#current !== undefined) this.#dialEnded()
+  }
+
+  #isEndless(link: HciLink): boolean {
+    const dial = this.#dialOf(link)
+    if (dial === undefined || dial.state === 'open' || ++dial.frames <= FRAMES_ASKING_MAX) return false
+    this.#fail(dial, 'the other does not come to an end with what it offers')
+    return true
   }
 
   #dialOf(link: HciLink): Dial | undefined {

@@ -1,15 +1,13 @@
-import { readU16, writeU16 } from '../../../core/base/bytes.ts'
+import { readU16 } from '../../../core/base/bytes.ts'
 import { addressBytes, encodeHciEvent, eventCode, hciStatus, l2capChannel, leEvent, opcode, packetType, u16Bytes, type AddressType } from '../../../core/wire/hci.ts'
-import { MTU_MAX, MTU_MIN } from '../backend.ts'
+import type { DropReason } from '../backend.ts'
+import { judge } from './guard.ts'
 import type { HciHost, HciLink, HostHandler } from './host.ts'
 import type { PackageSocket } from './packages.ts'
 import type { HciTime } from './transport.ts'
 
-/** ATT opcodes (vol 3 part F §3.4.8): those whose values are the transport's, and the answer that says how long they may be. */
-const ATT = { mtuResponse: 0x03, notification: 0x1b, writeCommand: 0x52 } as const
-/** vol 3 part H §3.5: what a request to pair is refused with. Nothing of ours needs pairing, and the packages' code for it is not reached. */
-const PAIRING_REQUEST = 0x01
-const PAIRING_NOT_SUPPORTED = Uint8Array.of(0x05, 0x05)
+/** ATT opcodes (vol 3 part F §3.4.8) whose values are the transport's. */
+const ATT = { notification: 0x1b, writeCommand: 0x52 } as const
 /** A dial that was called off must end within this, or no other can begin. */
 const CANCEL_MS = 3000
 /** What the packages are told of their controller: Bluetooth 5, and buffers that are never short, since those of the real one are the multiplexer's. */
@@ -26,7 +24,7 @@ export interface Tap {
   readonly role: 'central' | 'peripheral'
   readonly socket: PackageSocket
   /** Hands a frame to the package's GATT. */
-  receive(handle: number, channel: number, payload: Buffer): void
+  receive(link: HciLink, channel: number, payload: Buffer): void
   /** Called before the package hears of it; and after it has. */
   opened(link: HciLink): void
   closed(link: HciLink, reason: number): void
@@ -46,6 +44,8 @@ export class HciMultiplexer {
   /** Which copy has a link, by handle. */
   readonly #owners = new Map<number, { readonly tap: Tap; readonly link: HciLink }>()
   readonly #taken = new Set<Tap>()
+  /** Links whose parameters are being changed: one command of each at a time. */
+  readonly #updating = new Set<number>()
   readonly #time: HciTime
   #host: HciHost | undefined
   #isDialing = false
@@ -54,6 +54,8 @@ export class HciMultiplexer {
   onDialEnd: () => void = () => undefined
   /** Whether every slot is taken; told after each link that dialed us came or went. */
   onSlots: (full: boolean, came: boolean) => void = () => undefined
+  /** A frame of a peer was not let through. */
+  onDrop: (reason: DropReason) => void = () => undefined
 
   constructor(central: Tap, slots: readonly Tap[], time: HciTime) {
     this.#time = time
@@ -92,7 +94,7 @@ export class HciMultiplexer {
   }
 
   /** What the host of the controller tells. */
-  handler(): Omit<HostHandler, 'failed' | 'reports'> {
+  handler(): Omit<HostHandler, 'failed' | 'reports' | 'dropped'> {
     return {
       opened: (link, packet) => this.#open(link, packet),
       notOpened: (_, packet) => this.#dialEnded(packet),
@@ -100,6 +102,7 @@ export class HciMultiplexer {
       received: (link, channel, payload) => this.#receive(link, channel, payload),
       sent: (link, values) => this.#owners.get(link.handle)?.tap.sent(link, values),
       linkEvent: (link, packet) => {
+        if (packet[1] === eventCode.leMeta && packet[3] === leEvent.connectionUpdated) this.#updating.delete(link.handle)
         const owner = this.#owners.get(link.handle)
         if (owner !== undefined) this.#deliver(owner.tap, packet)
       },
@@ -140,6 +143,7 @@ export class HciMultiplexer {
     const owner = this.#owners.get(link.handle)
     if (owner === undefined) return
     this.#owners.delete(link.handle)
+    this.#updating.delete(link.handle)
     this.#taken.delete(owner.tap)
     this.#deliver(owner.tap, encodeHciEvent(eventCode.disconnected, Uint8Array.of(hciStatus.success), u16Bytes(link.handle), Uint8Array.of(reason)))
     owner.tap.closed(link, reason)
@@ -148,15 +152,16 @@ export class HciMultiplexer {
 
   #receive(link: HciLink, channel: number, payload: Uint8Array): void {
     const owner = this.#owners.get(link.handle)
-    if (owner === undefined || payload.length === 0) return
-    if (channel === l2capChannel.security) {
-      if (payload[0] === PAIRING_REQUEST) this.#host?.send(link.handle, channel, PAIRING_NOT_SUPPORTED, false)
+    if (owner === undefined) return
+    const verdict = judge(link.role, channel, payload, this.#updating.has(link.handle))
+    if (verdict !== 'pass') {
+      this.onDrop('end' in verdict ? verdict.end : verdict.drop)
+      if ('end' in verdict) this.#host?.disconnect(link.handle)
+      else if (verdict.answer !== undefined) this.#host?.send(link.handle, channel, verdict.answer, false)
       return
     }
-    // noble takes the other's word for the MTU; it is the smaller one that both have named.
-    if (channel === l2capChannel.att && payload[0] === ATT.mtuResponse && payload.length >= 3) writeU16(payload, 1, Math.max(MTU_MIN, Math.min(MTU_MAX, readU16(payload, 1))))
     try {
-      owner.tap.receive(link.handle, channel, Buffer.from(payload.buffer, payload.byteOffset, payload.length))
+      owner.tap.receive(link, channel, Buffer.from(payload.buffer, payload.byteOffset, payload.length))
     } catch (error) {
       owner.tap.threw(link, error)
       this.#host?.disconnect(link.handle)
@@ -181,11 +186,18 @@ export class HciMultiplexer {
     else if (this.#host === undefined) this.#status(tap, code, hciStatus.hardwareFailure)
     else if (code === opcode.leCreateConnection) this.#create(tap, packet)
     else if (code === opcode.leCancelConnection) this.#cancel()
-    else {
-      this.#host.command(code, packet.slice(4), ({ status, parameters }) => {
-        if (code === opcode.readRssi && status === hciStatus.success) this.#answer(tap, code, parameters)
-      })
-    }
+    else this.#ofLink(tap, code, packet)
+  }
+
+  /** Commands about one link: from the copy that has it, and one change at a time. */
+  #ofLink(tap: Tap, code: number, packet: Uint8Array): void {
+    const handle = packet.length >= 6 ? readU16(packet, 4) : -1
+    if (this.#owners.get(handle)?.tap !== tap || (code === opcode.leUpdateConnection && this.#updating.has(handle))) return
+    if (code === opcode.leUpdateConnection) this.#updating.add(handle)
+    this.#host?.command(code, packet.slice(4), ({ status, parameters }) => {
+      if (code === opcode.leUpdateConnection && status !== hciStatus.success) this.#updating.delete(handle)
+      if (code === opcode.readRssi && status === hciStatus.success) this.#answer(tap, code, parameters)
+    })
   }
 
   #create(tap: Tap, packet: Uint8Array): void {

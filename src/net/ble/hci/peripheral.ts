@@ -29,7 +29,7 @@ export class HciSlot {
     this.tap = {
       role: 'peripheral',
       socket,
-      receive: (handle, channel, payload) => void bleno._bindings._hci.emit('aclDataPkt', handle, channel, payload),
+      receive: (link, channel, payload) => void bleno._bindings._hci.emit('aclDataPkt', link.handle, channel, payload),
       opened: (link) => this.#opened(link),
       closed: (_, reason) => this.#closed(reason),
       sent: (_, values) => {

@@ -29,6 +29,13 @@ export interface Sighting {
   readonly hint: Uint8Array | undefined
 }
 
+/** What a radio has to say. */
+export interface RadioTells {
+  sighted(sighting: Sighting): void
+  fault(detail: string): void
+  dropped(): void
+}
+
 /** What the radio should be doing. */
 interface Wish {
   advertise: { readonly pace: Pace; readonly data: Uint8Array } | undefined
@@ -47,8 +54,7 @@ interface Wish {
 export class HciRadio {
   readonly #host: HciHost
   readonly #time: HciTime
-  readonly #sighted: (sighting: Sighting) => void
-  readonly #fault: (detail: string) => void
+  readonly #tell: RadioTells
   readonly #wish: Wish = { advertise: undefined, scan: undefined, dialing: false, full: false }
   readonly #identityKey: Uint8Array = randomBytes(16)
   /** By address. BOUNDED by {@link HEARD_MAX}. */
@@ -68,14 +74,11 @@ export class HciRadio {
   #running = false
   #again = false
   #stopped = false
-  /** Advertisements of ours that were malformed, too long, or without the service. */
-  otherReports = 0
 
-  constructor(host: HciHost, time: HciTime, sighted: (sighting: Sighting) => void, fault: (detail: string) => void) {
+  constructor(host: HciHost, time: HciTime, tell: RadioTells) {
     this.#host = host
     this.#time = time
-    this.#sighted = sighted
-    this.#fault = fault
+    this.#tell = tell
   }
 
   advertise(on: boolean, hint: Uint8Array | undefined, pace: Pace): void {
@@ -130,26 +133,24 @@ export class HciRadio {
     return this.#heard.size
   }
 
-  /** The parameters of a report event after their number. */
+  /** The parameters of a report event after their number. What makes no sense in it ends the reading, and what came before counts. */
   takeReports(count: number, bytes: Uint8Array): void {
-    for (let i = 0, at = 0; i < count; i++) {
+    let at = 0
+    for (let i = 0; i < count; i++) {
       const length = bytes[at + 8]
       if (length === undefined || at + 10 + length > bytes.length || length > ADVERTISEMENT_SIZE_MAX) {
-        this.otherReports++
+        this.#tell.dropped()
         return
       }
       if (connectable.has(bytes[at]!)) this.#report(addressText(bytes, at + 2), (bytes[at + 1]! & 1) === 1 ? 'random' : 'public', bytes.subarray(at + 9, at + 9 + length), (bytes[at + 9 + length]! << 24) >> 24)
-      else this.otherReports++
       at += 10 + length
     }
+    if (at !== bytes.length) this.#tell.dropped()
   }
 
   #report(address: string, type: AddressType, data: Uint8Array, rssi: number): void {
     const advertisement = decodeBleAdvertisement(service, data)
-    if (!advertisement.service) {
-      this.otherReports++
-      return
-    }
+    if (!advertisement.service) return
     const now = this.#time.now()
     const known = this.#heard.get(address)
     if (known !== undefined && now - known.toldAt < REPEAT_MS) return
@@ -157,7 +158,7 @@ export class HciRadio {
     this.#heard.delete(address)
     this.#heard.set(address, { type, toldAt: now })
     if (this.#heard.size > HEARD_MAX) this.#heard.delete(this.#heard.keys().next().value!)
-    this.#sighted({ address, rssi, hint: advertisement.hint })
+    this.#tell.sighted({ address, rssi, hint: advertisement.hint })
   }
 
   /** Brings the controller to what should be; wishes that come meanwhile are met in a further round. */
@@ -231,7 +232,7 @@ export class HciRadio {
   async #isDone(code: number, parameters: Uint8Array): Promise<boolean> {
     const { status } = await this.#host.ask(code, parameters)
     if (status === hciStatus.success) return true
-    this.#fault(`the adapter refuses command 0x${code.toString(16)} with 0x${status.toString(16)}`)
+    this.#tell.fault(`the adapter refuses command 0x${code.toString(16)} with 0x${status.toString(16)}`)
     this.#cancelRetry?.()
     this.#cancelRetry = this.#time.after(RETRY_MS, () => this.#apply())
     return false

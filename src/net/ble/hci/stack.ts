@@ -1,5 +1,5 @@
 import { hciStatus } from '../../../core/wire/hci.ts'
-import type { AdapterState, BackendCommand, BackendEvent, BackendName, BleBackend } from '../backend.ts'
+import type { AdapterState, BackendCommand, BackendEvent, BackendName, BleBackend, DropReason } from '../backend.ts'
 import { HciCentral } from './central.ts'
 import { EventQueue } from './event-queue.ts'
 import { HciHost } from './host.ts'
@@ -16,8 +16,16 @@ const SLOTS = 4
 const RETRY_MS_MIN = 500
 const RETRY_MS_MAX = 30_000
 
-/** What the way to a controller failed with, as a state of the adapter. Every other code says that there is none. */
-const stateOfCode: Readonly<Record<string, AdapterState>> = { EPERM: 'no_permission', EACCES: 'no_permission', ERFKILL: 'blocked', ENETDOWN: 'off', EBUSY: 'blocked' }
+/** One that failed sooner than this is no better than one that did not begin: the pause goes on growing. */
+const STEADY_MS = 60_000
+/** What was dropped is told together. */
+const DROPS_MS = 1000
+
+/** What the way to a controller failed with, as a state of the adapter. */
+const stateOfCode: Readonly<Record<string, AdapterState>> = {
+  EPERM: 'no_permission', EACCES: 'no_permission', ERFKILL: 'blocked', ENETDOWN: 'off', EBUSY: 'busy', EUSERS: 'busy', EALREADY: 'busy',
+  ENODEV: 'absent', ENOENT: 'absent', ENOTDIR: 'absent', ECONNREFUSED: 'absent', EAFNOSUPPORT: 'absent', EPROTONOSUPPORT: 'absent', unusable: 'absent',
+}
 
 interface Controller {
   readonly host: HciHost
@@ -48,7 +56,12 @@ export class HciStack implements BleBackend {
   #scan: (BackendCommand & { kind: 'scan' }) | undefined
   readonly #events: EventQueue = new EventQueue()
   #state: AdapterState | undefined
+  #detail = ''
   #pauseMs = RETRY_MS_MIN
+  /** When the controller of now, or the last one, had begun. */
+  #attachedAt = 0
+  readonly #drops = new Map<DropReason, number>()
+  #cancelDrops: (() => void) | undefined
   #cancelPause: (() => void) | undefined
   #closed = false
 
@@ -62,6 +75,7 @@ export class HciStack implements BleBackend {
     this.#central = new HciCentral(loadNoble(), this.#links, tell, time)
     this.#slots = Array.from({ length: slotCount }, () => new HciSlot(loadBleno(), this.#links, tell, time))
     this.#multiplexer = new HciMultiplexer(this.#central.tap, this.#slots.map((slot) => slot.tap), time)
+    this.#multiplexer.onDrop = (reason) => this.#drop(reason)
     this.#multiplexer.onSlots = (full, came) => this.#slotsChanged(full, came)
   }
 
@@ -82,6 +96,7 @@ export class HciStack implements BleBackend {
   close(): Promise<void> {
     this.#closed = true
     this.#cancelPause?.()
+    this.#cancelDrops?.()
     const controller = this.#controller
     if (controller === undefined) return Promise.resolve()
     this.#controller = undefined
@@ -140,6 +155,7 @@ export class HciStack implements BleBackend {
         host = new HciHost(transport, {
           ...this.#multiplexer.handler(),
           reports: (count, bytes) => this.#controller?.radio.takeReports(count, bytes),
+          dropped: (reason) => this.#drop(reason),
           failed: (why) => {
             reject(new Error(why))
             this.#lost(host!, why)
@@ -155,14 +171,24 @@ export class HciStack implements BleBackend {
     } catch (error) {
       host?.close()
       const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
-      this.#retry(stateOfCode[code] ?? 'absent', error instanceof Error ? error.message : String(error))
+      this.#retry(stateOfCode[code] ?? 'resetting', error instanceof Error ? error.message : String(error))
     }
   }
 
+  /** It has begun; since then it may have failed, or is of no use any more. */
   #attached(host: HciHost): void {
-    const radio = new HciRadio(host, this.#time, (sighting) => this.#tell({ kind: 'seen', ...sighting }), (detail) => this.#tell({ kind: 'fault', code: 'refused', detail }))
+    if (host.failure !== undefined) throw new Error(host.failure)
+    if (this.#closed) {
+      host.close()
+      return
+    }
+    const radio = new HciRadio(host, this.#time, {
+      sighted: (sighting) => this.#tell({ kind: 'seen', ...sighting }),
+      fault: (detail) => this.#tell({ kind: 'fault', code: 'refused', detail }),
+      dropped: () => this.#drop('hci'),
+    })
     this.#controller = { host, radio }
-    this.#pauseMs = RETRY_MS_MIN
+    this.#attachedAt = this.#time.now()
     this.#multiplexer.attach(host)
     this.#central.setRadio(radio)
     this.#setState('on', `${this.name} ${host.address}`)
@@ -175,6 +201,7 @@ export class HciStack implements BleBackend {
     if (this.#controller?.host !== host) return
     this.#controller.radio.stop()
     this.#controller = undefined
+    if (this.#time.now() - this.#attachedAt >= STEADY_MS) this.#pauseMs = RETRY_MS_MIN
     this.#central.setRadio(undefined)
     this.#multiplexer.detach(hciStatus.hardwareFailure)
     this.#central.failAll('the adapter has gone')
@@ -189,9 +216,19 @@ export class HciStack implements BleBackend {
   }
 
   #setState(state: AdapterState, detail: string): void {
-    if (state === this.#state) return
+    if (state === this.#state && detail === this.#detail) return
     this.#state = state
+    this.#detail = detail
     this.#tell({ kind: 'adapter', state, detail })
+  }
+
+  #drop(reason: DropReason): void {
+    this.#drops.set(reason, (this.#drops.get(reason) ?? 0) + 1)
+    this.#cancelDrops ??= this.#time.after(DROPS_MS, () => {
+      this.#cancelDrops = undefined
+      for (const [dropped, count] of this.#drops) this.#tell({ kind: 'dropped', reason: dropped, count })
+      this.#drops.clear()
+    })
   }
 
   /** Legacy advertising ends when somebody connects; it begins again while there is a free slot. */

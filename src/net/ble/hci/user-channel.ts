@@ -31,16 +31,22 @@ export function deviceNumber(adapter: string | undefined): number {
   return number
 }
 
-/** For people, what stands in the way of a controller. */
-const explanations: Readonly<Record<string, string>> = {
-  EPERM: 'needs the capability CAP_NET_ADMIN: run as root, or give it to the service',
-  EACCES: 'needs the capability CAP_NET_ADMIN: run as root, or give it to the service',
-  EBUSY: 'is used by another program: stop bluetoothd, or use the backend bluez beside it; an adapter that is up is taken down with `hciconfig hci0 down`',
-  ENODEV: 'is not there',
-  EAFNOSUPPORT: 'cannot be reached: this kernel has no Bluetooth',
-  EPROTONOSUPPORT: 'cannot be reached: this kernel has no Bluetooth',
-  ERFKILL: 'is blocked by rfkill: `rfkill unblock bluetooth`',
+/**
+ * For people, what stands in the way of a controller, and what to type next. By hci_sock_bind of the kernel: EBUSY is an adapter that is up or being set up,
+ * EUSERS one whose user channel somebody has; what is opened afterwards brings ERFKILL and what the hardware says.
+ */
+const explanations: Readonly<Record<string, (adapter: string) => string>> = {
+  EPERM: () => 'needs the capability CAP_NET_ADMIN: `sudo systemctl edit postern`, and there AmbientCapabilities=CAP_NET_ADMIN under [Service]',
+  EBUSY: (adapter) => `is up, so bluetoothd or another program uses it: \`sudo systemctl stop bluetooth && sudo hciconfig ${adapter} down\` leaves it to this node, the backend bluez shares it`,
+  EUSERS: () => 'is driven by another program alone: `pgrep -af postern` shows whether that is another daemon of ours',
+  ERFKILL: () => 'is blocked by a switch: `rfkill unblock bluetooth`',
+  ENODEV: () => 'is not there: `ls /sys/class/bluetooth` shows which adapters are',
+  EAFNOSUPPORT: () => 'cannot be reached, since this kernel has no Bluetooth: `sudo modprobe bluetooth`',
+  ENETDOWN: (adapter) => `was switched off: \`rfkill list bluetooth\` and \`hciconfig ${adapter}\` show how`,
+  ETIMEDOUT: () => 'does not answer the kernel: pull it out and put it in again, or `sudo modprobe -r btusb && sudo modprobe btusb`',
+  EPIPE: () => 'was pulled out, or its driver gave it up: `sudo dmesg | tail` shows which',
 }
+const sameAs: Readonly<Record<string, string>> = { EACCES: 'EPERM', EALREADY: 'EUSERS', EPROTONOSUPPORT: 'EAFNOSUPPORT', EIO: 'ETIMEDOUT' }
 
 /** The whole controller, for us alone; or, `raw`, beside a kernel that does what it likes with it, which is good for looking only. */
 export function openUserChannel(addon: AddonHci, device: number, kind: keyof typeof KIND = 'user'): Promise<HciTransport> {
@@ -78,5 +84,6 @@ export function openUserChannel(addon: AddonHci, device: number, kind: keyof typ
 }
 
 function describe(device: number, code: string): string {
-  return `hci${device} ${explanations[code] ?? `failed with ${code}`}`
+  const adapter = `hci${device}`
+  return `${adapter} ${explanations[sameAs[code] ?? code]?.(adapter) ?? `failed with ${code}: \`sudo dmesg | tail\` may say more`}`
 }

@@ -47,12 +47,14 @@ export class Node {
   unplug: () => void = () => undefined
   /** Opens fail with this code while it is set. */
   refuse: string | undefined
+  /** Milliseconds that its clock is ahead: so that what failed was steady before. */
+  ahead = 0
   onEvent: (event: BackendEvent) => void = () => undefined
   readonly #waiting: { readonly matches: (event: BackendEvent) => boolean; readonly resolve: (event: BackendEvent) => void }[] = []
 
   private constructor(air: VirtualAir, slotCount: number) {
     this.stack = new HciStack({
-      name: 'virtual', time: hciTime, slotCount,
+      name: 'virtual', slotCount, time: { now: () => hciTime.now() + this.ahead, after: (milliseconds, run) => hciTime.after(milliseconds, run) },
       open: () => {
         if (this.refuse !== undefined) return Promise.reject(Object.assign(new Error(`refused: ${this.refuse}`), { code: this.refuse }))
         this.controller = air.add()!

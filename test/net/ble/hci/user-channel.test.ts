@@ -40,7 +40,7 @@ test('packets go through, and an end of either side is told once', async () => {
   addon.callback(Uint8Array.of(4, 1, 0))
   way.close()
   way.write(Uint8Array.of(1))
-  expect([ends, packets.length, addon.written.length, addon.closes]).toEqual([['hci3 is not there'], 1, 1, 1])
+  expect([ends, packets.length, addon.written.length, addon.closes]).toEqual([['hci3 is not there: `ls /sys/class/bluetooth` shows which adapters are'], 1, 1, 1])
 })
 
 test('what the kernel does not take ends it', async () => {
@@ -48,19 +48,29 @@ test('what the kernel does not take ends it', async () => {
   const way = await openUserChannel(addon, 0)
   const ends: string[] = []
   way.start(() => undefined, (why) => ends.push(why))
-  addon.result = constants.errno.EIO
+  addon.result = constants.errno.ENOMEM
   way.write(Uint8Array.of(1))
   expect(ends).toEqual([])
   await Promise.resolve()
-  expect(ends).toEqual(['hci0 failed with EIO'])
+  expect(ends).toEqual(['hci0 failed with ENOMEM: `sudo dmesg | tail` may say more'])
 })
 
-test('what stands in the way is said in words', async () => {
+test('what stands in the way is said in words, each its own, with what to type next', async () => {
   const addon = new FakeAddon()
-  addon.hciOpen = () => {
-    throw Object.assign(new Error('hciOpen EBUSY'), { code: 'EBUSY' })
+  const said = new Map<string, string>()
+  for (const code of ['EPERM', 'EACCES', 'EBUSY', 'EUSERS', 'EALREADY', 'ERFKILL', 'ENODEV', 'EAFNOSUPPORT', 'EPROTONOSUPPORT', 'ENETDOWN', 'ETIMEDOUT', 'EIO', 'EPIPE', 'ENOMEM']) {
+    addon.hciOpen = () => {
+      throw Object.assign(new Error(`hciOpen ${code}`), { code })
+    }
+    const error: unknown = await openUserChannel(addon, 2).catch((reason: unknown) => reason)
+    expect(error).toMatchObject({ code, message: expect.stringMatching(/^hci2 .*`.+`/) as string })
+    said.set(code, (error as Error).message)
   }
-  await expect(openUserChannel(addon, 0)).rejects.toMatchObject({ code: 'EBUSY', message: expect.stringContaining('is used by another program') as string })
+  for (const [code, same] of [['EACCES', 'EPERM'], ['EALREADY', 'EUSERS'], ['EPROTONOSUPPORT', 'EAFNOSUPPORT'], ['EIO', 'ETIMEDOUT']] as const) expect(said.get(code)).toBe(said.get(same))
+  expect(new Set(said.values()).size).toBe(said.size - 4)
+  // A pipe's text holds 400 bytes, and only a switch is said to be one.
+  for (const [code, text] of said) expect([text.length < 300, text.includes('rfkill unblock')], code).toEqual([true, code === 'ERFKILL'])
+  expect(said.get('EBUSY')).toContain('hciconfig hci2 down')
   expect(() => loadAddonHci(undefined)).toThrow(process.platform === 'linux' ? 'npm run build:native' : 'for Linux')
   expect([deviceNumber(undefined), deviceNumber('hci7')]).toEqual([0, 7])
   expect(() => deviceNumber('eth0')).toThrow('no adapter')
