@@ -31,6 +31,6 @@ type Compare = Extract<PairResult, { kind: 'compare' }>
 type Paired = Extract<PairResult, { kind: 'paired' }>
 
 export const pairSchema: z.ZodType<PairResult> = z.union([
-  object<Compare>({ kind: z.literal('compare'), peer: peerId, code: z.string().regex(/^\d{6}$/).describe('The same on both machines if nobody stands between') }).describe('Answer with a line "yes" or "no" on standard input'),
+  object<Compare>({ kind: z.literal('compare'), peer: peerId, code: z.string().regex(/^\d{8}$/).describe('The same on both machines if nobody stands between') }).describe('Answer with a line on standard input: "yes" while it is the only one there has been, else the number of this line (1, 2, …); or "no"'),
   object<Paired>({ kind: z.literal('paired'), peer: peerId, name: z.string().optional() }).describe('Both said yes: the peer is in the roster'),
 ])

@@ -58,7 +58,7 @@ function addDaemonCommands(program: Command, run: Run): void {
     .option('--watch', 'go on until Ctrl-C')
     .option('-i, --interval <duration>', 'from one look to the next: 1, 0.5, 200ms', '1')
     .action((options: NearbyOptions) => run((globals, output) => nearby(globals, options, output)))
-  program.command('pair').description('meet a machine in range, by comparing six digits; to be run on both')
+  program.command('pair').description('meet a machine in range, by comparing eight digits; to be run on both')
     .option('--name <name>', 'what to call it')
     .option('--wait <duration>', 'how long to look for it: 30s, 2min', '2min')
     .action((options: PairOptions) => run((globals, output) => pair(globals, options, output)))

@@ -178,7 +178,7 @@ export class Client implements AsyncDisposable {
     return this.#call('ble.nearby', {}, options, (result) => result as unknown as BleNearbyResult)
   }
 
-  /** Opens a window in which a machine in range may be paired: two people compare six digits. Needs the scope `admin`. */
+  /** Opens a window in which a machine in range may be paired: two people compare eight digits. Needs the scope `admin`. */
   pairStart(options: WaitOptions & PairStartParams = {}): Promise<PairStatusResult> {
     const { timeoutS, ...wait } = options
     return this.#call('pair.start', timeoutS === undefined ? {} : { timeoutS }, wait, (result) => result as unknown as PairStatusResult)

@@ -1,4 +1,4 @@
-import { compareBytes } from '../core/base/bytes.ts'
+import { compareBytes, toHex } from '../core/base/bytes.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { second, type Duration } from '../core/base/time.ts'
 import type { PeerHandle } from '../core/endpoint/contract.ts'
@@ -17,8 +17,10 @@ const YIELD_MS = 6000
 const LOOK_MS = 500
 /** A device that did not answer is asked again after this: its owner may have started later. */
 const AGAIN_MS = 12_000
-/** Exchanges that are remembered; the oldest leaves. */
+/** Exchanges that are remembered; of those that ended the oldest leaves, then the oldest. */
 const EXCHANGES_MAX = 8
+/** Two people who compare are left in peace for so long; then others are looked for as long, since it may be a stranger whose code nobody else has. */
+const PEACE_MS = 10_000
 const DIALED_MAX = 256
 
 /** Who was not heard for so long has gone. */
@@ -39,16 +41,24 @@ export interface RadioDevice {
   readonly age: Duration
 }
 
+interface Exchange {
+  readonly code: string
+  state: PairExchange['state']
+}
+
 /** Pairs with a machine in range: while a window is open, strangers are dialed one after the other, the nearest first, and people compare codes. */
 export class PairingService {
   readonly #runtime: NodeRuntime
   readonly #ble: Surroundings
   readonly #persisted: () => Promise<void>
-  readonly #exchanges = new Map<PeerHandle, { code: string; state: PairExchange['state'] }>()
+  readonly #exchanges = new Map<PeerHandle, Exchange>()
+  /** Where the peer of an exchange is, 18 bytes in hexadecimal: it is not dialed once more. As many as there are dials. */
+  readonly #addresses = new Map<PeerHandle, string>()
   /** When each address was dialed, of this window. */
   readonly #dialed = new Map<string, number>()
   #until = 0
   #yieldUntil = 0
+  #peaceUntil = -Infinity
   #timer: NodeJS.Timeout | undefined
 
   constructor(runtime: NodeRuntime, ble: Surroundings, persisted: () => Promise<void>) {
@@ -94,7 +104,9 @@ export class PairingService {
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#exchanges.clear()
+    this.#addresses.clear()
     this.#dialed.clear()
+    this.#peaceUntil = -Infinity
     this.#runtime.endpoint.radio.closePairing(this.#runtime.now())
     this.#runtime.schedule()
     return {}
@@ -104,8 +116,14 @@ export class PairingService {
     switch (event.kind) {
       case 'pairing':
         this.#exchanges.delete(event.peer)
-        if (this.#exchanges.size >= EXCHANGES_MAX) this.#exchanges.delete(this.#exchanges.keys().next().value!)
+        if (this.#exchanges.size >= EXCHANGES_MAX) this.#exchanges.delete(this.#oldest())
         this.#exchanges.set(event.peer, { code: event.code, state: 'comparing' })
+        if (performance.now() >= this.#peaceUntil + PEACE_MS) this.#peaceUntil = performance.now() + PEACE_MS
+        return
+      case 'link-peer':
+        this.#addresses.delete(event.peer)
+        if (this.#addresses.size >= DIALED_MAX) this.#addresses.delete(this.#addresses.keys().next().value!)
+        this.#addresses.set(event.peer, toHex(event.address))
         return
       case 'paired':
         this.#note(event.peer, 'paired')
@@ -114,7 +132,7 @@ export class PairingService {
         this.#note(event.peer, 'ended')
         return
       default:
-        // Who is where is the log's.
+        // Whom nobody answered is the log's.
     }
   }
 
@@ -123,18 +141,25 @@ export class PairingService {
     if (exchange !== undefined) exchange.state = state
   }
 
-  /** Nobody is dialed while two people compare. */
+  #oldest(): PeerHandle {
+    for (const [peer, { state }] of this.#exchanges) if (state === 'ended') return peer
+    return this.#exchanges.keys().next().value!
+  }
+
+  /** Nobody is dialed once it is known who is meant, nor while two people have begun to compare. */
   #look(): void {
     const { radio } = this.#runtime.endpoint
     const now = this.#runtime.now()
     if (!radio.pairingOpen(now)) return
     this.#timer = setTimeout(() => this.#look(), LOOK_MS)
-    if ([...this.#exchanges.values()].some(({ state }) => state !== 'ended')) return
-    this.#ble.search()
+    const exchanges = [...this.#exchanges]
     const at = performance.now()
+    if (exchanges.some(([, { state }]) => state === 'accepted' || state === 'paired') || (at < this.#peaceUntil && exchanges.some(([, { state }]) => state === 'comparing'))) return
+    this.#ble.search()
+    const here = new Set(exchanges.flatMap(([peer, { state }]) => state === 'ended' ? [] : [this.#addresses.get(peer)]))
     const own = radio.hint(now)
     const yields = (hint: Uint8Array | undefined): boolean => hint !== undefined && at < this.#yieldUntil && compareBytes(own, hint) > 0
-    const next = this.#strangers().find(({ address, hint }) => !yields(hint) && at - (this.#dialed.get(address) ?? -Infinity) >= AGAIN_MS)?.address
+    const next = this.#strangers().find(({ address, hint }) => !yields(hint) && !here.has(toHex(bleAddressOf(address))) && at - (this.#dialed.get(address) ?? -Infinity) >= AGAIN_MS)?.address
     if (next === undefined || this.#dialed.size >= DIALED_MAX) return
     this.#dialed.set(next, at)
     radio.dialStranger(now, bleAddressOf(next))

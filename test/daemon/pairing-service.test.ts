@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, describe, expect, it } from 'vitest'
-import type { PeerHandle } from '../../src/core/endpoint/contract.ts'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import type { LinkId, PeerHandle } from '../../src/core/endpoint/contract.ts'
 import type { NodeRuntime } from '../../src/daemon/node-runtime.ts'
 import { PairingService, type RadioDevice, type Surroundings } from '../../src/daemon/pairing-service.ts'
+import { bleAddressOf } from '../../src/net/ble/addresses.ts'
 import { until } from '../net/udp-support.ts'
 
 const ana = 3 as PeerHandle
@@ -67,15 +68,49 @@ describe('whom a machine that pairs dials', () => {
     expect(s.service.status()).toMatchObject({ open: true, inRange: 3, exchanges: [] })
   })
 
-  it('nobody while two people compare, and again when that came to nothing', async () => {
+  it('nobody while two people begin to compare, and again when that came to nothing', async () => {
     const s = scene()
     s.service.start({ timeoutS: 60 })
-    s.service.onEvent({ kind: 'pairing', peer: ana, code: '123456' })
+    s.service.onEvent({ kind: 'pairing', peer: ana, code: '12345678' })
     s.around = [device(4, higher)]
     await sleep(1200)
     expect(s.dialed).toEqual([])
     s.service.onEvent({ kind: 'pairing-ended', peer: ana })
     await until(() => s.dialed.length === 1)
+  })
+
+  it('others than the one that is compared, once that takes long: it may be a stranger; and nobody any more after a yes', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+    try {
+      const s = scene()
+      s.service.start({ timeoutS: 60 })
+      s.service.onEvent({ kind: 'link-peer', link: 1 as LinkId, address: bleAddressOf('c0:00:00:00:00:04'), peer: ana })
+      s.service.onEvent({ kind: 'pairing', peer: ana, code: '12345678' })
+      s.around = [device(4, higher), device(5, higher)]
+      vi.advanceTimersByTime(9500)
+      expect(s.dialed).toEqual([])
+      // A new one every moment does not keep us from looking.
+      s.service.onEvent({ kind: 'pairing', peer: 9 as PeerHandle, code: '00000000' })
+      vi.advanceTimersByTime(1500)
+      expect(s.dialed).toEqual(['c00000000005'])
+      await s.service.answer({ id: s.id, same: true })
+      vi.advanceTimersByTime(30_000)
+      expect(s.dialed).toEqual(['c00000000005'])
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  it('exchanges that are over make room for others, and those that go on stay', () => {
+    const s = scene()
+    s.service.start({ timeoutS: 60 })
+    s.service.onEvent({ kind: 'pairing', peer: ana, code: '12345678' })
+    for (let peer = 10; peer < 70; peer++) {
+      s.service.onEvent({ kind: 'pairing', peer: peer as PeerHandle, code: '00000000' })
+      s.service.onEvent({ kind: 'pairing-ended', peer: peer as PeerHandle })
+    }
+    expect(s.service.status().exchanges[0]).toMatchObject({ code: '12345678', state: 'comparing' })
+    expect(s.service.status().exchanges).toHaveLength(8)
   })
 
   it('nobody without Bluetooth, and nobody after stop', async () => {

@@ -53,7 +53,7 @@ export async function openAir(socket: string): Promise<AsyncDisposable> {
   return { [Symbol.asyncDispose]: () => server.close() }
 }
 
-/** Pairs two machines in range, as `postern pair` does on both: the two people read the same six digits. */
+/** Pairs two machines in range, as `postern pair` does on both: the two people read the same eight digits. */
 export async function pairInRange(host: Client, guest: Client): Promise<string> {
   await Promise.all([radioOn(host, names.host), radioOn(guest, names.guest)])
   await Promise.all([host.pairStart(), guest.pairStart()])

@@ -70,7 +70,7 @@ describe('two machines without any network between them', () => {
   }, 120_000)
   afterAll(() => scene[Symbol.asyncDispose]())
 
-  it('are paired by two people who compare six digits', async () => {
+  it('are paired by two people who compare eight digits', async () => {
     const sides = [['ana', ana!, 'ben'], ['ben', ben!, 'ana']] as const
     const programs = sides.map(([, { dir }, other]) => new Program([process.execPath, programFile('postern'), '--dir', dir, '--json', 'pair', '--name', other, '--wait', '90s'], { talks: true }))
     const codes: string[] = []

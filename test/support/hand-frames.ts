@@ -75,6 +75,11 @@ export function punch(op: number, round: number, { mode = 1, nat = 0, delay = 0,
   return [0x0e, op, ...vi(round), mode, nat, ...vi(delay), ...vi(packets), ...vi(sockets)]
 }
 
+/** A step of pairing: 0 commit, 1 nonce, 2 reveal, 3 accept, 4 reject. */
+export function pair(op: number, data: readonly number[] | Uint8Array = []): number[] {
+  return [0x32, op, ...data]
+}
+
 export interface RekeyFields { readonly message: 0 | 1; readonly suite?: number; readonly sender: number; readonly receiver?: number; readonly offset?: number; readonly total?: number }
 
 /** HANDSHAKE: a piece of a rekey's Noise message. */
@@ -142,6 +147,8 @@ export function readHandFrames(plain: Uint8Array): HandFrame[] {
       case 0x14: push(type, numbers(3)); break
       case 0x20: { const fields = [number(), u8(), u8(), u8(), number()]; take(u8()); push(type, fields, take(number())); break }
       case 0x22: push(type, [number(), u8(), number(), number(), number()], take(u8())); break
+      case 0x31: push(type, numbers(1), take(32)); break
+      case 0x32: { const op = u8(); push(type, [op], take([32, 16, 16, 0, 0][op] ?? 0)); break }
       case 0x3f: push(type, numbers(2), take(u8())); break
       default: throw new Error(`frame 0x${type.toString(16)} is not of this version`)
     }

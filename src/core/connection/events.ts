@@ -12,6 +12,6 @@ export type SessionEvent =
   | { readonly kind: 'channel-open'; readonly channel: ChannelHandle; readonly maxMessage: number }
   | { readonly kind: 'channel-closed'; readonly channel: ChannelHandle; readonly code: number; readonly reason: string; readonly by: 'peer' | 'local' | 'session' }
   | { readonly kind: 'writable'; readonly channel: ChannelHandle }
-  /** Two people compare: six digits, the same on both sides if nobody stands between. `acceptPairing` or `rejectPairing` answers. */
+  /** Two people compare: eight digits, the same on both sides if nobody stands between. `acceptPairing` or `rejectPairing` answers. */
   | { readonly kind: 'pairing'; readonly peer: PeerHandle; readonly code: string }
   | { readonly kind: 'pong'; readonly token: number; readonly peer: PeerHandle; readonly rtt: Duration | undefined }

@@ -32,7 +32,7 @@ export const counterNames = [
   // STUN
   'stun_requests', 'stun_repeats', 'stun_answers', 'stun_refusals', 'stun_timeouts', 'stun_full', 'drop_stun', 'drop_stun_forged',
   // Done
-  'cookies_sent', 'resets_sent', 'resets_received', 'xx_refused', 'xx_replaced', 'presence_received', 'presence_refused', 'pairings_begun', 'pairings_done', 'pairings_failed', 'pairings_forged', 'sessions_opened', 'sessions_closed', 'sessions_restarted', 'paths_migrated', 'paths_validated', 'paths_failed', 'paths_quarantined', 'sends_refused', 'network_changes',
+  'cookies_sent', 'resets_sent', 'resets_received', 'xx_refused', 'xx_replaced', 'presence_received', 'presence_refused', 'pairings_begun', 'pairings_done', 'pairings_failed', 'pairings_forged', 'pairings_stalled', 'pairings_displaced', 'sessions_opened', 'sessions_closed', 'sessions_restarted', 'paths_migrated', 'paths_validated', 'paths_failed', 'paths_quarantined', 'sends_refused', 'network_changes',
   'links_dialed', 'links_dial_failed', 'links_confirmed', 'links_closed_faults', 'links_closed_unused',
   'messages_dropped_no_credit', 'messages_dropped_reassembly', 'messages_dropped_deadline', 'messages_dropped_oldest', 'messages_dropped_newest',
   'messages_dropped_lane', 'messages_dropped_superseded', 'messages_dropped_peer_gone', 'messages_dropped_channel_closed', 'messages_lost',

@@ -210,7 +210,7 @@ export class Handshakes implements HandshakeService {
     const same = existing !== undefined && live !== undefined && equalBytes(live, half.payload.sidSelf) && equalBytes(existing.state.sidSelf, half.sidSelf)
     // A late confirmation of the live session only brings older keys, but one of another session would end the live one.
     if (!same && !node.roster.isFresh(peer, half.payload.tai64n)) return undefined
-    if (!this.#admit(peer, half, same)) {
+    if (!this.#admit(now, peer, half, same)) {
       node.roster.release(peer)
       return undefined
     }
@@ -226,13 +226,13 @@ export class Handshakes implements HandshakeService {
   }
 
   /** Roster peers and strangers where they are welcome come in; others spend the invite that admitted them, once more checked. */
-  #admit(peer: PeerEntry, half: HalfOpen, same: boolean): boolean {
+  #admit(now: Now, peer: PeerEntry, half: HalfOpen, same: boolean): boolean {
     const node = this.#node
     if (peer.inRoster) return true
     const invite = half.inviteKey === undefined ? undefined : node.roster.spendInvite(peer, half.inviteKey)
     // Who compares a code has one session for that: another one would be free of it.
     const welcome = same || peer.connection?.state.restricted === false
-    if (invite === undefined) return node.config.admitStrangers || welcome || (half.pairing === true && node.pairing.hasRoom)
+    if (invite === undefined) return node.config.admitStrangers || welcome || (half.pairing === true && node.pairing.hasRoom(now, false, half.address, peer.handle))
     node.roster.add(peer, { name: invite.name }, [])
     node.push({ kind: 'peer-joined', peer: peer.handle, invite: inviteTokenId(node.provider, invite.token) })
     return true
@@ -253,7 +253,7 @@ export class Handshakes implements HandshakeService {
     const address = node.links.get(link)!.info.remote!
     const stranger = !peer.inRoster && connection.state.phase === 'dialing' && node.pairing.isOpen(now)
     this.#install(now, peer, connection, keys, payload, { link, address, validated: true, rtt: undefined, others: [] }, undefined)
-    if (stranger) node.pairing.begin(now, connection, h, true)
+    if (stranger) node.pairing.begin(now, connection, h, true, address)
     return keys
   }
 

@@ -33,6 +33,7 @@ export function onLink(node: Node, now: Now, link: LinkId, state: LinkState, inf
       for (const connection of sessionsOn(node, gone)) {
         connection.dropLink(now, link)
         node.reschedule(connection)
+        node.pairing.lost(now, connection)
       }
     }
   }

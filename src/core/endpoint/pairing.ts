@@ -1,6 +1,7 @@
 import type { PresenceKey } from '../session/presence.ts'
 import type { PeerHandle } from '../base/domain.ts'
-import { after, minute, never, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
+import { toHex } from '../base/bytes.ts'
+import { after, minute, never, second, toInstant, type Duration, type Instant, type Now } from '../base/time.ts'
 import { acceptPairing, endPairing } from '../connection/pairing.ts'
 import { PairingExchange } from '../connection/pairing-exchange.ts'
 import type { Connection } from '../connection/connection.ts'
@@ -9,14 +10,21 @@ import type { CounterName, ReadyMember } from '../connection/host.ts'
 import type { EndpointEvent } from './contract.ts'
 import type { Roster } from './roster.ts'
 
+/** From the handshake to the code: three messages. Who takes longer is not there, or not honest. */
+const EXCHANGE_TIME: Duration = 8 * second
 /** How long two people have to compare. */
 const COMPARE_TIME: Duration = 2 * minute
+/** Who was compared for so long makes room for somebody who waits, unless our user has said yes. */
+const COMPARE_SURE: Duration = 30 * second
 /** A window stays open no longer, whatever is asked for. */
 const WINDOW_MAX: Duration = 10 * minute
-/** Strangers at once; a further one is not let in. */
-const STRANGERS_MAX = 4
-/** Exchanges that ended without a yes close the window: each is a try of one in a million for somebody in between. */
-const FAILURES_MAX = 5
+/** Strangers at once: those that we dialed, and those that dialed us. Whoever dials takes no place of those whom we look for. */
+const GUESTS_MAX = 2
+/** Exchanges of which the other side knew our nonce, and that came to nothing, close the window: with four at once on either side, five tries in a million. */
+const TRIES_MAX = 64
+/** Exchanges with one address that came to nothing, before it is let in no more while the window is open; addresses of which that is remembered, the oldest leaves. */
+const ADDRESS_FAILURES_MAX = 3
+const ADDRESSES_MAX = 64
 
 /** What it needs of its node. */
 export interface PairingHost {
@@ -32,7 +40,10 @@ export interface PairingHost {
 
 interface Guest {
   readonly connection: Connection
-  readonly until: Instant
+  readonly exchange: PairingExchange
+  readonly since: Instant
+  /** Of the device, 18 bytes in hexadecimal. */
+  readonly address: string
   done: boolean
   /** Told by who has both yes already, while ours is on its way; the newest counts. */
   presence: PresenceKey | undefined
@@ -42,8 +53,10 @@ interface Guest {
 export class Pairing {
   readonly #node: PairingHost
   #until: Instant = toInstant(0)
-  #failures = 0
+  #tries = 0
   readonly #guests = new Map<PeerHandle, Guest>()
+  /** Exchanges in vain by address, of this window. */
+  readonly #failures = new Map<string, number>()
 
   constructor(node: PairingHost) {
     this.#node = node
@@ -53,34 +66,50 @@ export class Pairing {
     return now.mono < this.#until
   }
 
+  /** Strangers that compare, or are about to. */
+  get size(): number {
+    return this.#guests.size
+  }
+
   open(now: Now, duration: Duration): void {
     this.#until = after(now.mono, Math.min(duration, WINDOW_MAX))
-    this.#failures = 0
+    this.#tries = 0
+    this.#failures.clear()
   }
 
   close(now: Now): void {
     this.#until = toInstant(0)
-    for (const { connection, done } of [...this.#guests.values()]) {
-      if (done) continue
-      connection.close(now, 'not_admitted', '')
-      this.#node.reschedule(connection)
-    }
+    for (const guest of [...this.#guests.values()]) if (!guest.done) this.#end(now, guest)
   }
 
-  /** Whether one more stranger may compare: those who do may all come to nothing. */
-  get hasRoom(): boolean {
+  /**
+   * Whether a stranger at this address may compare, whom we dialed or who dialed us. Those who do may all come to nothing.
+   *
+   * @param peer who it is, if known: it does not stand in its own way
+   */
+  hasRoom(now: Now, dialed: boolean, address: Uint8Array, peer?: PeerHandle): boolean {
+    if (!this.isOpen(now) || (this.#failures.get(toHex(address)) ?? 0) >= ADDRESS_FAILURES_MAX) return false
     let comparing = 0
     for (const { done } of this.#guests.values()) if (!done) comparing++
-    return this.#guests.size < STRANGERS_MAX && this.#failures + comparing < FAILURES_MAX
+    if (this.#tries + comparing >= TRIES_MAX) return false
+    return this.#inTheWay(dialed, peer).length < GUESTS_MAX || this.#mayLeave(now, dialed) !== undefined
   }
 
   /** An XX handshake with a stranger is done: the session is for comparing, and for nothing else. */
-  begin(now: Now, connection: Connection, h: Uint8Array, initiator: boolean): void {
+  begin(now: Now, connection: Connection, h: Uint8Array, dialed: boolean, address: Uint8Array): void {
     const { state } = connection
-    state.pairing = new PairingExchange((length) => this.#node.randomBytes(length), h, initiator)
+    if (this.#inTheWay(dialed).length >= GUESTS_MAX) {
+      const leaving = this.#mayLeave(now, dialed)
+      if (leaving !== undefined) {
+        this.#node.counters.add('pairings_displaced')
+        this.#end(now, leaving)
+      }
+    }
+    const exchange = new PairingExchange((length) => this.#node.randomBytes(length), h, dialed)
+    state.pairing = exchange
     state.restricted = true
     state.candidatesWanted = false
-    this.#guests.set(state.peer, { connection, until: after(now.mono, COMPARE_TIME), done: false, presence: undefined })
+    this.#guests.set(state.peer, { connection, exchange, since: now.mono, address: toHex(address), done: false, presence: undefined })
     this.#node.counters.add('pairings_begun')
     this.#node.markReady(connection)
   }
@@ -96,8 +125,7 @@ export class Pairing {
   reject(now: Now, peer: PeerHandle): boolean {
     const guest = this.#guests.get(peer)
     if (guest === undefined || guest.done) return false
-    guest.connection.close(now, 'not_admitted', '')
-    this.#node.reschedule(guest.connection)
+    this.#end(now, guest)
     return true
   }
 
@@ -131,27 +159,72 @@ export class Pairing {
     this.#guests.delete(peer)
     if (guest.done) return
     this.#node.counters.add('pairings_failed')
-    if (++this.#failures >= FAILURES_MAX) this.#until = toInstant(0)
+    if (guest.exchange.state !== 'begun') {
+      this.#remember(guest.address)
+      // Before our nonce is known the digits are not, to anybody: who leaves by then made no try, and may have found no room over there.
+      if (++this.#tries >= TRIES_MAX) this.#until = toInstant(0)
+    }
     this.#node.push({ kind: 'pairing-ended', peer })
+  }
+
+  /** The way to it is gone, and nothing else leads there. */
+  lost(now: Now, connection: Connection): void {
+    const guest = this.#guests.get(connection.state.peer)
+    if (guest?.connection === connection && !guest.done && !connection.reachable) this.#end(now, guest)
   }
 
   handleTimeout(now: Now): void {
     for (const [peer, guest] of [...this.#guests]) {
-      if (now.mono < guest.until) continue
+      if (now.mono < deadlineOf(guest)) continue
       if (guest.done) {
         // Its last word, had it been lost, has long gone again.
         guest.connection.state.pairing = undefined
         this.#guests.delete(peer)
       } else {
-        guest.connection.close(now, 'not_admitted', '')
-        this.#node.reschedule(guest.connection)
+        if (guest.exchange.state !== 'compared') {
+          this.#node.counters.add('pairings_stalled')
+          if (guest.exchange.state === 'begun') this.#remember(guest.address)
+        }
+        this.#end(now, guest)
       }
     }
   }
 
   nextTimeout(): Instant {
     let next: Instant = never
-    for (const { until } of this.#guests.values()) if (until < next) next = until
+    for (const guest of this.#guests.values()) {
+      const deadline = deadlineOf(guest)
+      if (deadline < next) next = deadline
+    }
     return next
   }
+
+  /** Strangers of one kind, those whom we dialed or those who dialed us, that are not friends yet. */
+  #inTheWay(dialed: boolean, except?: PeerHandle): Guest[] {
+    return [...this.#guests.values()].filter(({ done, exchange, connection }) => !done && exchange.initiator === dialed && connection.state.peer !== except)
+  }
+
+  /** The one who was compared long enough, the longest first: two people who look at the code have said so by then. */
+  #mayLeave(now: Now, dialed: boolean): Guest | undefined {
+    return this.#inTheWay(dialed).find(({ since, exchange }) => !exchange.accepted && now.mono >= after(since, COMPARE_SURE))
+  }
+
+  #remember(address: string): void {
+    const failures = this.#failures
+    const count = (failures.get(address) ?? 0) + 1
+    failures.delete(address)
+    failures.set(address, count)
+    if (failures.size > ADDRESSES_MAX) failures.delete(failures.keys().next().value!)
+  }
+
+  /** Its place is free at once, while the session still says goodbye. */
+  #end(now: Now, { connection }: Guest): void {
+    connection.close(now, 'not_admitted', '')
+    this.#node.reschedule(connection)
+    this.ended(connection.state.peer)
+  }
+}
+
+function deadlineOf({ since, exchange, done }: Guest): Instant {
+  return after(since, done || exchange.state === 'compared' ? COMPARE_TIME : EXCHANGE_TIME)
 }

@@ -147,7 +147,8 @@ export class XxDialer implements XxService {
     if (strongerInBoth(SUITE, builtSuiteMask, payload.suites) !== undefined) return this.#fail(dial, 'suite')
     if (expected !== undefined && !equalBytes(expected.id, payload.id)) return this.#fail(dial, 'other')
     const known = node.roster.find(payload.id)
-    if (expected === undefined && known?.inRoster !== true && !(node.pairing.isOpen(now) && node.pairing.hasRoom)) return this.#fail(dial, 'stranger')
+    const at = node.links.get(dial.link)?.info.remote
+    if (expected === undefined && known?.inRoster !== true && (at === undefined || !node.pairing.hasRoom(now, true, at, known?.handle))) return this.#fail(dial, 'stranger')
     const peer = known ?? node.roster.ensure(payload.id, now.wall)
     if (peer === undefined) return this.#fail(dial, 'busy')
     const link = node.links.get(dial.link)

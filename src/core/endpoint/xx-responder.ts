@@ -138,7 +138,7 @@ export class XxResponder {
   #judge(now: Now, answer: XxAnswer, payload: HandshakePayload): 'admitted' | 'not_admitted' | 'replaced' {
     const node = this.#node
     const peer = node.roster.find(payload.id)
-    const welcome = peer?.inRoster === true || peer?.connection !== undefined || node.config.admitStrangers || (node.pairing.isOpen(now) && node.pairing.hasRoom) || node.roster.admittingInvite(now, payload) !== undefined
+    const welcome = peer?.inRoster === true || peer?.connection !== undefined || node.config.admitStrangers || node.pairing.hasRoom(now, false, answer.source.address, peer?.handle) || node.roster.admittingInvite(now, payload) !== undefined
     if (!welcome || (peer === undefined && !node.roster.hasRoom)) return 'not_admitted'
     if (equalBytes(payload.sidPeer, answer.sid)) return 'admitted'
     const live = peer?.connection?.state
@@ -164,7 +164,7 @@ export class XxResponder {
     if (connection !== undefined) {
       // A session that goes on is compared already; another one of the same stranger anew. Who came by an invite is a friend since.
       const stranger = unknown && node.roster.get(connection.state.peer)?.inRoster !== true
-      if (stranger && connection !== before) node.pairing.begin(now, connection, h, false)
+      if (stranger && connection !== before) node.pairing.begin(now, connection, h, false, source.address)
       node.takeOfferedSid(answer.sid)
       node.links.claimFor(source.link, connection)
       node.push({ kind: 'link-peer', link: source.link, address: source.address, peer: connection.state.peer })

@@ -1,10 +1,10 @@
 /**
- * Pairing by a short code (decision 112): two people compare six digits. XX alone would not do for that: of two handshakes with a man in the middle he could
- * try keys until both give the same digits, since there are only a million of them. So both sides draw a nonce, the responder commits to its own before
+ * Pairing by a short code (decision 112): two people compare eight digits. XX alone would not do for that: of two handshakes with a man in the middle he could
+ * try keys until both give the same digits, since there are only a hundred million of them. So both sides draw a nonce, the responder commits to its own before
  * it has seen the initiator's, and shows it after: whoever stands between must fix both nonces before he knows the digits, and is found out in all
- * but one of a million tries. As in Bluetooth's numeric comparison and in ZRTP.
+ * but one of a hundred million tries. As in Bluetooth's numeric comparison and in ZRTP.
  *
- *   R → I  commit = H("postern pair commit" | h | Nr)      I → R  Ni      R → I  Nr      digits = H("postern pair code" | h | Ni | Nr) mod 10^6
+ *   R → I  commit = H("postern pair commit" | h | Nr)      I → R  Ni      R → I  Nr      digits = H("postern pair code" | h | Ni | Nr) mod 10^8
  *
  * `h` is the hash of the XX handshake: it binds both ids, which are in its payloads.
  */
@@ -15,7 +15,7 @@ export const PAIR_NONCE_SIZE = 16
 export const PAIR_COMMIT_SIZE = 32
 const COMMIT_LABEL = utf8('postern pair commit')
 const CODE_LABEL = utf8('postern pair code')
-const CODES = 1_000_000
+const CODES = 100_000_000
 
 export function pairCommit(provider: CryptoProvider, h: Uint8Array, nonce: Uint8Array): Uint8Array {
   return provider.sha256(COMMIT_LABEL, h, nonce)
@@ -25,11 +25,11 @@ export function verifyPairCommit(provider: CryptoProvider, h: Uint8Array, nonce:
   return equalConstantTime(pairCommit(provider, h, nonce), commit)
 }
 
-/** Six digits, as both people see them. */
+/** Eight digits, as both people see them. */
 export function pairCode(provider: CryptoProvider, h: Uint8Array, initiatorNonce: Uint8Array, responderNonce: Uint8Array): string {
   const hash = provider.sha256(CODE_LABEL, h, initiatorNonce, responderNonce)
-  // 48 bits of it: what the modulus favours is below 1 in 10^8.
+  // 48 bits of it: what the modulus favours is below 1 in 10^6.
   let number = 0
   for (let i = 0; i < 6; i++) number = number * 256 + hash[i]!
-  return String(number % CODES).padStart(6, '0')
+  return String(number % CODES).padStart(8, '0')
 }

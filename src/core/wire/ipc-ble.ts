@@ -62,7 +62,7 @@ export const pairStates = ['comparing', 'accepted', 'paired', 'ended'] as const
 
 export interface PairExchange {
   readonly peer: string
-  /** Six digits: the same on both machines if nobody stands between. */
+  /** Eight digits: the same on both machines if nobody stands between. */
   readonly code: string
   readonly state: (typeof pairStates)[number]
 }

@@ -1,10 +1,11 @@
 /** What a peer may say while two people compare a code, and what it may not: somebody in between is found out, or has one try. */
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { acceptPairing, onPairFrame } from '../../../src/core/connection/pairing.ts'
 import { PairingExchange } from '../../../src/core/connection/pairing-exchange.ts'
 import type { ConnectionHost } from '../../../src/core/connection/host.ts'
 import type { SessionState } from '../../../src/core/connection/state.ts'
-import { pairCommit } from '../../../src/core/session/pairing.ts'
+import { pairCode, pairCommit } from '../../../src/core/session/pairing.ts'
 import { pairOps, type PairOp } from '../../../src/core/wire/pair-frame.ts'
 import { repeated } from '../../support/bytes.ts'
 import { providers } from '../../support/providers.ts'
@@ -121,5 +122,40 @@ describe('an exchange', () => {
     expect(side.accept()).toBe(false)
     side.hear('reject')
     expect(side.failures).toHaveLength(1)
+  })
+})
+
+describe('any steps', () => {
+  const right: Readonly<Record<PairOp, Uint8Array>> = { commit: pairCommit(provider, H, repeated(2, 16)), nonce: repeated(1, 16), reveal: repeated(2, 16), accept: new Uint8Array(0), reject: new Uint8Array(0) }
+
+  it('repeated, reordered, left out or made up: our nonce is shown after the commitment, a code once, and two yes are needed', () => {
+    const step = fc.oneof(
+      { weight: 6, arbitrary: fc.constantFrom(...pairOps.slice(0, 4)).map((op) => ({ op, data: right[op] })) },
+      { weight: 1, arbitrary: fc.constantFrom(...pairOps).chain((op) => fc.uint8Array({ minLength: right[op].length, maxLength: right[op].length }).map((data) => ({ op, data }))) },
+      { weight: 2, arbitrary: fc.constant('yes' as const) },
+    )
+    fc.assert(fc.property(fc.boolean(), fc.array(step, { maxLength: 16 }), (initiator, steps) => {
+      const side = new Side(initiator, initiator ? 1 : 2)
+      const heard: { readonly op: PairOp; readonly data: Uint8Array }[] = []
+      let said = false
+      for (const one of steps) {
+        // The session is over with the first failure: nothing more comes in.
+        if (side.failures.length > 0) break
+        if (one === 'yes') said = side.accept() || said
+        else {
+          heard.push(one)
+          side.hear(one.op, one.data)
+        }
+        const first = (op: PairOp): Uint8Array | undefined => heard.find((entry) => entry.op === op)?.data
+        if (initiator && side.wants().includes('nonce')) expect(first('commit')).toBeDefined()
+        if (!initiator && side.wants().includes('reveal')) expect(first('nonce')).toBeDefined()
+        expect(side.codes.length).toBeLessThanOrEqual(1)
+        const theirs = first(initiator ? 'reveal' : 'nonce')
+        if (side.codes.length === 1) expect(side.codes[0]).toBe(initiator ? pairCode(provider, H, repeated(1, 16), theirs!) : pairCode(provider, H, theirs!, repeated(2, 16)))
+        if (initiator && side.codes.length === 1) expect(first('commit')).toEqual(pairCommit(provider, H, theirs!))
+        if (said) expect(side.codes).toHaveLength(1)
+        if (side.done > 0) expect([said, first('accept') !== undefined]).toEqual([true, true])
+      }
+    }), { numRuns: 2000 })
   })
 })

@@ -5,60 +5,23 @@ import { readU32 } from '../../../src/core/base/bytes.ts'
 import { encodeBleAddress } from '../../../src/core/base/ble-address.ts'
 import { minute, toWallTime, type Duration } from '../../../src/core/base/time.ts'
 import type { LinkId } from '../../../src/core/endpoint/contract.ts'
-import { Identity, IdValidator } from '../../../src/core/session/identity.ts'
+import { Identity } from '../../../src/core/session/identity.ts'
 import { OPEN_KEY } from '../../../src/core/session/macs.ts'
 import type { PresenceKey } from '../../../src/core/session/presence.ts'
-import { suiteOf } from '../../../src/core/session/suites.ts'
 import { stampOf } from '../../../src/core/session/tai64n.ts'
-import { XxInitiation } from '../../../src/core/session/xx.ts'
-import { xxBinding } from '../../../src/core/session/xx-binding.ts'
-import { decodeHandshakeFragment } from '../../../src/core/wire/handshake-fragment.ts'
-import { LIMITS_DEFAULT, type HandshakePayload } from '../../../src/core/wire/handshake-payload.ts'
 import { repeated } from '../../support/bytes.ts'
 import { ping } from '../../support/hand-frames.ts'
-import { HandPeer, HandSession } from '../../support/hand-peer.ts'
+import { HandPeer, type HandSession } from '../../support/hand-peer.ts'
 import { address, LoneEndpoint, peerRecord, UDP, type LoneOptions, type Sent } from '../../support/lone-endpoint.ts'
 import { node as provider } from '../../support/providers.ts'
+import { HOUR, XxGuest as Guest } from '../../support/xx-guest.ts'
 
-const suite = suiteOf(2)!
 const FROM = address('192.0.2.7')
 const BLE = 2 as LinkId
 const RADIO = encodeBleAddress('random', repeated(7, 6))
 const SECOND = 1_000_000
 /** What the side that was dialed said in its HELLO. */
 const NONCE = repeated(0x4e, 8)
-/** Hours of the lone endpoint's clock. */
-const HOUR = xxBinding(undefined, toWallTime(1_770_000_000_000))
-
-/** Somebody who makes XX by hand. */
-class Guest {
-  readonly identity: Identity
-  readonly initiation: XxInitiation
-  readonly index = 0x0101_0101
-  readonly #validator = new IdValidator(provider)
-
-  constructor(seed: number, key: Uint8Array, binding: Uint8Array = HOUR) {
-    this.identity = new Identity(provider, repeated(seed))
-    this.initiation = new XxInitiation({ provider, identity: this.identity, x25519Of: (id) => this.#validator.x25519Of(id) }, suite, this.index, key, binding)
-  }
-
-  get A(): Uint8Array {
-    return this.initiation.datagrams(1200)[0]!
-  }
-
-  /** C for a B, and the session that it begins. */
-  confirm(B: Uint8Array, change: Partial<HandshakePayload> = {}): { readonly C: Uint8Array; readonly session: HandSession } {
-    const fragment = decodeHandshakeFragment(B, 0, B.length)
-    if (fragment.kind === 'malformed') throw new Error(fragment.where)
-    const read = this.initiation.readResponse(fragment, B, 0, B.length)
-    if (typeof read === 'string') throw new Error(read)
-    const { datagrams, keys } = this.initiation.confirm({
-      status: 0, suites: 6, caps: 0, index: this.index, sidSelf: repeated(this.identity.id[0]!, 8), sidPeer: read.payload.sidSelf, resetToken: repeated(1, 16),
-      tai64n: stampOf(toWallTime(1_770_000_100_000)), limits: LIMITS_DEFAULT, invite: undefined, extensions: [], ...change,
-    }, read.remoteIndex)!
-    return { C: datagrams[0]!, session: new HandSession(provider, keys, true, this.index, read.remoteIndex, read.payload) }
-  }
-}
 
 function setUp(change: Partial<LoneOptions> = {}): { readonly lone: LoneEndpoint; readonly key: PresenceKey } {
   const lone = new LoneEndpoint({ provider, seed: repeated(1), ...change })

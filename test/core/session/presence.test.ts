@@ -72,10 +72,10 @@ describe.each(providers)('presence with %s', (_name, provider) => {
     expect(table.find(hint)).toBe('ana')
   })
 
-  it('a code has six digits of both nonces and the handshake, and a commitment one opening', () => {
+  it('a code has eight digits of both nonces and the handshake, and a commitment one opening', () => {
     const [h, ni, nr] = [repeated(1), repeated(2, 16), repeated(3, 16)]
     const code = pairCode(provider, h, ni, nr)
-    expect(code).toMatch(/^\d{6}$/)
+    expect(code).toMatch(/^\d{8}$/)
     const others = [pairCode(provider, repeated(9), ni, nr), pairCode(provider, h, repeated(9, 16), nr), pairCode(provider, h, ni, repeated(9, 16)), pairCode(provider, h, nr, ni)]
     expect(others).not.toContain(code)
     const commit = pairCommit(provider, h, nr)
