@@ -11,7 +11,7 @@ import { buildSanitized } from './native.mjs'
 const root = fileURLToPath(new URL('..', import.meta.url))
 /** Every test that calls the addon, but those in other processes, which the environment does not reach. */
 const TESTS = [
-  'test/platform/addon.test.ts', 'test/platform/addon-udp.test.ts', 'test/core/crypto/providers.test.ts', 'test/net/udp-native.test.ts', 'test/net/tcp-native.test.ts',
+  'test/platform/addon.test.ts', 'test/platform/addon-udp.test.ts', 'test/core/crypto/providers.test.ts', 'test/platform/addon-hci.test.ts', 'test/net/udp-native.test.ts', 'test/net/tcp-native.test.ts',
   'test/net/conformance.test.ts', 'test/net/network-watch.test.ts',
 ]
 const SANITIZERS = 'address,undefined'

@@ -94,8 +94,19 @@ napi_value MakeBoolean(napi_env env, bool value) {
   return result;
 }
 
+/** libuv has no name for what only the kernel's Bluetooth says. */
+static const char* ErrorName(int error) {
+#ifdef ERFKILL
+  if (error == ERFKILL) return "ERFKILL";
+#endif
+#ifdef EUSERS
+  if (error == EUSERS) return "EUSERS";
+#endif
+  return uv_err_name(uv_translate_sys_error(error));
+}
+
 void ThrowErrno(napi_env env, const char* call, int error) {
-  const char* code = uv_err_name(uv_translate_sys_error(error));
+  const char* code = ErrorName(error);
   char message[160];
   snprintf(message, sizeof message, "%s %s", call, code);
   napi_throw_error(env, code, message);

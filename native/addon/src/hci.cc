@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <new>
 
 #include "addon.h"
@@ -87,12 +88,19 @@ int HciChannel::Open(uint16_t device, HciKind kind) {
   return bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
 }
 
+/** Until it has succeeded nothing holds the object: neither a reference nor the loop. */
 int HciChannel::Start(napi_value self, napi_value callback) {
   uv_loop_t* loop = nullptr;
   if (napi_get_uv_event_loop(env_, &loop) != napi_ok) return EINVAL;
-  if (napi_create_reference(env_, self, 1, &self_) != napi_ok || napi_create_reference(env_, callback, 1, &callback_) != napi_ok) return ENOMEM;
-  const int error = uv_poll_init(loop, &poll_, fd_);
-  if (error != 0) return -error;
+  int error = napi_create_reference(env_, self, 1, &self_) == napi_ok && napi_create_reference(env_, callback, 1, &callback_) == napi_ok ? 0 : ENOMEM;
+  if (error == 0) error = -uv_poll_init(loop, &poll_, fd_);
+  if (error != 0) {
+    for (napi_ref* reference : {&self_, &callback_}) {
+      if (*reference != nullptr) napi_delete_reference(env_, *reference);
+      *reference = nullptr;
+    }
+    return error;
+  }
   poll_.data = this;
   state_ = State::kStarted;
   napi_add_async_cleanup_hook(env_, OnTeardown, this, &hook_);
@@ -215,6 +223,8 @@ napi_value HciOpen(napi_env env, napi_callback_info info) {
     // From here on it is freed with its object.
     if (napi_type_tag_object(env, object, &kTag) != napi_ok) return nullptr;
     error = channel->Start(object, callback);
+    // Its adapter is given back at once, not when the object is collected.
+    if (error != 0 && napi_remove_wrap(env, object, nullptr) == napi_ok) delete channel;
   }
   if (error == 0) return object;
   ThrowErrno(env, "hciOpen", error);

@@ -31,6 +31,13 @@ export function deviceNumber(adapter: string | undefined): number {
   return number
 }
 
+/** What libuv has no name for (asm-generic/errno.h). */
+const kernelErrors: Readonly<Record<number, string>> = { 87: 'EUSERS', 132: 'ERFKILL' }
+
+function errorName(error: number): string {
+  return kernelErrors[error] ?? getSystemErrorName(-error)
+}
+
 /**
  * For people, what stands in the way of a controller, and what to type next. By hci_sock_bind of the kernel: EBUSY is an adapter that is up or being set up,
  * EUSERS one whose user channel somebody has; what is opened afterwards brings ERFKILL and what the hardware says.
@@ -62,7 +69,7 @@ export function openUserChannel(addon: AddonHci, device: number, kind: keyof typ
   }
   try {
     channel = addon.hciOpen(device, KIND[kind], (packet) => {
-      if (typeof packet === 'number') end(describe(device, getSystemErrorName(-packet)))
+      if (typeof packet === 'number') end(describe(device, errorName(packet)))
       else if (isOpen) take(packet)
     })
   } catch (error) {
@@ -73,7 +80,7 @@ export function openUserChannel(addon: AddonHci, device: number, kind: keyof typ
     write: (packet) => {
       const error = isOpen ? addon.hciWrite(channel, packet) : 0
       // Not from inside the call: whoever writes does not expect that its controller is gone when it returns.
-      if (error !== 0) queueMicrotask(() => end(describe(device, getSystemErrorName(-error))))
+      if (error !== 0) queueMicrotask(() => end(describe(device, errorName(error))))
     },
     start: (onPacket, onClosed) => {
       take = onPacket

@@ -55,6 +55,17 @@ test('what the kernel does not take ends it', async () => {
   expect(ends).toEqual(['hci0 failed with ENOMEM: `sudo dmesg | tail` may say more'])
 })
 
+test('an error that libuv has no name for is told as what it is', async () => {
+  const addon = new FakeAddon()
+  const ends: string[] = []
+  for (const error of [132, 87]) {
+    const way = await openUserChannel(addon, 0)
+    way.start(() => undefined, (why) => ends.push(why))
+    addon.callback(error)
+  }
+  expect(ends).toEqual([expect.stringContaining('rfkill unblock'), expect.stringContaining('by another program')])
+})
+
 test('what stands in the way is said in words, each its own, with what to type next', async () => {
   const addon = new FakeAddon()
   const said = new Map<string, string>()
