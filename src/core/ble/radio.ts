@@ -1,10 +1,10 @@
 import { equalBytes } from '../base/bytes.ts'
 import type { PeerHandle } from '../base/domain.ts'
 import { BoundedQueue } from '../base/queue.ts'
-import { after, never, toInstant, type Instant } from '../base/time.ts'
+import { after, minute, never, toInstant, type Duration, type Instant } from '../base/time.ts'
 import { dutyOf, scanWindow, SEARCH_TIME, type Pace, type PowerMode } from './duty.ts'
 import type { BleRadioLimits } from './limits.ts'
-import { Sightings, type FindFriend, type Sighting } from './sightings.ts'
+import { isLeftBehind, Sightings, type FindFriend, type Sighting } from './sightings.ts'
 
 export type RadioCommand =
   | { readonly kind: 'advertise'; readonly on: boolean; readonly hint: Uint8Array | undefined; readonly pace: Pace }
@@ -39,6 +39,10 @@ interface RadioLink {
 const STRANGER_GRACE = 2_000_000
 /** Links of one device that came to nothing in a row before those it opens are refused while it rests. */
 const FLAPS_MAX = 4
+/** Periods of listening after which a device that was not heard is out of range. */
+const PERIODS_MISSED = 2.5
+/** Who lost a friend looks for it hard, but not more often than this: the friend may be at the edge of the range. */
+const LOST_SEARCH_PAUSE: Duration = 2 * minute
 /** Beyond the time given to the backend for a dial. */
 const DIAL_GRACE = 2_000_000
 const EVENTS_MAX = 1024
@@ -72,6 +76,7 @@ export class Radio {
     this.#mode = mode
     this.#limits = limits
     this.sightings = new Sightings(limits, random)
+    this.#setAge()
   }
 
   get on(): boolean {
@@ -107,7 +112,13 @@ export class Radio {
 
   setMode(now: Instant, mode: PowerMode): void {
     this.#mode = mode
+    this.#setAge()
     this.search(now)
+  }
+
+  /** Who listens rarely may miss one chance to hear somebody without taking him for gone. */
+  #setAge(): void {
+    this.sightings.age = Math.max(this.#limits.sightingAge, PERIODS_MISSED * dutyOf(this.#mode, false).scan.period)
   }
 
   /** The hint of this hour; `undefined`: this node shows none, and no friend knows it from afar. */
@@ -196,6 +207,7 @@ export class Radio {
     const found = this.#links.get(link)
     if (found === undefined) return
     this.#links.delete(link)
+    if (found.confirmed && !ours && after(this.#searchUntil, LOST_SEARCH_PAUSE) <= now) this.search(now)
     if (found.confirmed && (ours || after(found.openedAt, this.#limits.steady) <= now)) this.sightings.handleSuccess(found.address)
     else this.sightings.handleFailure(now, found.address)
     this.#sightingsAt = now
@@ -290,10 +302,10 @@ export class Radio {
   #tell(now: Instant, peer: PeerHandle): void {
     const best: Sighting | undefined = this.sightings.bestOf(now, peer)
     const before = this.#told.get(peer)
-    // Signals waver: another address is said only when this one is gone or rests.
+    // Signals waver: another address is said only when this one is gone, was given up, or rests.
     if (before !== undefined && best !== undefined) {
       const old = this.sightings.get(before)
-      if (old?.peer === peer && this.sightings.isFresh(old, now) && (old.restUntil <= now || best.restUntil > now)) return
+      if (old?.peer === peer && this.sightings.isFresh(old, now) && !isLeftBehind(old, best) && (old.restUntil <= now || best.restUntil > now)) return
     }
     if (best?.address === before) return
     if (best === undefined) this.#told.delete(peer)

@@ -1,5 +1,5 @@
 import type { PeerHandle } from '../base/domain.ts'
-import { after, never, toInstant, type Instant } from '../base/time.ts'
+import { after, never, second, toInstant, type Duration, type Instant } from '../base/time.ts'
 import type { BleRadioLimits } from './limits.ts'
 
 /** A device with the service that was heard lately, or that a link or dial failed with. */
@@ -21,6 +21,8 @@ export type FindFriend = (hint: Uint8Array) => PeerHandle | undefined
 
 /** What part a new value has in the smoothed signal. */
 const RSSI_WEIGHT = 0.25
+/** An address that was not heard for so long while another one of the same friend was is an old one: they change every quarter of an hour. */
+const LEFT_BEHIND: Duration = 3 * second
 /** Devices that may show the same friend's hint: the friend with its changing addresses, and who repeats what it heard. */
 const ADDRESSES_PER_PEER = 4
 
@@ -35,11 +37,14 @@ export class Sightings {
   readonly #strangers = new Map<string, Sighting>()
   readonly #friends = new Map<string, Sighting>()
   #find: FindFriend = () => undefined
+  /** A device that was not heard for so long is out of range. */
+  age: Duration
 
   /** @param random 0 … 1: two nodes that fail with each other must not meet again at the same moments */
   constructor(limits: BleRadioLimits, random: () => number) {
     this.#limits = limits
     this.#random = random
+    this.age = limits.sightingAge
   }
 
   get size(): number {
@@ -90,25 +95,22 @@ export class Sightings {
   }
 
   isFresh(sighting: Sighting, now: Instant): boolean {
-    return after(sighting.seenAt, this.#limits.sightingAge) > now
+    return after(sighting.seenAt, this.age) > now
   }
 
-  /** Where to dial a friend: an address that does not rest before one that does, then the strongest. */
+  /** Where to dial a friend: an address that does not rest before one that does, one that is still shown before one that was left behind, then the strongest. */
   bestOf(now: Instant, peer: PeerHandle): Sighting | undefined {
-    let best: Sighting | undefined
-    for (const sighting of this.#friends.values()) {
-      if (sighting.peer !== peer || !this.isFresh(sighting, now)) continue
-      const rests = Number(sighting.restUntil > now) - Number(best === undefined || best.restUntil > now)
-      if (best === undefined || rests < 0 || (rests === 0 && sighting.rssi > best.rssi)) best = sighting
-    }
-    return best
+    const known = [...this.#friends.values()].filter((sighting) => sighting.peer === peer && this.isFresh(sighting, now))
+    const awake = known.filter(({ restUntil }) => restUntil <= now)
+    const some = awake.length > 0 ? awake : known
+    return some.filter((sighting) => !some.some((other) => isLeftBehind(sighting, other))).sort((a, b) => b.rssi - a.rssi)[0]
   }
 
   /** Forgets who was not heard for long, and rests that are over. Returns when to come again. */
   expire(now: Instant): Instant {
     let next: number = never
     for (const sighting of [...this]) {
-      const over = Math.max(after(sighting.seenAt, this.#limits.sightingAge), sighting.restUntil)
+      const over = Math.max(after(sighting.seenAt, this.age), sighting.restUntil)
       if (over <= now) this.#delete(sighting.address)
       else next = Math.min(next, over)
     }
@@ -150,4 +152,9 @@ export class Sightings {
     this.#strangers.delete(address)
     this.#friends.delete(address)
   }
+}
+
+/** Of two addresses of one friend: whether the one was given up for the other. */
+export function isLeftBehind(old: Sighting, other: Sighting): boolean {
+  return after(old.seenAt, LEFT_BEHIND) < other.seenAt
 }

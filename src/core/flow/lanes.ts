@@ -1,4 +1,7 @@
-/** Bytes a channel of weight 1 may send in its turn; a lane's share is this times {@link LANE_WEIGHTS}. */
+/**
+ * Bytes that the heaviest channel of a lane sends in its turn, lighter ones accordingly less; a lane's share is this times {@link LANE_WEIGHTS}. Were a turn as
+ * many as the weight, one of weight 255 would hold a Bluetooth link for six seconds.
+ */
 const QUANTUM = 1152
 /** Shares of the four lanes while all have something to send. Low gets 1 of 85 of a full link: it never starves. */
 const LANE_WEIGHTS = [64, 16, 4, 1] as const
@@ -6,6 +9,7 @@ const LANE_COUNT = 4
 /** What a scheduler without members has; the same for all of them. */
 const EMPTY: readonly never[][] = [[], [], [], []]
 const NO_HEADS: number[] = [0, 0, 0, 0]
+const NO_WEIGHTS: number[] = [1, 1, 1, 1]
 const FULL_SHARES: number[] = LANE_WEIGHTS.map((weight) => weight * QUANTUM)
 
 /** What the scheduler keeps in a channel. Written by the scheduler only, except `lane` and `weight`. */
@@ -27,6 +31,8 @@ export class LaneScheduler<T extends LaneMember> {
   /** Own ones from the first member on: before it nothing in the common ones changes. */
   #heads: number[] = NO_HEADS
   #shares: number[] = FULL_SHARES
+  /** The greatest weight in each lane; that of one who left counts on until somebody waits for his turn in vain. */
+  #heaviest: number[] = NO_WEIGHTS
 
   get empty(): boolean {
     for (let lane = 0; lane < LANE_COUNT; lane++) {
@@ -40,7 +46,8 @@ export class LaneScheduler<T extends LaneMember> {
     if (member.scheduled) return
     if (this.#lists === EMPTY) this.#begin()
     member.scheduled = true
-    member.deficit = member.weight * QUANTUM
+    if (member.weight > this.#heaviest[member.lane]!) this.#heaviest[member.lane] = member.weight
+    member.deficit = this.#turnOf(member)
     this.#lists[member.lane]!.push(member)
   }
 
@@ -89,22 +96,40 @@ export class LaneScheduler<T extends LaneMember> {
     this.#lists = [[], [], [], []]
     this.#heads = [0, 0, 0, 0]
     this.#shares = FULL_SHARES.slice()
+    this.#heaviest = NO_WEIGHTS.slice()
+  }
+
+  #turnOf(member: T): number {
+    return QUANTUM * member.weight / this.#heaviest[member.lane]!
   }
 
   #turn(lane: number): T {
     const list = this.#lists[lane]!
-    for (;;) {
+    const size = list.length - this.#heads[lane]!
+    for (let passed = 0; ; passed++) {
       const head = this.#heads[lane]!
       const member = list[head]!
-      if (member.deficit > 0 || list.length - head === 1) {
-        if (member.deficit <= 0) member.deficit = member.weight * QUANTUM
+      if (member.deficit > 0 || size === 1) {
+        if (member.deficit <= 0) member.deficit = this.#turnOf(member)
         return member
       }
-      member.deficit += member.weight * QUANTUM
+      if (passed === size) this.#skipRounds(lane)
+      member.deficit += this.#turnOf(member)
       list.push(member)
       this.#heads[lane] = head + 1
       this.#compact(lane)
     }
+  }
+
+  /** All have overdrawn: the rounds in which nobody would get a turn are over at once. */
+  #skipRounds(lane: number): void {
+    const list = this.#lists[lane]!
+    let heaviest = 1
+    for (let i = this.#heads[lane]!; i < list.length; i++) heaviest = Math.max(heaviest, list[i]!.weight)
+    this.#heaviest[lane] = heaviest
+    let rounds = Infinity
+    for (let i = this.#heads[lane]!; i < list.length; i++) rounds = Math.min(rounds, Math.floor(-list[i]!.deficit / this.#turnOf(list[i]!)))
+    for (let i = this.#heads[lane]!; i < list.length; i++) list[i]!.deficit += rounds * this.#turnOf(list[i]!)
   }
 
   #compact(lane: number): void {

@@ -97,6 +97,39 @@ describe('who is in range', () => {
     }), { numRuns: 100 })
   })
 
+  test('a friend that has another address now is dialed there, however well the old one was heard', () => {
+    const radio = switchedOn()
+    radio.handleSeen(start, 'old', -40, anaHint)
+    radio.handleSeen(at(10), 'new', -80, anaHint)
+    expect(events(radio)).toEqual([{ kind: 'nearby', peer: ana, address: 'old' }, { kind: 'nearby', peer: ana, address: 'new' }])
+    // Two that are both shown are not left for one another.
+    radio.handleSeen(at(11), 'new', -80, anaHint)
+    radio.handleSeen(at(12), 'third', -40, anaHint)
+    expect(events(radio)).toEqual([])
+  })
+
+  test.each([['active', 90], ['background', 150], ['saver', 750]] as const)('in power mode %s a friend is gone when it was not heard for %i s: who listens rarely may miss it once', (mode, seconds) => {
+    const radio = switchedOn(mode)
+    radio.handleSeen(start, 'ana', -60, anaHint)
+    radio.handleTimeout(at(seconds - 1))
+    expect(events(radio)).toEqual([{ kind: 'nearby', peer: ana, address: 'ana' }])
+    radio.handleTimeout(at(seconds))
+    expect(events(radio)).toEqual([{ kind: 'nearby', peer: ana, address: undefined }])
+  })
+
+  test('a friend that is lost is looked for hard, but not all the time', () => {
+    const radio = switchedOn()
+    const searches = (now: Instant): boolean => commands(radio, now).some((command) => command.kind === 'advertise' && command.pace === 'fast')
+    const loseAt = (seconds: number, link: number): boolean => {
+      commands(radio, at(seconds))
+      radio.handleOpened(at(seconds), link, false, 'ana')
+      radio.handleConfirmed(link)
+      radio.handleClosed(at(seconds + 40), link, false)
+      return searches(at(seconds + 40))
+    }
+    expect([loseAt(200, 1), loseAt(300, 2), loseAt(500, 3)]).toEqual([true, false, true])
+  })
+
   test('who repeats a friend\'s hint does not push the friend aside: a device that failed gives way to one that did not', () => {
     const radio = switchedOn()
     radio.handleSeen(start, 'liar', -20, anaHint)

@@ -40,6 +40,31 @@ describe('LaneScheduler', () => {
     for (const { weight, sent } of members) expect(sent / QUANTUM / 200).toBeCloseTo(weight, 0)
   })
 
+  it('takes turns of a datagram or so, however heavy: of two equal ones none waits for long, and heavy ones that left slow nobody down', () => {
+    for (const weight of [1, 16, 255]) {
+      const scheduler = new LaneScheduler<Member>()
+      const members = [member(0, 1, weight), member(1, 1, weight), member(2, 1)]
+      for (const each of members) scheduler.add(each)
+      let waited = 0
+      for (let i = 0; i < 10_000; i++) {
+        const next = scheduler.next()!
+        waited = next === members[0] ? 0 : waited + 360
+        expect(waited).toBeLessThanOrEqual(4 * QUANTUM)
+        scheduler.spent(next, 360)
+        next.sent += 360
+      }
+      expect(members[0]!.sent / members[1]!.sent).toBeCloseTo(1, 1)
+      expect(members[0]!.sent / members[2]!.sent / weight).toBeCloseTo(1, 0)
+      scheduler.remove(members[0]!)
+      scheduler.remove(members[1]!)
+      const other = member(3, 1)
+      scheduler.add(other)
+      const [before, now] = [members[2]!.sent, other.sent]
+      serve(scheduler, 100 * QUANTUM, 360)
+      expect((members[2]!.sent - before) / (other.sent - now)).toBeCloseTo(1, 0)
+    }
+  })
+
   it('lets a critical message go before whatever low has queued, once its share allows', () => {
     const scheduler = new LaneScheduler<Member>()
     const [critical, low] = [member(0, 0), member(1, 3)]
