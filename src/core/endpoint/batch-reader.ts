@@ -162,6 +162,9 @@ export class BatchReader {
     // Negative: beyond 2^53, where a double could not tell it from its neighbours.
     if (counter < 0 || counter >= REKEY_MESSAGES || !entry.keys.replay.check(counter)) {
       node.counters.add('drop_replay')
+      // On a connection of its session a copy is none's fault. From anybody else it is what an unknown index is, or who bears it in patience would be known by that.
+      const from = node.links.get(batch.link[row]! as LinkId)
+      if (entry.kind !== 'keys' || from?.owner !== entry.connection) node.links.fault(from)
       return
     }
     const opens = this.#opens

@@ -238,8 +238,8 @@ export class Handshakes implements HandshakeService {
     return true
   }
 
-  /** C was sent: the session with whom B named has these keys, and continues if it lives here. */
-  complete(now: Now, peer: PeerEntry, link: LinkId, localIndex: number, remoteIndex: number, split: SplitKeys, payload: HandshakePayload, sidSelf: Uint8Array): Keys {
+  /** C was sent: the session with whom B named has these keys, and continues if it lives here. `anybody`: nobody in particular was dialed. */
+  complete(now: Now, peer: PeerEntry, link: LinkId, localIndex: number, remoteIndex: number, split: SplitKeys, payload: HandshakePayload, sidSelf: Uint8Array, anybody: boolean): Keys {
     const node = this.#node
     const { h } = split
     const keys = this.makeKeys(now, localIndex, remoteIndex, split, true, peer.lower, payload.resetToken)
@@ -251,9 +251,11 @@ export class Handshakes implements HandshakeService {
     node.index.set(localIndex, { kind: 'keys', keys, connection })
     node.links.claimFor(link, connection)
     const address = node.links.get(link)!.info.remote!
-    const stranger = !peer.inRoster && connection.state.phase === 'dialing' && node.pairing.isOpen(now)
+    const fresh = connection.state.phase === 'dialing' && node.pairing.isOpen(now)
     this.#install(now, peer, connection, keys, payload, { link, address, validated: true, rtt: undefined, others: [] }, undefined)
-    if (stranger) node.pairing.begin(now, connection, h, true, address)
+    if (fresh && !peer.inRoster) node.pairing.begin(now, connection, h, true, address)
+    // Who holds an invite of theirs is let in by it.
+    else if (fresh && anybody && peer.record.invite === undefined) node.pairing.beginAgain(now, connection, h, true, address)
     return keys
   }
 

@@ -44,6 +44,8 @@ interface Guest {
   readonly since: Instant
   /** Of the device, 18 bytes in hexadecimal. */
   readonly address: string
+  /** In our roster already: an earlier pairing was cut off before the peer knew. The session is free, and nothing depends on the exchange here. */
+  readonly friend: boolean
   done: boolean
   /** Told by who has both yes already, while ours is on its way; the newest counts. */
   presence: PresenceKey | undefined
@@ -66,9 +68,9 @@ export class Pairing {
     return now.mono < this.#until
   }
 
-  /** Strangers that compare, or are about to. */
+  /** Peers that compare, or are about to. */
   get size(): number {
-    return this.#guests.size
+    return [...this.#guests.values()].filter(({ done }) => !done).length
   }
 
   open(now: Now, duration: Duration): void {
@@ -89,10 +91,18 @@ export class Pairing {
    */
   hasRoom(now: Now, dialed: boolean, address: Uint8Array, peer?: PeerHandle): boolean {
     if (!this.isOpen(now) || (this.#failures.get(toHex(address)) ?? 0) >= ADDRESS_FAILURES_MAX) return false
-    let comparing = 0
-    for (const { done } of this.#guests.values()) if (!done) comparing++
-    if (this.#tries + comparing >= TRIES_MAX) return false
+    if (this.#tries + this.#inTheWay(true).length + this.#inTheWay(false).length >= TRIES_MAX) return false
     return this.#inTheWay(dialed, peer).length < GUESTS_MAX || this.#mayLeave(now, dialed) !== undefined
+  }
+
+  /**
+   * An XX handshake with a friend is done, who may be one on our side alone, because the last word of a pairing was lost: if it wants to compare, we do,
+   * and if not, nothing comes of it.
+   */
+  beginAgain(now: Now, connection: Connection, h: Uint8Array, dialed: boolean, address: Uint8Array): void {
+    const { peer } = connection.state
+    if (!this.isOpen(now) || this.#guests.has(peer) || [...this.#guests.values()].filter(({ friend }) => friend).length >= GUESTS_MAX) return
+    this.#add(now, connection, h, dialed, address, true)
   }
 
   /** An XX handshake with a stranger is done: the session is for comparing, and for nothing else. */
@@ -105,12 +115,16 @@ export class Pairing {
         this.#end(now, leaving)
       }
     }
-    const exchange = new PairingExchange((length) => this.#node.randomBytes(length), h, dialed)
-    state.pairing = exchange
     state.restricted = true
     state.candidatesWanted = false
-    this.#guests.set(state.peer, { connection, exchange, since: now.mono, address: toHex(address), done: false, presence: undefined })
     this.#node.counters.add('pairings_begun')
+    this.#add(now, connection, h, dialed, address, false)
+  }
+
+  #add(now: Now, connection: Connection, h: Uint8Array, dialed: boolean, address: Uint8Array, friend: boolean): void {
+    const exchange = new PairingExchange((length) => this.#node.randomBytes(length), h, dialed)
+    connection.state.pairing = exchange
+    this.#guests.set(connection.state.peer, { connection, exchange, since: now.mono, address: toHex(address), friend, done: false, presence: undefined })
     this.#node.markReady(connection)
   }
 
@@ -158,6 +172,11 @@ export class Pairing {
     if (guest === undefined) return
     this.#guests.delete(peer)
     if (guest.done) return
+    if (guest.friend) {
+      guest.connection.state.pairing = undefined
+      if (guest.exchange.state === 'compared') this.#node.push({ kind: 'pairing-ended', peer })
+      return
+    }
     this.#node.counters.add('pairings_failed')
     if (guest.exchange.state !== 'begun') {
       this.#remember(guest.address)
@@ -181,7 +200,7 @@ export class Pairing {
         guest.connection.state.pairing = undefined
         this.#guests.delete(peer)
       } else {
-        if (guest.exchange.state !== 'compared') {
+        if (guest.exchange.state !== 'compared' && !guest.friend) {
           this.#node.counters.add('pairings_stalled')
           if (guest.exchange.state === 'begun') this.#remember(guest.address)
         }
@@ -201,7 +220,7 @@ export class Pairing {
 
   /** Strangers of one kind, those whom we dialed or those who dialed us, that are not friends yet. */
   #inTheWay(dialed: boolean, except?: PeerHandle): Guest[] {
-    return [...this.#guests.values()].filter(({ done, exchange, connection }) => !done && exchange.initiator === dialed && connection.state.peer !== except)
+    return [...this.#guests.values()].filter(({ done, friend, exchange, connection }) => !done && !friend && exchange.initiator === dialed && connection.state.peer !== except)
   }
 
   /** The one who was compared long enough, the longest first: two people who look at the code have said so by then. */
@@ -218,9 +237,12 @@ export class Pairing {
   }
 
   /** Its place is free at once, while the session still says goodbye. */
-  #end(now: Now, { connection }: Guest): void {
-    connection.close(now, 'not_admitted', '')
-    this.#node.reschedule(connection)
+  #end(now: Now, { connection, friend, exchange }: Guest): void {
+    // A friend stays one; who said yes or no over there hears that it came to nothing.
+    if (!friend || exchange.state === 'compared') {
+      connection.close(now, 'not_admitted', '')
+      this.#node.reschedule(connection)
+    }
     this.ended(connection.state.peer)
   }
 }

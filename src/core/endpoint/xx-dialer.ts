@@ -174,7 +174,7 @@ export class XxDialer implements XxService {
     const own = { ...this.#handshakes.payload(initiation.localIndex, stamp, sidSelf, continues ? live.sidPeer! : payload.sidSelf, SUITE), invite: this.#handshakes.inviteFor(now, peer, stamp) }
     const written = initiation.confirm(own, remoteIndex)
     if (written === undefined) return this.#fail(dial, 'malformed')
-    const keys = this.#handshakes.complete(now, peer, dial.link, initiation.localIndex, remoteIndex, written.keys, payload, sidSelf)
+    const keys = this.#handshakes.complete(now, peer, dial.link, initiation.localIndex, remoteIndex, written.keys, payload, sidSelf, dial.expected === undefined)
     dial.confirmation = { datagrams: written.datagrams, keys, at: now.mono, step: 0, sentAt: now.mono }
     this.#sendConfirmation(now, dial)
     this.#tell(dial, peer)

@@ -150,7 +150,9 @@ export class XxResponder {
     const { response, source } = answer
     const known = node.roster.find(payload.id)
     const before = known?.connection
-    const unknown = before?.state.restricted !== false && node.pairing.isOpen(now)
+    const window = node.pairing.isOpen(now)
+    const unknown = window && before?.state.restricted !== false
+    const friend = known?.inRoster === true
     const lower = known?.lower ?? node.isLowerThan(payload.id)
     const split = response.split()
     const { h } = split
@@ -165,6 +167,7 @@ export class XxResponder {
       // A session that goes on is compared already; another one of the same stranger anew. Who came by an invite is a friend since.
       const stranger = unknown && node.roster.get(connection.state.peer)?.inRoster !== true
       if (stranger && connection !== before) node.pairing.begin(now, connection, h, false, source.address)
+      if (friend && connection !== before) node.pairing.beginAgain(now, connection, h, false, source.address)
       node.takeOfferedSid(answer.sid)
       node.links.claimFor(source.link, connection)
       node.push({ kind: 'link-peer', link: source.link, address: source.address, peer: connection.state.peer })

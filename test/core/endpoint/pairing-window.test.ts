@@ -109,6 +109,40 @@ describe('an exchange', () => {
     expect(pairs(s, b, a, 10)).toBeLessThan(2)
   })
 
+  it('of which the last word was lost is had once more: the one who is a friend already compares again, whoever dials', () => {
+    for (const last of ['a', 'b']) {
+      for (const dialer of ['a', 'b']) {
+        const [s, a, b] = room(37, 2) as [Scene, Player, Player]
+        const what = `${last} said yes last, ${dialer} dials`
+        approach(a, b)
+        s.until(() => codes(a).length === 1 && codes(b).length === 1, 5)
+        const [first, second] = last === 'b' ? [a, b] as const : [b, a] as const
+        accept(first, second)
+        s.world.run(1)
+        s.air.reaches = () => false
+        accept(second, first)
+        s.world.run(6)
+        expect([all(first, 'paired').length, all(second, 'paired').length], what).toEqual([0, 1])
+        s.air.reaches = () => true
+        const agree = (): boolean => codes(a).length > 1 && codes(a).at(-1) === codes(b).at(-1)
+        // The daemon dials every 12 s. The first one finds the session of before, which the other does not know any more.
+        for (let dials = 0; dials < 3 && !agree(); dials++) {
+          approach(...(dialer === 'a' ? [a, b] as const : [b, a] as const))
+          s.world.run(12)
+        }
+        expect(agree(), what).toBe(true)
+        accept(a, b)
+        accept(b, a)
+        s.world.run(1)
+        expect(all(first, 'paired').length, what).toBe(1)
+        a.send(a.open(b), 'friends')
+        expect(s.until(() => b.received.includes('friends'), 5), what).toBeLessThan(1)
+        s.world.run(130)
+        expect([isConnected(a, b), a.node.endpoint.node.pairing.size, b.node.endpoint.node.pairing.size], what).toEqual([true, 0, 0])
+      }
+    }
+  })
+
   it('four at once: two that were dialed and two that dialed', () => {
     const [s, host, ...others] = room(36, 6) as [Scene, Player, ...Player[]]
     for (const other of others.slice(0, 3)) approach(host, other)
