@@ -294,12 +294,12 @@ if (addon?.udp !== undefined) {
   describeTransport('UDP by the addon', { kind: 'udp', reliable: false, datagramMin: 1 }, () => native(nativeEngine(real)))
   describeTransport('UDP by the addon without GSO and GRO', { kind: 'udp', reliable: false, datagramMin: 1 }, () => native(nativeEngine(real, { features: 0 })))
 }
-describeTransport('TCP', { kind: 'tcp', reliable: true, datagramMin: 20 }, () => tcp(tcpSystem))
+describeTransport('TCP', { kind: 'tcp', reliable: true, datagramMin: 20, pauses: true, lingers: true }, () => tcp(tcpSystem))
 if (addon?.tcp !== undefined) {
   const { tcp: real } = addon
-  describeTransport('TCP by the addon', { kind: 'tcp', reliable: true, datagramMin: 20 }, () => tcp(nativeTcpSystem(real)))
+  describeTransport('TCP by the addon', { kind: 'tcp', reliable: true, datagramMin: 20, pauses: true, lingers: true }, () => tcp(nativeTcpSystem(real)))
 }
 describeTransport('simulated UDP', { kind: 'udp', reliable: false, datagramMin: 1 }, () => simulated('udp'))
-describeTransport('simulated TCP', { kind: 'tcp', reliable: true, datagramMin: 20 }, () => simulated('tcp'))
+describeTransport('simulated TCP', { kind: 'tcp', reliable: true, datagramMin: 20, lingers: true }, () => simulated('tcp'))
 describeTransport('Bluetooth, simulated', { kind: 'ble', reliable: true, datagramMin: 1, datagramMax: 1200 }, simulatedBle)
-for (const mtu of [23, 185, 517]) describeTransport(`Bluetooth with an MTU of ${mtu}`, { kind: 'ble', reliable: true, datagramMin: 1, datagramMax: 1200 }, () => ble(mtu))
+for (const mtu of [23, 185, 517]) describeTransport(`Bluetooth with an MTU of ${mtu}`, { kind: 'ble', reliable: true, datagramMin: 1, datagramMax: 1200, pauses: true, lingers: true }, () => ble(mtu))

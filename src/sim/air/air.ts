@@ -99,12 +99,13 @@ export class VirtualAir implements Medium {
   }
 
   connect(central: Radio, peripheral: Radio): Link {
-    return new AirLink(this, central, peripheral, this.#nextHandle(), this.#nextHandle())
+    return new AirLink(this, central, peripheral, this.#nextHandle(central), this.#nextHandle(peripheral))
   }
 
-  /** Handles differ at the two ends of a link, as they do with real controllers, so that nothing can mix them up unnoticed. */
-  #nextHandle(): number {
-    this.#handle = this.#handle >= 0xe00 ? 0x40 : this.#handle + 1
+  /** Handles differ at the two ends of a link, as they do with real controllers, so that nothing can mix them up unnoticed. Far more than a controller has links. */
+  #nextHandle(at: Radio): number {
+    do this.#handle = this.#handle >= 0xe00 ? 0x40 : this.#handle + 1
+    while (at.ends.has(this.#handle))
     return this.#handle
   }
 }

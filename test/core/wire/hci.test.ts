@@ -31,6 +31,22 @@ describe('H4', () => {
     }))
   })
 
+  test('cut in two at every byte, and into single bytes, it is the same stream', () => {
+    const packets = [encodeHciCommand(0x0c03), encodeHciEvent(0x0e, Uint8Array.of(1, 3, 12, 0)), encodeAcl(0x40, 2, new Uint8Array(300).fill(7)), encodeAcl(0x41, 1, new Uint8Array(0)), Uint8Array.of(3, 1, 0, 2, 9, 9), Uint8Array.of(5, 1, 0, 1, 0, 8)]
+    const bytes = concat(...packets)
+    for (let at = 0; at <= bytes.length; at++) expect(read([bytes.subarray(0, at), bytes.subarray(at)])).toEqual({ packets, isWhole: true })
+    expect(read([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual({ packets, isWhole: true })
+  })
+
+  test('garbage anywhere: what came before it is whole, nothing after it is taken for a packet', () => {
+    fc.assert(fc.property(fc.array(anyPacket, { maxLength: 5 }), fc.integer({ min: 6, max: 255 }), fc.uint8Array({ maxLength: 50 }), fc.integer({ min: 1, max: 90 }), (packets, type, junk, step) => {
+      const bytes = concat(...packets, Uint8Array.of(type), junk, encodeHciCommand(0x0c03))
+      const chunks: Uint8Array[] = []
+      for (let at = 0; at < bytes.length; at += step) chunks.push(bytes.subarray(at, at + step))
+      expect(read(chunks)).toEqual({ packets, isWhole: false })
+    }))
+  })
+
   test('a stream out of step is refused for good, and any bytes are taken without a throw', () => {
     expect(read([Uint8Array.of(0x77), encodeHciCommand(0x0c03)])).toEqual({ packets: [], isWhole: false })
     expect(read([Uint8Array.of(packetType.acl, 0, 0, 0xff, 0xff)])).toEqual({ packets: [], isWhole: false })

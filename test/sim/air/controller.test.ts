@@ -60,6 +60,43 @@ describe('commands', () => {
   })
 })
 
+describe('a host that has lost its mind', () => {
+  const handle = fc.oneof(fc.integer({ min: 0x3e, max: 0x46 }), fc.nat(0xffff))
+  const deed = fc.oneof(
+    fc.uint8Array({ maxLength: 60 }),
+    fc.tuple(fc.constantFrom(...Object.values(opcode)), fc.uint8Array({ maxLength: 40 })).map(([code, parameters]) => encodeHciCommand(code, parameters)),
+    fc.tuple(fc.constantFrom(opcode.disconnect, opcode.readRssi, opcode.leUpdateConnection, opcode.leSetDataLength, opcode.readRemoteVersion), handle, fc.uint8Array({ maxLength: 12 }))
+      .map(([code, of, more]) => encodeHciCommand(code, Uint8Array.of(...u16Bytes(of), ...more))),
+    fc.tuple(handle, fc.uint8Array({ maxLength: 300 })).map(([of, data]) => Uint8Array.of(2, ...u16Bytes(of), ...u16Bytes(data.length), ...data)),
+  )
+
+  test('has a controller that lives, and two others in the room have a link that carries everything', () => {
+    fc.assert(fc.property(fc.array(fc.tuple(deed, fc.nat(30)), { maxLength: 60 }), (deeds) => {
+      const { host, pair, run, air } = testAir()
+      const [central, peripheral] = pair()
+      const mad = host()
+      mad.advertise()
+      // It has a link of its own to do harm with.
+      const third = host()
+      third.dial(mad)
+      run(300)
+      const [before, completed] = [peripheral.data.length, central.completed]
+      for (const [i, [packet, wait]] of deeds.entries()) {
+        mad.controller.write(packet)
+        central.send(Uint8Array.of(i), 0)
+        run(1 + wait)
+      }
+      run(100)
+      expect(peripheral.data.slice(before).map(({ data }) => data[0])).toEqual(deeds.map((_, i) => i))
+      expect(central.completed - completed).toBe(deeds.length)
+      expect(central.controller.violations).toEqual({ malformed: 0, unknownCommand: 0, unknownHandle: 0, overrun: 0, tooLong: 0 })
+      expect(mad.controller.ends.size).toBeLessThanOrEqual(air.linkCountMax)
+      expect(mad.ask(opcode.reset)).toBe(hciStatus.success)
+      expect([mad.controller.ends.size, mad.controller.advertising.on, mad.controller.scanning.on]).toEqual([0, false, false])
+    }), { numRuns: 100 })
+  })
+})
+
 describe('advertising and scanning', () => {
   test('who scans hears advertisements, and scan responses if it asks for them', () => {
     const { host, run } = testAir({ rssi: () => -71 })
@@ -141,6 +178,28 @@ describe('links', () => {
     expect(peripheral.data.map(({ handle, flag, data }) => [handle, flag, ...data])).toEqual([0, 1, 2, 3].map((i) => [peripheral.handle, i === 0 ? 2 : 1, i, i]))
     expect(central.completed).toBe(4)
     expect(central.controller.violations).toMatchObject({ overrun: 0, tooLong: 0, unknownHandle: 0 })
+  })
+
+  test('a link that lives while thousands come and go keeps its handle for itself', () => {
+    const { pair, host, run } = testAir()
+    const [central, peripheral] = pair()
+    const kept = peripheral.handle
+    const other = host()
+    for (let i = 0; i < 1900; i++) {
+      peripheral.dial(other)
+      other.advertise()
+      run(1)
+      other.ask(opcode.disconnect, ...u16Bytes(other.handle), 0x13)
+      run(1)
+      if (i % 100 === 0) {
+        peripheral.events.length = 0
+        other.events.splice(0, other.events.length - 5)
+      }
+    }
+    expect(peripheral.controller.ends.size).toBe(1)
+    central.send(Uint8Array.of(42), 0, [...central.controller.ends.keys()][0])
+    run(10)
+    expect(peripheral.data.at(-1)).toMatchObject({ handle: kept, data: Uint8Array.of(42) })
   })
 
   test('a host that overruns the buffers, or writes where there is no link, is told or ignored', () => {
