@@ -6,6 +6,9 @@ import { decodeCommand, encodeEvent, MessageReader, type PipeEvent } from './pip
 /** Bytes that the daemon has not read: beyond the first, advertisements are left out, as they come again; beyond the second, it does not read at all, and this process ends. */
 const SEEN_UNREAD_MAX = 65_536
 const UNREAD_MAX = 1_048_576
+/** Advertisements told in a second. Who fills the air with more costs this process its time, and not the daemon; who is in range is heard in one of the next. */
+const SEEN_MAX = 1000
+const SEEN_PERIOD_MS = 1000
 /** What a backend may take to give its adapter back. */
 const CLOSE_MS = 2000
 
@@ -26,12 +29,17 @@ export async function runBackend(options: BackendOptions, modules: BackendModule
   }
 }
 
-/** Carries commands to a backend and its events back, and bounds what waits in between. The backend is closed when this resolves. */
-export async function serveBackend(backend: BleBackend, pipe: Duplex): Promise<void> {
+/**
+ * Carries commands to a backend and its events back, and bounds what waits in between. The backend is closed when this resolves.
+ *
+ * @param now milliseconds
+ */
+export async function serveBackend(backend: BleBackend, pipe: Duplex, now: () => number = () => performance.now()): Promise<void> {
+  const seen = new SeenBudget()
   await new Promise<void>((resolve) => {
     const tell = (event: PipeEvent): void => {
       if (pipe.writableLength >= UNREAD_MAX) resolve()
-      else if (isTellable(event, pipe.writableLength)) pipe.write(encodeEvent(event))
+      else if (isTellable(event, pipe.writableLength) && (event.kind !== 'seen' || seen.take(now()))) pipe.write(encodeEvent(event))
     }
     const reader = new MessageReader((message) => {
       const command = decodeCommand(message)
@@ -48,6 +56,20 @@ export async function serveBackend(backend: BleBackend, pipe: Duplex): Promise<v
     backend.onEvent(tell)
   })
   await Promise.race([backend.close(), new Promise((resolve) => setTimeout(resolve, CLOSE_MS).unref())])
+}
+
+/** So many in each second, and no more. */
+class SeenBudget {
+  #since = -Infinity
+  #told = 0
+
+  take(now: number): boolean {
+    if (now >= this.#since + SEEN_PERIOD_MS) {
+      this.#since = now
+      this.#told = 0
+    }
+    return ++this.#told <= SEEN_MAX
+  }
 }
 
 function isTellable(event: PipeEvent, unread: number): boolean {
