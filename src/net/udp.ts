@@ -181,7 +181,7 @@ export class UdpDriver implements Driver {
       this.#takeSlab()
       this.#port = sockets[0]!.socket.port
       const links = sockets.map(({ socket, dualStack }): OpenLink => {
-        const info: LinkInfo = { kind: 'udp', local: socket.local, dualStack, datagramMax: UDP_PAYLOAD_MAX, segmentsMax: SEGMENTS_MAX, dontFragment: this.#options.dontFragment === true || socket.features.includes('dontFragment') }
+        const info: LinkInfo = { kind: 'udp', local: socket.local, dualStack, datagramMax: UDP_PAYLOAD_MAX, segmentsMax: SEGMENTS_MAX, dontFragment: this.#options.dontFragment === true || socket.features.includes('dontFragment'), setsTtl: socket.carriesTtl }
         return { id: this.#host.opened(info), info, socket, blocked: false, errorsInRow: 0, tooLarge: Infinity, hints: new Map() }
       })
       this.#state = { kind: 'open', links }

@@ -22,6 +22,8 @@ export class NatNetwork extends SimNetwork {
   readonly #upstream = new Map<Nat, Nat>()
   readonly #byOutside = new Map<string, Nat>()
   readonly #dialing = new Set<Dialing>()
+  /** From one home to another: less does not arrive. */
+  hops = 16
   /** Datagrams and SYNs that a NAT let in, or did not. */
   passed = 0
   filtered = 0
@@ -44,9 +46,10 @@ export class NatNetwork extends SimNetwork {
     this.#byOutside.set(hostOf(provider.outside), provider)
   }
 
-  override send(from: Uint8Array, to: Uint8Array, datagram: Uint8Array): boolean {
+  override send(from: Uint8Array, to: Uint8Array, datagram: Uint8Array, ttl = 0): boolean {
     const source = this.#outward(from, to, 'udp')
-    return source === undefined || super.send(source, to, datagram)
+    const atHome = this.#routers.get(hostOf(to)) !== undefined
+    return source === undefined || (ttl > 0 && ttl < this.hops && !atHome) || super.send(source, to, datagram)
   }
 
   protected override receiverOf(from: Uint8Array, to: Uint8Array): Receive | undefined {

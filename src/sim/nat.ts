@@ -16,6 +16,10 @@ export interface NatModel {
   readonly lifetime?: number
   /** What comes in keeps a mapping too, unless only what goes out does (RFC 4787 REQ-6 allows both). */
   readonly refreshedBy?: 'outgoing'
+  /**
+   * A bad router: it takes what it does not let in for its own, and remembers that. Who then sends from inside to where it came from is seen at another port.
+   */
+  readonly spoilt?: boolean
   /** Nothing of it passes, and nobody says so. */
   readonly blocks?: 'udp'
 }
@@ -44,6 +48,8 @@ export class Nat {
   readonly #random: SeededRandom | undefined
   readonly #byInside = new Map<string, Mapping>()
   readonly #byOutside = new Map<string, Mapping>()
+  /** Ways on which something came that was not let in, and when: BOUNDED by the test's time. */
+  readonly #spoilt = new Map<string, number>()
   #nextPort = FIRST_PORT
   /** Mappings that it ever made. */
   made = 0
@@ -65,6 +71,7 @@ export class Nat {
     const key = `${transport} ${formatAddress(from)} ${mapping === 'endpoint-independent' ? '' : mapping === 'address-dependent' ? hostOf(to) : formatAddress(to)}`
     let found = this.#byInside.get(key)
     if (found === undefined || this.#forgotten(found, now, transport)) found = this.#map(key, from, transport)
+    if (this.#isSpoilt(found, to, now)) found = this.#byInside.get(`${key} ${formatAddress(to)}`) ?? this.#map(`${key} ${formatAddress(to)}`, from, transport, this.#anyPort())
     found.usedAt = now
     const place = formatAddress(to)
     found.sent.delete(place)
@@ -77,7 +84,10 @@ export class Nat {
   in(from: Uint8Array, to: Uint8Array, now = 0, transport: NatTransport = 'udp'): Uint8Array | undefined {
     if (this.#model.blocks === transport) return undefined
     const found = this.#byOutside.get(`${transport} ${formatAddress(to)}`)
-    if (found === undefined || this.#forgotten(found, now, transport) || !this.#letsIn(found, from, transport)) return undefined
+    if (found === undefined || this.#forgotten(found, now, transport) || !this.#letsIn(found, from, transport)) {
+      if (this.#model.spoilt === true && transport === 'udp') this.#spoilt.set(`${formatAddress(to)} ${formatAddress(from)}`, now)
+      return undefined
+    }
     if (this.#model.refreshedBy === undefined) found.usedAt = now
     return found.inside
   }
@@ -89,6 +99,11 @@ export class Nat {
 
   owns(to: Uint8Array): boolean {
     return hostOf(to) === hostOf(this.outside)
+  }
+
+  #isSpoilt({ outside, sent }: Mapping, to: Uint8Array, now: number): boolean {
+    const since = sent.has(formatAddress(to)) ? undefined : this.#spoilt.get(`${formatAddress(outside)} ${formatAddress(to)}`)
+    return since !== undefined && now - since <= (this.#model.lifetime ?? Infinity)
   }
 
   #letsIn({ sent }: Mapping, from: Uint8Array, transport: NatTransport): boolean {
@@ -105,8 +120,8 @@ export class Nat {
     return true
   }
 
-  #map(key: string, inside: Uint8Array, transport: NatTransport): Mapping {
-    let outside = withPort(this.outside, this.#port(inside))
+  #map(key: string, inside: Uint8Array, transport: NatTransport, port: number = this.#port(inside)): Mapping {
+    let outside = withPort(this.outside, port)
     while (this.#byOutside.has(`${transport} ${formatAddress(outside)}`)) outside = withPort(this.outside, this.#anyPort())
     const made: Mapping = { key, inside: inside.slice(), outside, sent: new Map(), usedAt: 0 }
     this.made++

@@ -139,7 +139,7 @@ export class SimNetwork {
   }
 
   /** Puts a copy of the datagram on the wire. False when the sender's own system refuses. */
-  send(from: Uint8Array, to: Uint8Array, datagram: Uint8Array): boolean {
+  send(from: Uint8Array, to: Uint8Array, datagram: Uint8Array, _ttl = 0): boolean {
     if (this.route?.(from, to, 'udp').refused === true) return false
     if (this.tap === undefined || this.tap(from, to, datagram)) this.inject(from, to, datagram)
     return true

@@ -80,7 +80,7 @@ export class SimUdp {
     const { segmentsMax, dontFragment } = this.#options
     const info: LinkInfo = {
       kind: 'udp', local: new Uint8Array(ADDRESS_SIZE), dualStack: true, datagramMax: DATAGRAM_MAX, segmentsMax: segmentsMax ?? SEGMENTS_MAX,
-      dontFragment: dontFragment === true,
+      dontFragment: dontFragment === true, setsTtl: true,
     }
     this.#link = { id: this.#host.opened(info), info }
     for (const address of this.#addresses) this.#bind(address)
@@ -94,7 +94,7 @@ export class SimUdp {
       taken++
       const to = batch.address.subarray(row * ADDRESS_SIZE, (row + 1) * ADDRESS_SIZE)
       const end = batch.offset[row]! + batch.length[row]!
-      for (let offset = batch.offset[row]!; offset < end; offset += batch.segmentSize[row]!) this.#put(to, bytes.subarray(offset, Math.min(offset + batch.segmentSize[row]!, end)))
+      for (let offset = batch.offset[row]!; offset < end; offset += batch.segmentSize[row]!) this.#put(to, bytes.subarray(offset, Math.min(offset + batch.segmentSize[row]!, end)), batch.ttl[row])
     }
     this.#tell()
     if (taken > 0 && this.#held !== undefined) this.#held.done.push(done)
@@ -172,13 +172,13 @@ export class SimUdp {
     return this.#addresses.find((own) => isIPv4(own) === isIPv4(to)) ?? this.#addresses[0]!
   }
 
-  #put(to: Uint8Array, datagram: Uint8Array): void {
+  #put(to: Uint8Array, datagram: Uint8Array, ttl = 0): void {
     if (this.#held !== undefined) {
       this.#keep(this.#held, to, datagram)
       return
     }
     if (datagram.length > this.interfaceMtu) this.#tooLarge = Math.min(this.#tooLarge, datagram.length)
-    else if (this.#options.network.send(this.sourceFor(to), to, datagram)) {
+    else if (this.#options.network.send(this.sourceFor(to), to, datagram, ttl)) {
       this.#sent++
       this.#sentBytes += datagram.length
     } else if (!this.#refused.some((address) => equalAddress(address, 0, to, 0))) this.#refused.push(to.slice())

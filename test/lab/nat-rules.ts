@@ -15,9 +15,15 @@ export type NatKind = (typeof natKinds)[number]
 export interface RouterOptions {
   /** Machines behind it reach each other by their outside addresses. */
   readonly hairpin?: boolean
-  /** A bad router: what comes to its own outside address is accepted, so that it answers early punches with "port unreachable". */
+  /**
+   * A bad router: what comes to its own outside address is accepted, so that it answers early punches with "port unreachable", and remembers them: who then sends from inside
+   * to where one came from is seen at another port.
+   */
   readonly open?: boolean
 }
+
+/** The public net of the lab is one cable. What would not have come so far does not come in. */
+const FAR = 32
 
 /** Rules of one router whose outside address is `wan`, as `nft -f -` reads them. */
 export function routerRules(kind: Exclude<NatKind, 'none' | 'cgnat' | 'cgnatsym'>, wan: string, { hairpin = false, open = false }: RouterOptions = {}): string {
@@ -37,6 +43,8 @@ table ip nat {
   }
 }
 table inet filter {
+  chain distance { type filter hook prerouting priority -300; iifname "wan" ip ttl < ${FAR} drop
+  }
   chain input { type filter hook input priority 0; policy accept; ${open ? '' : 'iifname "wan" ct state new drop'}
   }
   chain forward { type filter hook forward priority 0; policy accept; ${kind === 'udpblock' ? 'meta l4proto udp drop' : ''}

@@ -47,8 +47,8 @@ const meetings: readonly FirstMeeting[] = [
   { name: 'IPv6 only', sides: [{ kind: 'none', family: 6 }, { kind: 'none', family: 6 }], goalMs: 300, path: /^udp \[2001:470:1::12\]:/ },
   { name: 'IPv6 only, a stateful firewall on both sides', sides: firewalls, path: /^udp \[2001:470:12::2\]:/ },
   { name: 'dual stack: symmetric NATs, and IPv6 behind firewalls', sides: [{ kind: 'sym', family: 'both' }, { kind: 'sym', family: 'both' }], path: /^udp \[2001:470:12::2\]:/ },
-  // What knocks before its own side has sent takes the port there, for as long as it knocks.
-  { name: 'bad routers that answer early punches', sides: [{ kind: 'port', open: true }, { kind: 'port', open: true }] },
+  // What knocks before its own side has sent takes the port there, for as long as it knocks: only who can send with a small TTL opens its own door without that.
+  { name: 'bad routers that answer early punches', sides: [{ kind: 'port', open: true }, { kind: 'port', open: true }], ...(addon === undefined ? {} : { path: /^udp 11\.0\.0\.12:/ }) },
 ]
 
 describe.skipIf(why !== undefined)(`two that know where the other may be${skipping(why)}`, () => {

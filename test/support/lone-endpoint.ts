@@ -4,7 +4,7 @@ import type { LinkId, LinkKind } from '../../src/core/base/domain.ts'
 import { second, toInstant, toWallTime, type Now } from '../../src/core/base/time.ts'
 import { defaultConfig, type CoreConfig } from '../../src/core/connection/config.ts'
 import type { CryptoProvider } from '../../src/core/crypto/provider.ts'
-import { MessageBatch, ReceiveBatch, ReleaseBatch, TransmitBatch, type EndpointEvent, type InviteRecord, type PeerRecord } from '../../src/core/endpoint/contract.ts'
+import { MessageBatch, ReceiveBatch, ReleaseBatch, TransmitBatch, type EndpointEvent, type InviteRecord, type LinkInfo, type PeerRecord } from '../../src/core/endpoint/contract.ts'
 import { Endpoint } from '../../src/core/endpoint/endpoint.ts'
 import type { PresenceKey } from '../../src/core/session/presence.ts'
 
@@ -15,6 +15,8 @@ export interface Sent {
   readonly bytes: Uint8Array
   /** Which address of ours it leaves from. */
   readonly local: number
+  /** 0: the socket's own. */
+  readonly ttl: number
 }
 
 export interface Incoming {
@@ -43,6 +45,8 @@ export interface LoneOptions {
   readonly memory?: number
   /** Since when it runs. By default long enough to be silent about indexes it does not know. */
   readonly age?: number
+  /** Its socket sends with a TTL of the datagram's own. */
+  readonly setsTtl?: boolean
 }
 
 /** An endpoint without a world: the test is its drivers, its clock and its peers, one datagram at a time. */
@@ -70,7 +74,7 @@ export class LoneEndpoint {
     })
     this.#receiveSlab = arena.allocate(RECEIVE_SLAB)
     this.#transmitSlab = arena.allocate(TRANSMIT_SLAB)
-    this.open(UDP, 'udp')
+    this.open(UDP, 'udp', options.setsTtl === true ? { setsTtl: true } : {})
   }
 
   get now(): Now {
@@ -86,8 +90,8 @@ export class LoneEndpoint {
     return Object.entries(this.counters).reduce((sum, [name, value]) => name.startsWith('drop_') ? sum + value : sum, 0)
   }
 
-  open(link: LinkId, kind: LinkKind): void {
-    this.endpoint.handleLink(this.now, link, 'opened', { kind, local: new Uint8Array(ADDRESS_SIZE), dualStack: true, datagramMax: 65_507, segmentsMax: 64 })
+  open(link: LinkId, kind: LinkKind, more: Partial<LinkInfo> = {}): void {
+    this.endpoint.handleLink(this.now, link, 'opened', { kind, local: new Uint8Array(ADDRESS_SIZE), dualStack: true, datagramMax: 65_507, segmentsMax: 64, ...more })
   }
 
   /** All of one batch, as from one turn of a socket. Returns what is sent because of it. */
@@ -167,7 +171,7 @@ export class LoneEndpoint {
       for (let offset = batch.offset[row]!; offset < end; offset += batch.segmentSize[row]!) {
         sent.push({
           link: batch.link[row]! as LinkId, to: batch.address.slice(row * ADDRESS_SIZE, (row + 1) * ADDRESS_SIZE),
-          bytes: this.endpoint.arena.bytes.slice(offset, Math.min(offset + batch.segmentSize[row]!, end)), local: batch.local[row]!,
+          bytes: this.endpoint.arena.bytes.slice(offset, Math.min(offset + batch.segmentSize[row]!, end)), local: batch.local[row]!, ttl: batch.ttl[row]!,
         })
       }
     }

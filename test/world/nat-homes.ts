@@ -1,6 +1,7 @@
 import { encodeAddress, formatAddress, isIPv4 } from '../../src/core/base/address.ts'
 import { minute, toWallTime } from '../../src/core/base/time.ts'
 import type { PeerHandle } from '../../src/core/base/domain.ts'
+import type { Whereabouts } from '../../src/core/path/meeting.ts'
 import { inviteReplyProof, inviteTokenId } from '../../src/core/session/macs.ts'
 import { decodeInviteReply, encodeInviteReply } from '../../src/core/wire/invite-reply.ts'
 import { Nat, type NatModel } from '../../src/sim/nat.ts'
@@ -33,6 +34,7 @@ const models: Readonly<Record<NatKind, readonly NatModel[]>> = {
 }
 
 const FIRST = 'first'
+const TOKEN = repeated(9, 16)
 
 export interface NatMeeting {
   readonly path: 'udp' | 'tcp' | 'none'
@@ -58,19 +60,20 @@ export class NatHomes {
   readonly network: NatNetwork
   readonly #homes: readonly [Home, Home]
 
-  constructor(seed: number, kinds: readonly [NatKind, NatKind]) {
+  /** @param spoilt their routers remember what they did not let in */
+  constructor(seed: number, kinds: readonly [NatKind, NatKind], spoilt = false) {
     let network: NatNetwork | undefined
     this.world = new SimWorld(seed, false, (scheduler, random) => (network = new NatNetwork(scheduler, random)))
     this.network = network!
     this.network.setConditions({ ...perfectWire, delay: DELAY })
     for (const server of SERVERS) simStunServer(this.world, server)
-    this.#homes = [this.#home(kinds[0], 1, seed), this.#home(kinds[1], 2, seed)]
+    this.#homes = [this.#home(kinds[0], 1, seed, spoilt), this.#home(kinds[1], 2, seed, spoilt)]
   }
 
-  #home(kind: NatKind, number: 1 | 2, seed: number): Home {
+  #home(kind: NatKind, number: 1 | 2, seed: number, spoilt: boolean): Home {
     const outside = `11.0.0.1${number}`
     const host = kind === 'none' ? outside : `10.${number}.0.2`
-    const stages = models[kind]
+    const stages = models[kind].map((model) => ({ ...model, spoilt }))
     const address = (text: string): Uint8Array => encodeAddress(text, 0)!
     if (stages.length > 0) {
       const [near, far] = stages
@@ -113,24 +116,44 @@ export class NatHomes {
     return [player.address, ...reflexive, ...(tcpAddress === undefined ? [] : [tcpAddress])].filter((address, i, all) => isIPv4(address) && all.findIndex((other) => String(other) === String(address)) === i)
   }
 
-  /** What comes of it within `limit` seconds. */
-  meet(limit: number): NatMeeting {
-    const [near, far] = this.#homes
-    const [inviter, joiner] = [near.player, far.player]
-    const { provider } = joiner
-    const token = repeated(9, 16)
-    const invite = { token, expires: toWallTime(this.world.scheduler.clock().wall + 3_600_000) }
-    const known = this.#homes.map((home) => ({ addresses: this.#addresses(home), hard: home.player.node.endpoint.stun.mapping === 'dependent' }))
+  get players(): readonly [Player, Player] {
+    return [this.#homes[0].player, this.#homes[1].player]
+  }
+
+  #whereabouts(home: Home): Whereabouts {
+    return { addresses: this.#addresses(home), hard: home.player.node.endpoint.stun.mapping === 'dependent' }
+  }
+
+  /** The second joins by an invite of the first, as `join` does. */
+  #join(): PeerHandle {
+    const [near] = this.#homes
+    const [inviter, joiner] = this.players
+    const invite = { token: TOKEN, expires: toWallTime(this.world.scheduler.clock().wall + 3_600_000) }
     inviter.node.act((endpoint, now) => endpoint.addInvite(now, { ...invite, name: undefined, spentBy: [], uses: 1 }))
-    // `join`, then `reply`.
-    const peer = joiner.node.act((endpoint, now) => {
-      const added = endpoint.addPeer(now, inviter.id, { name: undefined, addresses: known[0]!.addresses, invite })!
-      endpoint.noteWhereabouts(added, known[0]!, true)
-      endpoint.connect(now, inviter.id, { addresses: known[0]!.addresses, now: true })
+    const known = this.#whereabouts(near)
+    return joiner.node.act((endpoint, now) => {
+      const added = endpoint.addPeer(now, inviter.id, { name: undefined, addresses: known.addresses, invite })!
+      endpoint.noteWhereabouts(added, known, true)
+      endpoint.connect(now, inviter.id, { addresses: known.addresses, now: true })
       return added
     })
+  }
+
+  /** Seconds until both are connected, without a reply. */
+  join(limit: number): number {
+    this.#join()
+    const [inviter, joiner] = this.players
+    return this.world.until(() => inviter.stateOf(joiner) === 'connected' && joiner.stateOf(inviter) === 'connected', limit)
+  }
+
+  /** What comes of it within `limit` seconds. */
+  meet(limit: number): NatMeeting {
+    const [inviter, joiner] = this.players
+    const { provider } = joiner
+    const known = this.#homes.map((home) => this.#whereabouts(home))
+    const peer = this.#join()
     this.world.run(REPLY_S)
-    const reply = decodeInviteReply(encodeInviteReply({ id: joiner.id, tokenId: inviteTokenId(provider, token), ...known[1]! }, (signed) => inviteReplyProof(provider, token, inviter.id, signed)), provider)
+    const reply = decodeInviteReply(encodeInviteReply({ id: joiner.id, tokenId: inviteTokenId(provider, TOKEN), ...known[1]! }, (signed) => inviteReplyProof(provider, TOKEN, inviter.id, signed)), provider)
     if (reply.kind !== 'reply') throw new Error(`the reply is malformed: ${reply.where}`)
     this.#begin(joiner, inviter, peer)
     this.world.run(REPLY_S)

@@ -31,3 +31,16 @@ describe('two homes behind modelled routers', () => {
     expect(lab[pairOf(near, far)]?.path, 'what the lab measured (docs/lab/matrix.json)').toBe(expected)
   })
 })
+
+describe('two homes behind routers that remember what they did not let in', () => {
+  it.each([['port', 'port'], ['port', 'addr'], ['cgnat', 'port'], ['cgnat', 'cgnat']] as const)('%s and %s meet by UDP: who joined has opened its own door, and nothing of it came to the other one', (near, far) => {
+    for (const seed of SEEDS) {
+      const homes = new NatHomes(seed, seed <= 2 ? [near, far] : [far, near], true)
+      homes.learn()
+      const { path, seconds } = homes.meet(PLAIN)
+      expect([path, seed]).toEqual(['udp', seed])
+      expect(seconds).toBeLessThan(0.75)
+      expect(homes.talk()).toBeLessThan(0.2)
+    }
+  })
+})

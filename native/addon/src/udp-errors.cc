@@ -21,6 +21,15 @@ struct ExtendedError {
 
 constexpr uint8_t kOriginIcmp = 2;
 constexpr uint8_t kOriginIcmp6 = 3;
+/** Time exceeded, in RFC 792 and RFC 4443: a router counted a datagram out that was to come no further, or there is a loop, of which nothing follows here. */
+constexpr uint8_t kTimeExceeded = 11;
+constexpr uint8_t kTimeExceeded6 = 3;
+
+bool IsOfNoUse(const ExtendedError& what) {
+  if (what.origin == kOriginIcmp) return what.type == kTimeExceeded;
+  // What this machine refused itself was told by the send.
+  return what.origin != kOriginIcmp6 || what.type == kTimeExceeded6;
+}
 
 }  // namespace
 
@@ -58,8 +67,7 @@ int32_t UdpSocket::ReadErrors() {
       ExtendedError what;
       if (!error || message->cmsg_len < CMSG_LEN(sizeof what)) continue;
       memcpy(&what, CMSG_DATA(message), sizeof what);
-      // What this machine refused itself was told by the send.
-      if ((what.origin != kOriginIcmp && what.origin != kOriginIcmp6) || !told || (to.ss_family != AF_INET && to.ss_family != AF_INET6)) continue;
+      if (IsOfNoUse(what) || !told || (to.ss_family != AF_INET && to.ss_family != AF_INET6)) continue;
       auto* row = static_cast<int32_t*>(hints) + count * kHintInts;
       row[0] = uv_translate_sys_error(static_cast<int>(what.error & 0xffff));
       row[1] = what.error == EMSGSIZE ? static_cast<int32_t>(what.info & 0xffff) : 0;

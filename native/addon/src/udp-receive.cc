@@ -83,6 +83,7 @@ int32_t UdpSocket::Describe(int messages, const uint8_t* arena, int32_t* dropped
       }
     }
     Source(in_from_[i], static_cast<uint8_t*>(address) + row * kAddressSize);
+    NoteScope(in_from_[i]);
     static_cast<int32_t*>(offset)[row] = static_cast<int32_t>(static_cast<const uint8_t*>(in_bytes_[i].iov_base) - arena);
     static_cast<int32_t*>(length)[row] = bytes;
     static_cast<int32_t*>(segment)[row] = gro > 0 && gro < bytes ? gro : bytes;
@@ -113,13 +114,19 @@ uint8_t UdpSocket::LocalOf(const uint8_t* address, uint32_t interface) {
   return static_cast<uint8_t>(number);
 }
 
+/** Of what came in by an interface, not of what ICMP says about one: that anybody can forge. */
+void UdpSocket::NoteScope(const sockaddr_storage& from) {
+  if (from.ss_family != AF_INET6) return;
+  const auto& six = reinterpret_cast<const sockaddr_in6&>(from);
+  if (IN6_IS_ADDR_LINKLOCAL(&six.sin6_addr)) scope_ = six.sin6_scope_id;
+}
+
 void UdpSocket::Source(const sockaddr_storage& from, uint8_t* address) {
   uint16_t port;
   if (from.ss_family == AF_INET6) {
     const auto& six = reinterpret_cast<const sockaddr_in6&>(from);
     memcpy(address, &six.sin6_addr, 16);
     port = ntohs(six.sin6_port);
-    if (IsLinkLocal(address)) scope_ = six.sin6_scope_id;
   } else {
     const auto& four = reinterpret_cast<const sockaddr_in&>(from);
     memset(address, 0, 10);

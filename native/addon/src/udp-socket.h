@@ -130,7 +130,8 @@ class UdpSocket {
   void Receive();
   /** Rows of what arrived: how many; `dropped` counts what is not worth one. */
   int32_t Describe(int messages, const uint8_t* arena, int32_t* dropped);
-  void Source(const sockaddr_storage& from, uint8_t* address);
+  static void Source(const sockaddr_storage& from, uint8_t* address);
+  void NoteScope(const sockaddr_storage& from);
   /** The number of the address that a datagram came to, 1 and up; 0: nobody can answer from there, or there are too many. */
   uint8_t LocalOf(const uint8_t* address, uint32_t interface);
   /** The address of this row to leave from, if it has one that is there. */

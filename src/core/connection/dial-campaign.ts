@@ -1,6 +1,9 @@
 import type { LinkId } from '../base/domain.ts'
-import { never, type Duration, type Instant } from '../base/time.ts'
+import { after, minute, never, type Duration, type Instant } from '../base/time.ts'
 import type { Initiation } from '../session/initiation.ts'
+
+/** Where a door's TTL was not enough to pass our own routers, they open when the whole way is gone: after this, if the other side has not come. */
+const DOORS_TIME: Duration = minute
 
 export interface DialTarget {
   link: LinkId
@@ -14,6 +17,10 @@ export interface DialTarget {
   copiesNow: number
   /** When a COOKIE from there was last answered with the same A. */
   resentAt: Instant
+  /** A goes there only as far as it takes to open our own routers. */
+  door: boolean
+  /** A goes there by the scout. */
+  readonly scout: boolean
 }
 
 /**
@@ -47,9 +54,17 @@ export class Dial {
   again: Uint8Array[] = []
   /** How often that was put off, in this attempt. */
   tcpAgain = 0
+  /** The peer cannot know of us yet, unless somebody has carried our reply to it. */
+  early: boolean
+  readonly doorsUntil: Instant
+  /** The socket that asks whether somebody answers: asked for, and open. */
+  scoutToken: number | undefined
+  scout: LinkId | undefined
 
-  constructor(now: Instant, rekey: boolean) {
+  constructor(now: Instant, rekey: boolean, early = false) {
     this.startedAt = now
+    this.early = early
+    this.doorsUntil = early ? after(now, DOORS_TIME) : never
     this.carrierAt = now
     this.rekey = rekey
   }

@@ -5,6 +5,7 @@ import type { Initiation } from '../session/initiation.ts'
 import { allows, tierOf, type PathPolicy } from '../path/path-policy.ts'
 import { cancelDials, mayDialBle, mayDialTcp } from './carrier-dials.ts'
 import { Dial, type DialTarget } from './dial-campaign.ts'
+import { callScout, endScout, isDoor, openDoors, SCOUTED_MAX, ttlTo } from './doors.ts'
 import type { Keys } from './keys.ts'
 import type { SessionState } from './state.ts'
 import { carrierKinds } from './pending-dials.ts'
@@ -35,13 +36,14 @@ export function beginDial(state: SessionState, now: Now, addresses: readonly Uin
   let dial = state.dial
   if (dial === undefined || (dial.rekey && !rekey)) {
     if (dial !== undefined) endDial(state, now)
-    dial = new Dial(now.mono, rekey)
+    dial = new Dial(now.mono, rekey, !rekey && state.early)
     state.dial = dial
   }
   if (meeting) beginMeeting(state, now, dial)
   const wanted = addresses.slice(0, TARGETS_MAX)
   noteAddresses(dial, wanted)
   addTargets(state, now, dial, wanted)
+  callScout(state, dial)
   if (dial.targets.length === 0 && (rekey || ((dial.addresses.length === 0 || !mayDialTcp(state)) && !mayDialBle(state)))) {
     endDial(state, now)
     return false
@@ -108,7 +110,7 @@ function noteAddresses(dial: Dial, wanted: readonly Uint8Array[]): void {
 export function addCarrierTarget(state: SessionState, now: Now, link: LinkId, address: Uint8Array): boolean {
   const { dial } = state
   if (dial === undefined || dial.rekey) return false
-  const target: DialTarget = { link, address: address.slice(0, ADDRESS_SIZE), reliable: true, copies: 0, copiesNow: 0, resentAt: never }
+  const target: DialTarget = { link, address: address.slice(0, ADDRESS_SIZE), reliable: true, copies: 0, copiesNow: 0, resentAt: never, door: false, scout: false }
   dial.targets.push(target)
   if (dial.initiation !== undefined && !dial.suspended) sendTo(state, now, dial.initiation, target)
   return true
@@ -125,9 +127,28 @@ export function dialThrough(state: SessionState, now: Now, link: LinkId, address
   if (dial.targets.some((target) => !target.reliable && target.link === link && equalAddress(target.address, 0, address, 0))) return
   const oldest = dial.targets.filter((target) => !target.reliable).length >= TARGETS_MAX ? dial.targets.findIndex((target) => !target.reliable) : -1
   if (oldest >= 0) dial.targets.splice(oldest, 1)
-  const target: DialTarget = { link, address: address.slice(0, ADDRESS_SIZE), reliable: false, copies: COPIES_WITHOUT_ANSWER - copies, copiesNow: 0, resentAt: never }
+  const target: DialTarget = { link, address: address.slice(0, ADDRESS_SIZE), reliable: false, copies: COPIES_WITHOUT_ANSWER - copies, copiesNow: 0, resentAt: never, door: false, scout: dial.scout === link }
   dial.targets.push(target)
   if (dial.initiation !== undefined && !dial.suspended) sendTo(state, now, dial.initiation, target)
+}
+
+/** The scout is there: it asks at the addresses that the usual socket only opens a door to. */
+export function onScoutOpened(state: SessionState, now: Now, link: LinkId): boolean {
+  const { dial } = state
+  if (dial?.early !== true || dial.scout !== undefined) return false
+  dial.scout = link
+  for (const { address } of dial.targets.filter(({ door }) => door).slice(-SCOUTED_MAX)) dialThrough(state, now, link, address)
+  return true
+}
+
+/** Somebody is there, and answers the scout, or dials it: a new attempt, from the usual socket, since the session shall be there. */
+export function onScoutHeard(state: SessionState, now: Now): void {
+  const { dial } = state
+  if (dial?.scout === undefined) return
+  openDoors(state, dial)
+  if (dial.suspended) return
+  dropAttempt(state, dial)
+  onDialTimer(state, now)
 }
 
 /** The connection is gone, and what was sent over it with it. */
@@ -148,7 +169,7 @@ function addTarget(state: SessionState, dial: Dial, address: Uint8Array, wanted:
   const link = own ? active.link : allows(state.policy, 'udp') ? state.host.linksTo(address)[0] : undefined
   if (link === undefined) return undefined
   if (sockets.length >= TARGETS_MAX) dial.targets.splice(dial.targets.findIndex((target) => !target.reliable && !wanted.some((candidate) => isTarget(target, candidate))), 1)
-  const target: DialTarget = { link, address: address.slice(0, ADDRESS_SIZE), reliable: own, copies: 0, copiesNow: 0, resentAt: never }
+  const target: DialTarget = { link, address: address.slice(0, ADDRESS_SIZE), reliable: own, copies: 0, copiesNow: 0, resentAt: never, door: !own && isDoor(state, dial, link, address), scout: false }
   dial.targets.push(target)
   return target
 }
@@ -162,7 +183,10 @@ export function dialBack(state: SessionState, now: Now, link: LinkId, address: U
   const kind = state.host.link(link)?.kind
   if (dial?.initiation === undefined || dial.rekey || dial.suspended || kind === undefined || !allows(state.policy, kind)) return
   const known = dial.targets.find((target) => target.link === link && equalAddress(target.address, 0, address, 0))
-  if (known !== undefined) sendTo(state, now, dial.initiation, known)
+  if (known !== undefined) {
+    known.door = false
+    sendTo(state, now, dial.initiation, known)
+  }
   else if (isReliable(kind)) addCarrierTarget(state, now, link, address)
   else if (kind === 'udp') dialThrough(state, now, link, address, 1)
 }
@@ -222,6 +246,7 @@ export function hurryCarriers(state: SessionState, now: Now): void {
 }
 
 function sendCopies(state: SessionState, now: Now, dial: Dial, initiation: Initiation): void {
+  if (dial.early && dial.step > 0 && dial.scout === undefined) openDoors(state, dial)
   for (const target of dial.targets) {
     if (target.copiesNow > 0 && (target.reliable || target.copies >= COPIES_WITHOUT_ANSWER)) continue
     sendTo(state, now, initiation, target)
@@ -240,13 +265,14 @@ function sendCopies(state: SessionState, now: Now, dial: Dial, initiation: Initi
 
 function sendTo(state: SessionState, now: Now, initiation: Initiation, target: DialTarget): void {
   // The socket may have been opened anew since.
-  if (!target.reliable && state.host.link(target.link) === undefined) target.link = state.host.linksTo(target.address)[0] ?? target.link
+  if (!target.reliable && !target.scout && state.host.link(target.link) === undefined) target.link = state.host.linksTo(target.address)[0] ?? target.link
   const facts = state.host.link(target.link)
   if (facts === undefined) return
-  if (state.dial?.rekey === false && !target.reliable) state.host.trying(state.peer)?.tried(toWallTime(now.wall), facts.kind, target.address, 'dial')
+  const ttl = state.dial === undefined ? 0 : ttlTo(now.mono, state.dial, target)
+  if (state.dial?.rekey === false && !target.reliable && ttl === 0) state.host.trying(state.peer)?.tried(toWallTime(now.wall), facts.kind, target.address, 'dial')
   target.copies++
   target.copiesNow++
-  for (const datagram of initiation.datagrams(now.mono, target.address, facts.datagramMax)) state.host.sendRaw(target.link, target.address, datagram)
+  for (const datagram of initiation.datagrams(now.mono, target.address, facts.datagramMax)) state.host.sendRaw(target.link, target.address, datagram, 0, ttl)
 }
 
 /** A COOKIE came from `address`: A goes there once more, with it. */
@@ -306,6 +332,7 @@ export function endDial(state: SessionState, now: Now, keep?: LinkId): void {
   dropAttempt(state, dial)
   state.dial = undefined
   state.timers.clear(timer.dial)
+  endScout(state, dial)
   if (dial.rekey) return
   cancelDials(state, now, 'all')
   for (const { link, reliable } of dial.targets) if (reliable && link !== keep && !state.paths.some((path) => path?.link === link)) state.host.closeLink(link)

@@ -61,6 +61,8 @@ export interface LinkFacts {
   readonly segmentsMax: number
   /** A datagram arrives whole or not at all. */
   readonly dontFragment: boolean
+  /** A datagram may have a TTL of its own. */
+  readonly setsTtl: boolean
 }
 
 /** What a rekey inside a session needs of the node: statics, indexes, payloads and key slots (WIRE.md §3.11). */
@@ -118,6 +120,8 @@ export interface ConnectionHost {
   /** Asks for a connection to this address; its answer comes with the token that is returned. */
   dialLink(slot: number, peer: PeerHandle, transport: CarrierKind, address: Uint8Array): number
   cancelDial(token: number): void
+  /** Asks for a socket on a port of its own; it comes with the token that is returned, or not at all. */
+  openScout(slot: number): number
   /** The peer was authenticated on this connection. */
   confirmLink(link: LinkId): void
   /** The connection is of no use any more. */
@@ -137,7 +141,7 @@ export interface ConnectionHost {
   beginInitiation(now: Now, peer: PeerHandle): Initiation | undefined
   endInitiation(initiation: Initiation): void
   /** Queues a datagram that is not sealed under transport keys; dropped and counted when too many wait. */
-  sendRaw(link: LinkId, address: Uint8Array, datagram: Uint8Array, local?: number): void
+  sendRaw(link: LinkId, address: Uint8Array, datagram: Uint8Array, local?: number, ttl?: number): void
   /** All paths are gone: dial the peer wherever it may be; `addresses` worked until now. */
   redial(now: Now, peer: PeerHandle, addresses: readonly Uint8Array[]): void
   /** The peer proved that it is at this address. */

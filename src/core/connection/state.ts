@@ -150,6 +150,8 @@ export class SessionState {
   /** Outstanding pings: token and the packet order that carries the PING (−1 until written). */
   readonly pings: { readonly token: number; order: number; sentAt: Instant }[] = []
   dial: Dial | undefined
+  /** We joined by an invite of the peer, which has not heard of us yet. */
+  early = false
 
   /** What waits to be sent or acknowledged over all channels, and how many channels that is. */
   queuedMessages = 0

@@ -9,6 +9,7 @@ import { classify, datagramKind, readTransportCounter, readTransportIndex, TRANS
 import { decodeHandshakeFragment, MESSAGE_A } from '../wire/handshake-fragment.ts'
 import type { ReceiveBatch } from './contract.ts'
 import type { Handshakes } from './handshakes.ts'
+import { heardByScout } from './link-inputs.ts'
 import type { Link } from './links.ts'
 import type { Node } from './node.ts'
 import type { IndexEntry } from './receiver-index.ts'
@@ -93,7 +94,7 @@ export class BatchReader {
         return
       case datagramKind.cookie:
         node.links.fault(facts)
-        this.#handshakes.onCookie(now, addressOf(batch, row), bytes, offset)
+        if (!heardByScout(node, now, facts)) this.#handshakes.onCookie(now, addressOf(batch, row), bytes, offset)
         return
       case datagramKind.reset:
         this.#resets.onReset(now, bytes, offset)
@@ -134,6 +135,7 @@ export class BatchReader {
       node.counters.add('drop_malformed_handshake')
       return
     }
+    if (heardByScout(node, now, link)) return
     const from = address.slice(addressOffset, addressOffset + ADDRESS_SIZE)
     if (fragment.message !== MESSAGE_A) this.#handshakes.onAnswer(now, fragment, link.id, from, bytes, offset, length)
     else if (node.links.mayInitiate(link)) this.#responder.onInitiation(now, fragment, { link: link.id, kind: link.kind, address: from, local: node.heardAt }, bytes, offset, length)

@@ -66,6 +66,8 @@ export interface LinkInfo {
   readonly single?: boolean
   /** Datagrams go out with DF, so that one arrives whole or not at all: only then larger ones are tried. */
   readonly dontFragment?: boolean
+  /** Datagrams go out with the TTL of their row. */
+  readonly setsTtl?: boolean
   /** Datagrams the driver takes as one burst of equal segments (GSO); 1 where each is sent alone. */
   readonly segmentsMax: number
 }

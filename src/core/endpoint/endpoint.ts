@@ -386,7 +386,7 @@ export class Endpoint implements EndpointContract {
       batch.length[i] = next.datagram.length
       batch.segmentSize[i] = next.datagram.length
       batch.ecn[i] = 0
-      batch.ttl[i] = 0
+      batch.ttl[i] = next.ttl
       batch.local[i] = next.local
     }
   }

@@ -3,6 +3,7 @@ import { toBinaryString } from '../base/bytes.ts'
 import type { LinkId, LinkState, PeerHandle } from '../base/domain.ts'
 import type { Now } from '../base/time.ts'
 import type { Connection } from '../connection/connection.ts'
+import { onScoutHeard, onScoutOpened } from '../connection/dial.ts'
 import { followHints } from '../connection/hints.ts'
 import { onNetworkChange } from '../connection/network-change.ts'
 import type { PathHint, RefusalReason } from '../path/attempts.ts'
@@ -43,7 +44,7 @@ function onOpened(node: Node, now: Now, id: LinkId, info: LinkInfo): void {
   const { links } = node
   const link = links.open(id, info)
   if (link.spare) {
-    node.punching?.handleOpened(now, id, info.token)
+    onSocket(node, now, id, info.token)
     return
   }
   if (!link.reliable) {
@@ -67,6 +68,29 @@ function onOpened(node: Node, now: Now, id: LinkId, info: LinkInfo): void {
   }
   link.dialer.linkDialed(now, info.token, id)
   node.reschedule(link.dialer)
+}
+
+/** A socket on a port of its own: a dial's scout, or one of a round of guesses. */
+function onSocket(node: Node, now: Now, id: LinkId, token: number | undefined): void {
+  const dialing = token === undefined ? undefined : node.links.answered(token)
+  if (dialing === undefined) {
+    node.punching?.handleOpened(now, id, token)
+    return
+  }
+  if (!onScoutOpened(dialing.state, now, id)) {
+    node.links.endSpare(id)
+    return
+  }
+  node.links.get(id)!.dialer = dialing
+  node.reschedule(dialing)
+}
+
+/** A handshake or a COOKIE came to a dial's scout: true when that is what the link is, and no more is made of it. */
+export function heardByScout(node: Node, now: Now, { dialer, spare }: Link): boolean {
+  if (!spare || dialer === undefined) return false
+  onScoutHeard(dialer.state, now)
+  node.reschedule(dialer)
+  return true
 }
 
 /** Sessions that a link may concern: all of them, when it is a socket. */

@@ -26,6 +26,7 @@ export class Link implements LinkFacts {
   readonly datagramSize: number | undefined
   readonly segmentsMax: number
   readonly dontFragment: boolean
+  readonly setsTtl: boolean
   /** Its driver takes one datagram, and says when it takes the next. */
   readonly single: boolean
   /** A socket of one round of guessing, which nothing goes through but its own. */
@@ -51,6 +52,7 @@ export class Link implements LinkFacts {
     this.single = info.single === true
     this.segmentsMax = info.segmentsMax
     this.dontFragment = info.dontFragment === true
+    this.setsTtl = info.setsTtl === true
     this.spare = info.spare === true
   }
 }
@@ -115,6 +117,13 @@ export class Links {
   openSockets(count: number): number {
     const token = ++this.#token
     this.#actions.push({ kind: 'open-sockets', token, count })
+    return token
+  }
+
+  /** Asks for one such socket for a dial. BOUNDED: one for each session that is being dialed. */
+  openScout(connection: Connection): number {
+    const token = this.openSockets(1)
+    this.#dials.set(token, connection)
     return token
   }
 
@@ -206,6 +215,7 @@ export class Links {
 
   end(id: LinkId): void {
     const link = this.#links.get(id)
+    if (link?.spare === true) this.endSpare(id)
     if (link?.reliable !== true || link.closing) return
     link.closing = true
     this.#actions.push({ kind: 'close-link', link: id })

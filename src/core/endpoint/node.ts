@@ -72,6 +72,8 @@ export interface RawDatagram {
   readonly datagram: Uint8Array
   /** Which address of this machine it leaves from; 0: as the route says. */
   readonly local: number
+  /** 0: the socket's own. */
+  readonly ttl: number
 }
 
 /** What the handshakes of an endpoint do for its sessions; set once they exist. */
@@ -233,6 +235,10 @@ export class Node implements ConnectionHost {
 
   cancelDial(token: number): void {
     this.links.cancel(token)
+  }
+
+  openScout(slot: number): number {
+    return this.links.openScout(this.sessions[slot]!)
   }
 
   confirmLink(link: LinkId): void {
@@ -463,8 +469,8 @@ export class Node implements ConnectionHost {
 
   // ── what goes out ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  sendRaw(link: LinkId, address: Uint8Array, datagram: Uint8Array, local = 0): void {
-    if (!this.raw.push({ link, address, datagram, local })) this.counters.add('raw_queue_full')
+  sendRaw(link: LinkId, address: Uint8Array, datagram: Uint8Array, local = 0, ttl = 0): void {
+    if (!this.raw.push({ link, address, datagram, local, ttl })) this.counters.add('raw_queue_full')
   }
 
   emit(event: SessionEvent): void {
