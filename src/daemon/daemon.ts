@@ -460,7 +460,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
   #status(): StatusResult {
     return statusOf({
       runtime: this.#runtime, startedAt: this.#startedAt, addresses: this.#addresses(), nat: this.#nat, ble: this.#ble, native: this.#native, udp: this.#udp,
-      more: { ...this.#peers.introductions.stats(), ...(this.#ipc?.counters() ?? {}) },
+      more: { ...this.#peers.introductions.stats(), ...this.#ipc?.counters() },
     })
   }
 }

@@ -8,7 +8,7 @@ const why = whyNoMiniupnpd()
 const asks = { POSTERN_PORTMAP: '1' }
 
 describe.skipIf(why !== undefined)(`a home router with miniupnpd${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
-  it.each(['pcp', 'nat-pmp', 'upnp'] as const)('%s: maps, lets a peer in, renews, and forgets at the end', async (protocol) => {
+  it.concurrent.each(['pcp', 'nat-pmp', 'upnp'] as const)('%s: maps, lets a peer in, renews, and forgets at the end', async (protocol) => {
     using temporary = new TemporaryDirectory()
     await using home = new HomeNetwork({ protocol, lifetimeMax: 10, directory: temporary.path })
     await home.start()
@@ -39,7 +39,7 @@ describe.skipIf(why !== undefined)(`a home router with miniupnpd${why === undefi
     expect(inside.log).toContain('port mapped')
   }, 90_000)
 
-  it.each(['pcp', 'nat-pmp', 'upnp'] as const)('%s: a router that restarts gets its mappings back, by UPnP with the next renewal', async (protocol) => {
+  it.concurrent.each(['pcp', 'nat-pmp', 'upnp'] as const)('%s: a router that restarts gets its mappings back, by UPnP with the next renewal', async (protocol) => {
     using temporary = new TemporaryDirectory()
     await using home = new HomeNetwork({ protocol, lifetimeMax: 86_400, directory: temporary.path })
     await home.start()
@@ -56,7 +56,7 @@ describe.skipIf(why !== undefined)(`a home router with miniupnpd${why === undefi
     expect((await inside.counters())['portmap_router_restarts']! > 0).toBe(protocol !== 'upnp')
   }, 90_000)
 
-  it('a daemon that was killed takes its mapping over', async () => {
+  it.concurrent('a daemon that was killed takes its mapping over', async () => {
     using temporary = new TemporaryDirectory()
     await using home = new HomeNetwork({ protocol: 'pcp', lifetimeMax: 86_400, directory: temporary.path })
     await home.start()

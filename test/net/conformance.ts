@@ -193,7 +193,7 @@ export function describeTransport(name: string, traits: Traits, open: () => Medi
         hand(5)
         await until(() => done.length === 6)
         for (let i = 0; i < 5; i++) await turn()
-        expect([...done].sort()).toEqual([0, 1, 2, 3, 4, 5])
+        expect([...done].sort((x, y) => x - y)).toEqual([0, 1, 2, 3, 4, 5])
         expect(b.host.count).toBeLessThanOrEqual(2)
       })
 

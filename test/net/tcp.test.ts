@@ -78,7 +78,7 @@ describe('opening', () => {
       expect(await node.send()).toBe(2)
     }
     await until(() => a.host.count === 2 && b.host.count === 2)
-    for (const node of [a, b]) expect(node.host.received_.map(({ bytes: { length } }) => length).sort()).toEqual([100, 200])
+    for (const node of [a, b]) expect(node.host.received_.map(({ bytes: { length } }) => length).sort((x, y) => x - y)).toEqual([100, 200])
   })
 
   it.skipIf(!hasIPv6)('listens on both families with "::", IPv4 in its own form', async () => {

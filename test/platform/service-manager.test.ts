@@ -106,7 +106,7 @@ describe('a service manager', () => {
     const environments = [{ WATCHDOG_USEC: '40000' }, { WATCHDOG_USEC: '40000', WATCHDOG_PID: String(process.pid) }]
     for (const environment of environments) {
       const sent: string[] = []
-      const system = { sendUnix: (_path: Uint8Array, message: Uint8Array) => sent.push(Buffer.from(message).toString()) * 0, peerUid: () => -1, lockFile: () => 0 }
+      const system = { sendUnix: (_path: Uint8Array, message: Uint8Array) => (sent.push(Buffer.from(message).toString()), 0), peerUid: () => -1, lockFile: () => 0 }
       const manager = ServiceManager.of({ environment: { NOTIFY_SOCKET: '/x', ...environment }, system, onRefused: fail })!
       while (sent.length < 3) await sleep(5)
       await manager.close()
@@ -120,7 +120,7 @@ describe('a service manager', () => {
   it('feeds no watchdog that is off, another process\'s or nonsense', async () => {
     for (const environment of [{}, { WATCHDOG_USEC: '0' }, { WATCHDOG_USEC: '-1' }, { WATCHDOG_USEC: 'x' }, { WATCHDOG_USEC: '20000', WATCHDOG_PID: '1' }]) {
       const sent: unknown[] = []
-      const system = { sendUnix: (_path: Uint8Array, message: Uint8Array) => sent.push(message) * 0, peerUid: () => -1, lockFile: () => 0 }
+      const system = { sendUnix: (_path: Uint8Array, message: Uint8Array) => (sent.push(message), 0), peerUid: () => -1, lockFile: () => 0 }
       const manager = ServiceManager.of({ environment: { NOTIFY_SOCKET: '/x', ...environment }, system, onRefused: fail })!
       await sleep(30)
       await manager.close()
