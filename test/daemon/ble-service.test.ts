@@ -141,7 +141,7 @@ describe('where there is', () => {
     const { service, processes, logged } = await started({}, machine(['hci0']))
     const expected = [
       ['on', '', 'Bluetooth works.'], ['off', 'hci0 is down', 'The Bluetooth adapter is switched off: hci0 is down.'], ['blocked', '', 'Bluetooth is blocked by rfkill (aeroplane mode, or a switch).'],
-      ['no_permission', 'EPERM.', 'This user may not use the Bluetooth adapter: EPERM.'],
+      ['no_permission', 'EPERM.', 'This user may not use the Bluetooth adapter: EPERM.'], ['busy', 'hci0 is up: `x`', 'Another program has the Bluetooth adapter: hci0 is up: `x`.'],
     ] as const
     for (const [state, detail, sentence] of expected) {
       processes.say({ kind: 'adapter', state, detail })

@@ -161,7 +161,10 @@ class BluezBackend implements BleBackend {
     const adapter = this.#adapter
     if (adapter === undefined || this.#bus === undefined) return
     const powered = properties['Powered']?.value
-    if (powered === false) this.#adapterGone(properties['PowerState']?.value === 'off-blocked' ? 'blocked' : 'off', 'switched off', adapter)
+    if (powered === false) {
+      const isBlocked = properties['PowerState']?.value === 'off-blocked'
+      this.#adapterGone(isBlocked ? 'blocked' : 'off', isBlocked ? '`rfkill unblock bluetooth` unblocks it' : '`bluetoothctl power on` switches it on', adapter)
+    }
     if (powered !== true || this.#state === 'on') return
     try {
       await this.#bus.call(BLUEZ, adapter, 'org.bluez.GattManager1', 'RegisterApplication', 'oa{sv}', [applicationPath, {}])

@@ -167,7 +167,7 @@ export class PlayedController implements HciTransport {
     if (bytes.length >= 4 && bytes.length === 4 + readU16(bytes, 0)) {
       const frame = { channel: readU16(bytes, 2), payload: bytes.slice(4) }
       const kept = this.frames.get(handle) ?? []
-      if (kept.length < 2000) kept.push(frame)
+      if (kept.length < 20_000) kept.push(frame)
       this.frames.set(handle, kept)
       this.later(() => this.onFrame(handle, frame.channel, frame.payload))
     }
