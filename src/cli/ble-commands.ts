@@ -1,12 +1,18 @@
-import { setInterval, setTimeout as sleep } from 'node:timers/promises'
-import type { BleNearbyResult, BleStatusResult } from '../client/client.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { BleNearbyResult, Client, PowerMode } from '../client/client.ts'
+import { PosternError } from '../core/base/errors.ts'
+import { powerModes } from '../core/base/power-mode.ts'
 import { parseInterval } from './arguments.ts'
+import { bleStatusText, nearbyText, powerText } from './ble-text.ts'
+import { FullScreen } from './full-screen.ts'
 import type { Globals, Output } from './output.ts'
 import { interruption, withClient } from './session.ts'
-import { ago, safeLine, table } from './text.ts'
 
-/** Who comes into range is heard within a second of a daemon that looks hard. */
-const FIRST_LOOK_MS = 1500
+/** Who is in range is heard within a second or two where both look hard, and within four where the other one shows itself once a second only. */
+const FIRST_LOOK_MS = 4000
+const LOOK_MS = 250
+/** However much happens on the air, a screen is drawn no more often. */
+const DRAWS_APART_MS = 200
 
 export interface NearbyOptions {
   readonly watch?: true
@@ -19,54 +25,71 @@ export async function bleStatus(globals: Globals, output: Output): Promise<void>
   output.result('ble-status', status, () => bleStatusText(status))
 }
 
-export function bleStatusText({ state, reason, backend, mode, advertising, scanning, inRange, friendsInRange, links }: BleStatusResult): string {
-  if (state !== 'on') return safeLine(reason)
-  const carried = links.map(({ address, peer, name, dialed, use }) => [
-    '  link', address, safeLine(name ?? peer?.slice(0, 12) ?? 'nobody yet'), dialed ? 'dialed here' : 'dialed there', { active: 'carries the traffic', standby: 'ready', stranger: 'not authenticated yet' }[use],
-  ])
-  return [
-    safeLine(reason),
-    table([
-      ['backend', backend ?? 'none'], ['power', mode],
-      ['now', [advertising ? 'shows itself' : 'does not show itself', scanning ? 'listens' : 'rests'].join(', ')],
-      ['in range', `${friendsInRange} friend${friendsInRange === 1 ? '' : 's'}, ${inRange} in all`], ['links', String(links.length)],
-    ]),
-    ...(carried.length === 0 ? [] : [table(carried)]),
-  ].join('\n')
+/** How much the radio is used and what that costs; with a mode, it is set. */
+export async function blePower(globals: Globals, wish: string | undefined, output: Output): Promise<void> {
+  const mode = wish === undefined ? undefined : parsePowerMode(wish)
+  const power = await withClient(globals, (client) => client.blePower(mode))
+  output.result('ble-power', power, () => powerText(power))
 }
 
-/** Who is in range, once or again and again. */
+function parsePowerMode(text: string): PowerMode {
+  const mode = powerModes.find((known) => known === text)
+  if (mode === undefined) throw new PosternError('params', `${text} is no power mode.`, { hint: `One of: ${powerModes.join(', ')}` })
+  return mode
+}
+
+/** Who is in range, once or again and again: on a terminal drawn in place, elsewhere one below the other. */
 export async function nearby(globals: Globals, options: NearbyOptions, output: Output): Promise<void> {
   const intervalMs = parseInterval(options.interval ?? '1', '--interval')
-  const stop = interruption()
+  const stop = new AbortController()
+  interruption().addEventListener('abort', () => stop.abort(), { once: true })
   await withClient(globals, async (client) => {
-    let found = await client.nearby()
-    if (found.devices.length === 0 && found.state === 'on') {
-      output.progress('listening …')
-      await sleep(FIRST_LOOK_MS, undefined, { signal: stop }).catch(() => undefined)
-      found = await client.nearby()
-    }
-    show(found, output)
-    if (options.watch !== true) return
-    for await (const _ of setInterval(intervalMs, undefined, { signal: stop })) show(await client.nearby(), output)
+    if (options.watch !== true) show(await firstFound(client, stop.signal, output), output)
+    else if (output.redraws) await onScreen(client, intervalMs, stop)
+    else await oneBelowTheOther(client, intervalMs, stop.signal, output)
   }).catch((error: unknown) => {
-    if (!stop.aborted) throw error
+    if (!stop.signal.aborted) throw error
   })
+}
+
+async function oneBelowTheOther(client: Client, intervalMs: number, stop: AbortSignal, output: Output): Promise<void> {
+  while (!stop.aborted) {
+    show(await client.nearby(), output)
+    await sleep(intervalMs, undefined, { signal: stop }).catch(() => undefined)
+  }
+}
+
+/** The first question makes the daemon look hard: it is asked again until somebody was heard. */
+async function firstFound(client: Client, stop: AbortSignal, output: Output): Promise<BleNearbyResult> {
+  const until = performance.now() + FIRST_LOOK_MS
+  let found = await client.nearby()
+  for (let told = false; found.state === 'on' && found.devices.length === 0 && performance.now() < until && !stop.aborted; told = true) {
+    if (!told) output.progress('listening …')
+    await sleep(LOOK_MS, undefined, { signal: stop }).catch(() => undefined)
+    found = await client.nearby()
+  }
+  return found
+}
+
+async function onScreen(client: Client, intervalMs: number, stop: AbortController): Promise<void> {
+  await using changes = await client.subscribe({ topics: ['ble'] })
+  let latest = await client.nearby()
+  let wake = (): void => undefined
+  const draw = (): void => { screen.draw([...nearbyText(latest).split('\n'), '', 'q ends it']) }
+  using screen = new FullScreen(process.stdout, process.stdin, { resize: draw, end: () => stop.abort() })
+  void (async () => {
+    for await (const _ of changes) wake()
+  })().catch(() => undefined)
+  while (!stop.signal.aborted) {
+    draw()
+    await sleep(Math.min(DRAWS_APART_MS, intervalMs), undefined, { signal: stop.signal }).catch(() => undefined)
+    const pause = new AbortController()
+    wake = () => pause.abort()
+    await sleep(Math.max(0, intervalMs - DRAWS_APART_MS), undefined, { signal: AbortSignal.any([stop.signal, pause.signal]) }).catch(() => undefined)
+    latest = await client.nearby()
+  }
 }
 
 function show(found: BleNearbyResult, output: Output): void {
   output.result('nearby', found, () => nearbyText(found))
-}
-
-export function nearbyText({ state, reason, devices }: BleNearbyResult): string {
-  if (state !== 'on') return safeLine(reason)
-  if (devices.length === 0) return 'Nobody is in range.'
-  return table(devices.map(({ address, rssi, ageMs, peer, name, peerState }) => [
-    safeLine(name ?? peer?.slice(0, 12) ?? 'a stranger'), `${rssi} dBm`, strength(rssi), peerState ?? '', safeLine(address), ageMs < 3000 ? 'now' : `${ago(ageMs)} ago`,
-  ]))
-}
-
-/** What people can do with a number of dBm: a phone in the same room is at −60, one behind two walls at −90. */
-function strength(rssi: number): string {
-  return rssi >= -60 ? 'near' : rssi >= -80 ? 'in range' : 'far'
 }

@@ -1,21 +1,24 @@
 import { z } from 'zod'
-import { bleStates, type BleDevice, type BleLinkInfo, type BleNearbyResult, type BleStatusResult, type IpcBleHealth } from '../core/wire/ipc-ble.ts'
+import { powerModes } from '../core/base/power-mode.ts'
+import { blePowerControls, bleStates, type BleDevice, type BleLinkInfo, type BleNearbyResult, type BleStatusResult, type BleDutyCost, type BlePowerResult, type IpcBleSummary } from '../core/wire/ipc-ble.ts'
 import { ipcPeerStates } from '../core/wire/ipc-methods.ts'
 import type { PairResult } from './results.ts'
-import { count, milliseconds, object, peerId } from './schema-parts.ts'
+import { count, milliseconds, object, peerId, share } from './schema-parts.ts'
 
 const state = z.enum(bleStates).describe('on: ready; off: powered down; absent: none that works; no_permission; blocked: rfkill; resetting: comes back by itself; busy: another program has it; disabled: by configuration')
+const mode = z.enum(powerModes).describe('How much the radio is used')
 const reason = z.string().describe('Why it is so, as one sentence for people')
 
-export const bleHealthSchema: z.ZodType<IpcBleHealth> = object<IpcBleHealth>({ state, reason })
+export const bleSummarySchema: z.ZodType<IpcBleSummary> = object<IpcBleSummary>({ state, reason, mode, friendsInRange: count, links: count })
 
 export const bleStatusSchema: z.ZodType<BleStatusResult> = object<BleStatusResult>({
-  state, reason, backend: z.string().optional().describe('What drives the radio; absent where nothing does'), mode: z.string().describe('[ble] mode: active, background, saver'),
+  state, reason, backend: z.string().optional().describe('What drives the radio; absent where nothing does'), mode, searching: z.boolean().describe('It looks hard just now: for half a minute after somebody looks, or the network is lost'),
   advertising: z.boolean(), scanning: z.boolean(),
   inRange: count.describe('Devices with the service that were heard lately'), friendsInRange: count,
   links: z.array(object<BleLinkInfo>({
     address: z.string(), peer: peerId.optional(), name: z.string().optional(), dialed: z.boolean().describe('This side dialed it'),
     use: z.enum(['active', 'standby', 'stranger']).describe('active: it carries the traffic; standby: another path does; stranger: nobody was authenticated on it yet'),
+    rssi: z.int().optional().describe('dBm, of the advertisements of the other, if heard lately'), mtu: count.optional().describe('ATT MTU, bytes'), intervalMs: milliseconds.optional().describe('From one connection event to the next, when the link was opened'),
   })),
 })
 
@@ -25,6 +28,17 @@ export const nearbySchema: z.ZodType<BleNearbyResult> = object<BleNearbyResult>(
     address: z.string(), rssi: z.int().describe('dBm'), ageMs: milliseconds.describe('Since it was heard'), peer: peerId.optional().describe('Whose hint it shows, which proves nothing yet; absent: a stranger'),
     name: z.string().optional(), peerState: z.enum(ipcPeerStates).optional(),
   })).describe('Friends, then strangers where [ble] strangers allows it; the strongest first'),
+  others: count.describe('Devices in range that are not listed: strangers, where [ble] strangers is false'),
+})
+
+const cost: z.ZodType<BleDutyCost> = object<BleDutyCost>({
+  advertiseMs: milliseconds.describe('From one advertisement to the next'), listens: share.describe('Of the time, that the receiver is on'), foundMs: milliseconds.describe('Who comes into range, and shows itself as often, is found within'),
+})
+
+export const blePowerSchema: z.ZodType<BlePowerResult> = object<BlePowerResult>({
+  mode: mode.describe('In force'), configured: mode.describe('[ble] mode: what the daemon begins with'), searching: z.boolean(),
+  control: z.enum(blePowerControls).optional().describe('How far the backend keeps to it. exact; partly: the system decides how hard it listens while it does; none: the system decides all of it'),
+  modes: z.array(object<BlePowerResult['modes'][number]>({ mode, searching: cost.describe('For half a minute after somebody looks, or the network is lost'), calm: cost })),
 })
 
 type Compare = Extract<PairResult, { kind: 'compare' }>

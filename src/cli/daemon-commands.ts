@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type StatusResult } from '../client/client.ts'
 import { PosternError } from '../core/base/errors.ts'
+import { summaryText } from './ble-text.ts'
 import type { Globals, Output } from './output.ts'
 import { posterndError, runPosternd } from './posternd.ts'
 import type { UpResult } from './results.ts'
@@ -91,7 +92,7 @@ export async function status(globals: Globals, output: Output): Promise<void> {
       ['seen at', seenText(state.stun)],
       ['router', routerText(state.nat)],
       ['port mapping', portMappingText(state.portMapping)],
-      ...(state.ble === undefined ? [] : [['bluetooth', state.ble.reason]]),
+      ...(state.ble === undefined ? [] : [['bluetooth', summaryText(state.ble)]]),
       ['messages', `${counters['messages_received'] ?? 0} received, ${counters['messages_sent'] ?? 0} sent`],
       ...laneRows(state.lanes),
       ['datagrams', `${counters['datagrams_received'] ?? 0} in (${bytesText(counters['bytes_received'] ?? 0)}), ${counters['datagrams_sent'] ?? 0} out (${bytesText(counters['bytes_sent'] ?? 0)})`],

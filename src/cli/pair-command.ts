@@ -30,6 +30,7 @@ export async function pair(globals: Globals, options: PairOptions, output: Outpu
       await comparison.wait(chosen)
       if (name !== undefined) await client.addPeer(chosen, { name })
       output.result('pair', { kind: 'paired', peer: chosen, ...(name === undefined ? {} : { name }) }, () => `Paired with ${name ?? chosen}.`)
+      output.progress(`Try it: postern ping ${name ?? chosen.slice(0, 8)}`)
     } finally {
       comparison.end()
       await client.pairStop().catch(() => undefined)
@@ -56,6 +57,8 @@ export class Comparison {
   readonly #lookMs: number
   readonly #shown: Shown[] = []
   readonly #lines: string[] = []
+  /** Machines in range, as it was told last. */
+  #inRange = 0
   #input: Interface | undefined
   #inputEnded = false
 
@@ -72,6 +75,7 @@ export class Comparison {
     for (;;) {
       const status = await this.#status()
       this.#look(status.exchanges)
+      this.#tellRange(status)
       const chosen = this.#shown.length === 0 ? undefined : this.#heard()
       if (chosen !== undefined) return chosen
       if (!status.open && status.exchanges.every(({ state }) => state === 'ended')) {
@@ -79,6 +83,14 @@ export class Comparison {
       }
       await sleep(this.#lookMs)
     }
+  }
+
+  /** Before there is a code: whether there is anybody at all with whom there could be one. */
+  #tellRange({ inRange }: PairStatusResult): void {
+    if (inRange === this.#inRange || this.#shown.length > 0) return
+    this.#inRange = inRange
+    const machines = inRange === 1 ? 'machine in range is' : 'machines in range are'
+    this.#output.progress(inRange === 0 ? 'Nobody is in range any more.' : `${inRange} ${machines} not paired with this one; postern pair must run there, too.`)
   }
 
   /** Until the other side has said yes, too. */

@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { withTypedUsage } from '../platform/usage-error.ts'
 import { version } from '../platform/version.ts'
-import { bleStatus, nearby, type NearbyOptions } from './ble-commands.ts'
+import { blePower, bleStatus, nearby, type NearbyOptions } from './ble-commands.ts'
 import { configCheck, configShow, type ConfigOptions } from './config-commands.ts'
 import { down, id, status, up, type UpOptions } from './daemon-commands.ts'
 import { accept, invite, join, type InviteOptions, type JoinOptions } from './invite-commands.ts'
@@ -54,6 +54,8 @@ function addDaemonCommands(program: Command, run: Run): void {
     .action((options: { readonly lifetime?: true }) => run((globals, output) => netcheck(globals, { lifetime: options.lifetime === true }, output)))
   const ble = program.command('ble').description('Bluetooth of this node')
   ble.command('status').description('whether there is any, why not, and what it is doing').action(() => run(bleStatus))
+  ble.command('power').description('how much the radio is used and what that costs; with a mode, set it until the daemon ends').argument('[mode]', 'active, background or saver')
+    .action((mode: string | undefined) => run((globals, output) => blePower(globals, mode, output)))
   program.command('nearby').description('who is in range of Bluetooth, the strongest first')
     .option('--watch', 'go on until Ctrl-C')
     .option('-i, --interval <duration>', 'from one look to the next: 1, 0.5, 200ms', '1')

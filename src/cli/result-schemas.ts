@@ -8,7 +8,7 @@ import { type IpcLaneCount, ipcLanes, type IpcLaneStats, ipcModes, ipcPeerStates
 import { ipcLogLevels } from '../core/wire/ipc-subscribe.ts'
 import type { ApiKeyInfo, InviteCreateResult, InviteInfo, IpcPathPolicy, KeysCreateResult, LogEvent, PeerInfo, StatusResult } from '../client/client.ts'
 import type { CommandResults, ConfigKey, ConfigProblem, ErrorResult, PingResult, PingSummary, ResultName, UpResult, WatchRates, WatchResult } from './results.ts'
-import { bleHealthSchema, bleStatusSchema, nearbySchema, pairSchema } from './ble-schema.ts'
+import { blePowerSchema, bleStatusSchema, bleSummarySchema, nearbySchema, pairSchema } from './ble-schema.ts'
 import { count, milliseconds, object, peerId, share, unixMs } from './schema-parts.ts'
 import { natSchema, netcheckSchema, portMappingSchema, stunSchema } from './nat-schema.ts'
 import { policyFrom, policyMembers, whySchema } from './why-schema.ts'
@@ -29,7 +29,7 @@ const status = object<StatusResult>({
   stun: stunSchema.optional().describe('Where servers outside see this node'),
   portMapping: portMappingSchema.optional().describe('Ports of this node that its router lets in'),
   nat: natSchema.optional().describe('What stands before this node: UDP over IPv4, as far as it is known'),
-  ble: bleHealthSchema.optional().describe('Bluetooth of this node'),
+  ble: bleSummarySchema.optional().describe('Bluetooth of this node'),
   native: object<NonNullable<StatusResult['native']>>({
     crypto: z.enum(['addon', 'node:crypto']).describe('What seals and opens datagrams'),
     udp: z.enum(['addon', 'node:dgram']).describe('What sends and receives them'),
@@ -79,7 +79,7 @@ const watch = object<WatchResult>({
   rates: object<WatchRates>({
     messagesReceived: perSecond, messagesSent: perSecond, datagramsReceived: perSecond, datagramsSent: perSecond, bytesReceived: perSecond, bytesSent: perSecond, packetsLost: perSecond,
   }).optional().describe('Per second since the line before; missing in the first'),
-  lanes: object<IpcLaneStats>({ critical: lane, high: lane, normal: lane, low: lane }).describe('Messages by lane'),
+  lanes: object<IpcLaneStats>({ critical: lane, high: lane, normal: lane, low: lane }).describe('Messages by lane'), ble: bleSummarySchema.optional().describe('Bluetooth of this node'),
   peers: z.array(peer).describe('The connected first, then by name'),
 })
 
@@ -99,7 +99,7 @@ const file = z.string().nullable().describe('The file that was read; null when t
 /** A title for each: what of which command it is. */
 export const resultTitles: Readonly<Record<ResultName, string>> = {
   'up': 'postern up', 'down': 'postern down', 'status': 'postern status', 'id': 'postern id',
-  'netcheck': 'postern netcheck', 'ble-status': 'postern ble status', 'nearby': 'postern nearby, each line with --watch', 'pair': 'postern pair, each line', 'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join', 'accept': 'postern accept',
+  'netcheck': 'postern netcheck', 'ble-status': 'postern ble status', 'ble-power': 'postern ble power', 'nearby': 'postern nearby, each line with --watch', 'pair': 'postern pair, each line', 'invite': 'postern invite', 'invite-list': 'postern invite --list', 'invite-revoke': 'postern invite --revoke', 'join': 'postern join', 'accept': 'postern accept',
   'peers': 'postern peers', 'peers-add': 'postern peers add', 'peers-remove': 'postern peers remove', 'peers-rename': 'postern peers rename', 'peers-policy': 'postern peers policy', 'why': 'postern why',
   'ping': 'postern ping, each line', 'watch': 'postern watch, each line', 'send': 'postern send', 'listen': 'postern listen, each line', 'log': 'postern log, each line', 'keys-create': 'postern keys create', 'keys-list': 'postern keys list', 'keys-revoke': 'postern keys revoke',
   'config-check': 'postern config check', 'config-show': 'postern config show', 'error': 'any command that fails',
@@ -126,6 +126,7 @@ export const resultSchemas: { readonly [Name in ResultName]: z.ZodType<CommandRe
   'why': whySchema,
   'netcheck': netcheckSchema,
   'ble-status': bleStatusSchema,
+  'ble-power': blePowerSchema,
   'nearby': nearbySchema,
   'pair': pairSchema,
   'ping': ping,

@@ -1,5 +1,5 @@
 /** What commands print with `--json`, by command. `result-schemas.ts` describes the same for programs: docs/schemas. */
-import type { ApiKeyInfo, BleNearbyResult, BleStatusResult, InviteCreateResult, InviteInfo, IpcMode, KeysCreateResult, LogEvent, NetcheckResult, PeerInfo, PeerPolicyResult, PeerWhyResult, StatusResult } from '../client/client.ts'
+import type { ApiKeyInfo, BleNearbyResult, BlePowerResult, BleStatusResult, InviteCreateResult, InviteInfo, IpcMode, KeysCreateResult, LogEvent, NetcheckResult, PeerInfo, PeerPolicyResult, PeerWhyResult, StatusResult } from '../client/client.ts'
 
 export interface UpResult {
   readonly kind: 'ready'
@@ -55,6 +55,7 @@ export interface WatchResult {
   /** Missing in the first one. */
   readonly rates?: WatchRates
   readonly lanes: StatusResult['lanes']
+  readonly ble?: NonNullable<StatusResult['ble']>
   readonly peers: readonly PeerInfo[]
 }
 
@@ -105,6 +106,7 @@ export interface CommandResults {
   readonly 'why': PeerWhyResult
   readonly 'netcheck': NetcheckResult
   readonly 'ble-status': BleStatusResult
+  readonly 'ble-power': BlePowerResult
   readonly 'nearby': BleNearbyResult
   readonly 'pair': PairResult
   readonly 'ping': PingResult

@@ -1,6 +1,7 @@
 /** What `postern watch` shows, made of plain values. */
 import type { PeerInfo, StatusResult } from '../client/client.ts'
 import type { WatchRates, WatchResult } from './results.ts'
+import { summaryText } from './ble-text.ts'
 import { ago, bytesText, cut, displayWidth, millisecondsText, padEnd, percentText, safeLine } from './text.ts'
 
 /** What the daemon counted per second from one look to the next. A restart in between counts from nothing. */
@@ -61,6 +62,7 @@ export function watchLines(snapshot: WatchResult, size: ScreenSize): readonly st
     `postern ${snapshot.version}  ${snapshot.peerId.slice(0, 8)}  up ${ago(snapshot.uptimeMs)}  ${peers.length} ${peers.length === 1 ? 'peer' : 'peers'}, ${connected} connected`,
     rates === undefined ? 'rates from the next look on' : `in ${trafficText(rates.bytesReceived, rates.datagramsReceived, rates.messagesReceived)}   out ${trafficText(rates.bytesSent, rates.datagramsSent, rates.messagesSent)}   lost ${rateText(rates.packetsLost)}/s`,
     ...lanesLine(snapshot.lanes),
+    ...bleLine(snapshot.ble),
     '',
   ].map((line) => cut(line, size.columns))
   const rowsLeft = Math.max(1, size.rows - head.length - 1)
@@ -94,6 +96,11 @@ function lanesLine(lanes: StatusResult['lanes']): readonly string[] {
     return words.length === 0 ? '' : `${name} ${words.join(' ')}`
   }).filter((part) => part !== '')
   return parts.length === 0 ? [] : [`messages: ${parts.join(', ')}`]
+}
+
+/** Where there is an adapter, be it out of order; a machine without one has nothing to say in each look. */
+function bleLine(ble: WatchResult['ble']): readonly string[] {
+  return ble === undefined || ble.state === 'disabled' || ble.state === 'absent' ? [] : [`bluetooth: ${summaryText(ble)}`]
 }
 
 function trafficText(bytes: number, datagrams: number, messages: number): string {

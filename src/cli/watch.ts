@@ -35,8 +35,8 @@ function looker(client: Client, signal: AbortSignal): () => Promise<WatchResult>
     const [status, peers] = await Promise.all([client.status({ signal }), client.peers({ signal })])
     const rates = before === undefined ? undefined : ratesBetween(before, status)
     before = status
-    const { peerId, version, uptimeMs, sessions, lanes } = status
-    return { at: Date.now(), peerId, version, uptimeMs, sessions, ...(rates === undefined ? {} : { rates }), lanes, peers: inOrder(peers) }
+    const { peerId, version, uptimeMs, sessions, lanes, ble } = status
+    return { at: Date.now(), peerId, version, uptimeMs, sessions, ...(rates === undefined ? {} : { rates }), lanes, ...(ble === undefined ? {} : { ble }), peers: inOrder(peers) }
   }
 }
 
@@ -56,7 +56,7 @@ async function oneBelowTheOther(look: () => Promise<WatchResult>, intervalMs: nu
 
 /** Figures are looked at in their interval; that a peer came, went or moved is seen when it happens. */
 async function changes(client: Client, intervalMs: number): Promise<(signal: AbortSignal) => Promise<void>> {
-  const subscription = await client.subscribe({ topics: ['peer', 'path', 'channel'] })
+  const subscription = await client.subscribe({ topics: ['peer', 'path', 'channel', 'ble'] })
   let changed = false
   let wake = (): void => undefined
   const reading = (async () => {

@@ -27,6 +27,9 @@ const path = object<Part<PeerWhyResult['paths']>>({
   state: z.enum(whyPathStates).describe('proven: it answered lately; asked: it has yet to answer; silent; refused: the system does not send there; quarantined: it answers probes, but lost what was sent there; policy: the policy forbids it'),
   rttMs: milliseconds.optional(), loss: share.describe('Share of packets lost'), sent: count.describe('Packets sent'), lost: count.describe('Packets lost'),
   mtu: count.describe('Largest datagram that is sent there, bytes of UDP payload'), openedAt: unixMs, answeredAt: unixMs.optional().describe('When it last answered a question, Unix milliseconds'),
+  radio: object<NonNullable<Part<PeerWhyResult['paths']>['radio']>>({
+    rssi: z.int().optional().describe('dBm, of the advertisements of the peer, if heard lately'), mtu: count.describe('ATT MTU, bytes'), intervalMs: milliseconds.optional().describe('From one connection event to the next, when the link was opened'),
+  }).optional().describe('Of a Bluetooth link'),
   silentMs: milliseconds.optional().describe('How long nothing has been acknowledged there, though something is to be'),
 })
 

@@ -1,5 +1,6 @@
 /** `postern why` for people: the document as text. Pure, so that tests can hold it to fixed ones. */
 import type { IpcNat, PeerWhyResult, WhyEvent, WhyNats, WhyPair, WhyPathInfo, WhyPlace } from '../client/client.ts'
+import { radioText } from './ble-text.ts'
 import { policyText } from './policy-text.ts'
 import { ago, cut, millisecondsText, percentText, safeLine, table, wrap } from './text.ts'
 
@@ -18,7 +19,7 @@ const states: Readonly<Record<string, string>> = {
 export function whyText(why: PeerWhyResult, columns: number): string {
   const who = safeLine(why.name ?? why.id.slice(0, 8))
   const parts = [headline(why, who), policyText('Policy', why.policy)]
-  if (why.paths.length > 0) parts.push('', 'Paths', indent(pathTable(why.paths, why.at)))
+  if (why.paths.length > 0) parts.push('', 'Paths', indent(pathTable(why.paths, why.at)), ...why.paths.flatMap(radioLine))
   if (why.nat.between) parts.push('', 'Routers in between', ...natLines(why.nat, columns), ...guessLines(why))
   if (why.pairs.length > 0) parts.push('', 'Pairs of addresses', indent(pairTable(why)))
   if (why.history.length > 0) parts.push('', `What happened (the last ${why.bounds.history})`, indent(historyTable(why.history, why.at)))
@@ -44,6 +45,10 @@ function pathTable(paths: readonly WhyPathInfo[], at: number): string {
     `${placeText(path)}${path.active ? ' *' : ''}`, states[path.state] ?? path.state, path.rttMs === undefined ? '-' : `${millisecondsText(path.rttMs)} ms`,
     percentText(path.loss), `${path.mtu}`, path.answeredAt === undefined ? '-' : `${ago(at - path.answeredAt)} ago`,
   ])])
+}
+
+function radioLine(path: WhyPathInfo): string[] {
+  return path.radio === undefined ? [] : [`  ${placeText(path)}: ${radioText(path.radio).join(', ')}`]
 }
 
 function natLines({ ours, theirs, outlook, text }: WhyNats, columns: number): string[] {

@@ -10,7 +10,8 @@ import type {
   HelloParams, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcMethod, IpcMode, IpcOverflow, IpcParams, IpcPeerState,
   PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult,
 } from '../core/wire/ipc-methods.ts'
-import type { BleNearbyResult, BleStatusResult, PairStartParams, PairStatusResult } from '../core/wire/ipc-ble.ts'
+import type { PowerMode } from '../core/base/power-mode.ts'
+import type { BleNearbyResult, BlePowerResult, BleStatusResult, PairStartParams, PairStatusResult } from '../core/wire/ipc-ble.ts'
 import type { NetcheckResult } from '../core/wire/ipc-nat.ts'
 import type { IpcPathPolicy, PeerPolicyResult } from '../core/wire/ipc-policy.ts'
 import type { PeerWhyResult } from '../core/wire/ipc-why.ts'
@@ -28,7 +29,8 @@ import { systemTimers, type ClientTimers } from './timers.ts'
 export { PosternError, type ErrorCode } from '../core/base/errors.ts'
 export type { ApiKeyInfo, HelloResult, InviteCreateResult, InviteInfo, IpcLane, IpcLaneStats, IpcMode, IpcOverflow, IpcPeerState, KeysCreateResult, PeerConnectResult, PeerInfo, PeerPingResult, ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
 export type { IpcLogLevel, IpcTopic } from '../core/wire/ipc-subscribe.ts'
-export type { BleDevice, BleLinkInfo, BleNearbyResult, BleState, BleStatusResult, PairExchange, PairStatusResult } from '../core/wire/ipc-ble.ts'
+export type { PowerMode } from '../core/base/power-mode.ts'
+export type { BleDevice, BleLinkInfo, BleNearbyResult, BlePowerResult, BleState, BleStatusResult, PairExchange, PairStatusResult } from '../core/wire/ipc-ble.ts'
 export type { IpcLifetime, IpcNat, IpcOwnNat, IpcReflexive, IpcStunServer, IpcStunStatus, IpcStunTcp, NetcheckFamily, NetcheckInterface, NetcheckResult, NetcheckServer, NetcheckTcp } from '../core/wire/ipc-nat.ts'
 export type { IpcPathKind, IpcPathPolicy, PeerPolicyResult } from '../core/wire/ipc-policy.ts'
 export type { PeerWhyResult, WhyAdvice, WhyAttempt, WhyEvent, WhyNats, WhyPair, WhyPathInfo, WhyPlace } from '../core/wire/ipc-why.ts'
@@ -176,6 +178,11 @@ export class Client implements AsyncDisposable {
   /** Who is in range of Bluetooth. The daemon looks hard for half a minute from each such question. */
   nearby(options: WaitOptions = {}): Promise<BleNearbyResult> {
     return this.#call('ble.nearby', {}, options, (result) => result as unknown as BleNearbyResult)
+  }
+
+  /** How much the radio is used, and what each mode costs; with `mode` it is set until the daemon ends. Needs the scope `admin`. */
+  blePower(mode?: PowerMode, options: WaitOptions = {}): Promise<BlePowerResult> {
+    return this.#call('ble.power', mode === undefined ? {} : { mode }, options, (result) => result as unknown as BlePowerResult)
   }
 
   /** Opens a window in which a machine in range may be paired: two people compare eight digits. Needs the scope `admin`. */

@@ -71,7 +71,7 @@ export function readBye(params: JsonObject): { readonly code: string; readonly r
   }))
 }
 
-const topicEventNames: readonly TopicEventName[] = ['event.peer', 'event.path', 'event.status', 'event.channel', 'event.app.wanted', 'event.log', 'event.synced', 'event.lost']
+const topicEventNames: readonly TopicEventName[] = ['event.peer', 'event.path', 'event.status', 'event.channel', 'event.app.wanted', 'event.log', 'event.ble.adapter', 'event.ble.device', 'event.ble.link', 'event.ble.pairing', 'event.synced', 'event.lost']
 
 /** An event of a topic; `undefined` for one of a later version. What it says is the daemon's word, for people to look at. */
 export function readTopicEvent(name: string, params: JsonObject): TopicEvent | undefined {

@@ -127,6 +127,7 @@ export class ClientSubscription implements Subscription {
 
 const topics: { readonly [N in TopicEvent['name']]?: IpcTopic } = {
   'event.peer': 'peer', 'event.path': 'path', 'event.status': 'status', 'event.channel': 'channel', 'event.app.wanted': 'app', 'event.log': 'log',
+  'event.ble.adapter': 'ble', 'event.ble.device': 'ble', 'event.ble.link': 'ble', 'event.ble.pairing': 'ble',
 }
 
 /** What an event is about. */

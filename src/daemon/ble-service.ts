@@ -1,17 +1,19 @@
-import { formatBleAddress, isBleAddress } from '../core/base/ble-address.ts'
-import { millisecond } from '../core/base/time.ts'
+import { isBleAddress } from '../core/base/ble-address.ts'
+import type { PowerMode } from '../core/base/power-mode.ts'
 import { bleRadioLimits } from '../core/ble/limits.ts'
 import type { FindFriend } from '../core/ble/sightings.ts'
 import type { PeerHandle } from '../core/endpoint/contract.ts'
-import type { BleDevice, BleLinkInfo, BleNearbyResult, BleState, BleStatusResult, IpcBleHealth } from '../core/wire/ipc-ble.ts'
+import type { BleNearbyResult, BlePowerResult, BleState, BleStatusResult, IpcBleHealth, IpcBleSummary } from '../core/wire/ipc-ble.ts'
 import type { AdapterState, BackendName, BackendOptions } from '../net/ble/backend.ts'
 import { newBleCounters } from '../net/ble/ble-counters.ts'
-import { BleDriver, type BleHost, type NearbyDevice } from '../net/ble/ble.ts'
+import { BleDriver, type BleHost, type BleLinkFacts, type NearbyDevice } from '../net/ble/ble.ts'
 import { BackendProcess, type ProcessSystem } from '../net/ble/process.ts'
 import { processSystem } from '../net/ble/process-system.ts'
 import { loadAddon } from '../platform/addon.ts'
 import { lookForAdapter, thisMachine, type Machine } from './ble-adapters.ts'
 import { BackendChoice, type BackendHealth } from './ble-choice.ts'
+import { bleDevices, bleLinks, powerControls, powerCosts } from './ble-view.ts'
+import { BleWatch, type BleEvent, type BleScene } from './ble-watch.ts'
 import type { Config } from './config-schema.ts'
 import { FriendsInRange } from './friends-in-range.ts'
 import type { Log } from './log.ts'
@@ -41,6 +43,8 @@ export interface BleServiceOptions {
   readonly log: Log
   /** Everything noted so far is on disk. */
   readonly persisted: () => Promise<void>
+  /** Something is other than it was told, to those who subscribed: by its key. */
+  readonly changed: (key: string) => void
   readonly machine?: Machine
   readonly processes?: ProcessSystem
   readonly env?: NodeJS.ProcessEnv
@@ -61,6 +65,9 @@ export class BleService {
   readonly #config: Config['ble']
   readonly #disabled: string | undefined
   readonly pairing: PairingService
+  /** What changes, for who subscribed to it. */
+  readonly watch: BleWatch
+  #mode: PowerMode
   readonly #friends: FriendsInRange
   readonly #choice: BackendChoice
   #backend: BackendName | undefined
@@ -78,6 +85,8 @@ export class BleService {
     this.#runtime = runtime
     this.#options = options
     this.#config = options.config
+    this.#mode = options.config.mode
+    this.watch = new BleWatch(() => this.#scene(), (key) => options.changed(key))
     this.#friends = new FriendsInRange(runtime, options.config.connect)
     this.pairing = new PairingService(runtime, this, options.persisted)
     this.#choice = new BackendChoice(options.machine ?? thisMachine, options.config.backend, options.addon ?? addonPath)
@@ -107,10 +116,10 @@ export class BleService {
   }
 
   async #open(name: BackendName): Promise<void> {
-    const { mode, linksOut, linksIn } = this.#config
+    const { linksOut, linksIn } = this.#config
     const { processes = processSystem } = this.#options
     this.#driver = new BleDriver(this.#host(), {
-      mode, radioLimits: { ...bleRadioLimits, outMax: linksOut, inMax: linksIn },
+      mode: this.#mode, radioLimits: { ...bleRadioLimits, outMax: linksOut, inMax: linksIn },
       backend: () => {
         this.#process = new BackendProcess(this.#optionsOf(name), processes)
         this.#process.start()
@@ -149,14 +158,23 @@ export class BleService {
     const runtime = this.#runtime
     return {
       arena: runtime.arena,
-      opened: (info, token) => runtime.opened(info, token),
-      changed: (link, state, cause) => runtime.changed(link, state, cause),
+      opened: (info, token) => {
+        this.watch.poke()
+        return runtime.opened(info, token)
+      },
+      changed: (link, state, cause) => {
+        if (state !== 'blocked' && state !== 'writable') this.watch.poke()
+        runtime.changed(link, state, cause)
+      },
       refused: (link, addresses, reason) => runtime.refused(link, addresses, reason),
       tooLarge: (link, length) => runtime.tooLarge(link, length),
       received: (batch) => runtime.received(batch),
       dialFailed: (token, cause) => runtime.dialFailed(token, cause),
       nearby: (peer, address) => this.#nearby(peer, address),
-      adapter: (state, detail) => this.#options.log[state === 'on' ? 'info' : 'warn']('Bluetooth', { state, detail }),
+      adapter: (state, detail) => {
+        this.#options.log[state === 'on' ? 'info' : 'warn']('Bluetooth', { state, detail })
+        this.watch.poke()
+      },
     }
   }
 
@@ -164,6 +182,7 @@ export class BleService {
     this.#options.log.info(address === undefined ? 'a friend left the range of Bluetooth' : 'a friend is in range of Bluetooth', { id: this.#runtime.endpoint.peerId(peer) ?? '' })
     this.#runtime.endpoint.handleNearby(this.#runtime.now(), peer, address)
     if (address !== undefined) this.#friends.came(peer)
+    this.watch.poke()
     this.#runtime.schedule()
   }
 
@@ -197,6 +216,7 @@ export class BleService {
   onEvent(event: RadioEvent): void {
     logRadio(this.#options.log, event, (peer) => this.#runtime.endpoint.peerId(peer) ?? '')
     this.pairing.onEvent(event)
+    this.watch.poke()
   }
 
   /** Looks hard for half a minute: the network is gone, or somebody asks. */
@@ -231,45 +251,59 @@ export class BleService {
     return { state: this.state, reason: this.reason }
   }
 
+  get summary(): IpcBleSummary {
+    return { ...this.health, mode: this.#mode, friendsInRange: friendsIn(this.devices()), links: this.#driver?.links().length ?? 0 }
+  }
+
   status(): BleStatusResult {
     const driver = this.#driver
     const nearby = this.devices()
     return {
-      state: this.state, reason: this.reason, ...(driver === undefined || this.#backend === undefined ? {} : { backend: this.#backend }),
-      mode: this.#config.mode, advertising: driver?.advertising === true, scanning: driver?.scanning === true,
-      inRange: nearby.length, friendsInRange: new Set(nearby.flatMap(({ peer }) => peer ?? [])).size, links: this.#links(),
+      state: this.state, reason: this.reason, ...(this.#backendName === undefined ? {} : { backend: this.#backendName }),
+      mode: this.#mode, searching: driver?.searching === true, advertising: driver?.advertising === true, scanning: driver?.scanning === true,
+      inRange: nearby.length, friendsInRange: friendsIn(nearby), links: bleLinks(this.#runtime, driver),
+    }
+  }
+
+  get #backendName(): BackendName | undefined {
+    return this.#driver === undefined ? undefined : this.#backend
+  }
+
+  /** Shows how much the radio is used, or sets it until the daemon ends. */
+  power(mode: PowerMode | undefined): BlePowerResult {
+    if (mode !== undefined && mode !== this.#mode) {
+      this.#options.log.info('Bluetooth is used more, or less', { from: this.#mode, to: mode })
+      this.#mode = mode
+      this.#driver?.setMode(mode)
+      this.watch.poke()
+    }
+    const backend = this.#backendName
+    return {
+      mode: this.#mode, configured: this.#config.mode, searching: this.#driver?.searching === true, ...(backend === undefined ? {} : { control: powerControls[backend] }), modes: powerCosts,
     }
   }
 
   nearby(): BleNearbyResult {
     this.search()
-    const devices = this.devices().filter(({ peer }) => peer !== undefined || this.#config.strangers).map(({ address, rssi, age, peer }): BleDevice => {
-      const stats = peer === undefined ? undefined : this.#runtime.endpoint.peerStats(peer)
-      const id = peer === undefined ? undefined : this.#runtime.endpoint.peerId(peer)
-      return {
-        address, rssi, ageMs: Math.round(age / millisecond), ...(id === undefined ? {} : { peer: id }),
-        ...(stats?.name === undefined ? {} : { name: stats.name }), ...(stats === undefined ? {} : { peerState: stats.state }),
-      }
-    })
-    devices.sort((a, b) => Number(b.peer !== undefined) - Number(a.peer !== undefined) || b.rssi - a.rssi)
-    return { state: this.state, reason: this.reason, devices }
+    const devices = bleDevices(this.#runtime, this.#driver, this.#config.strangers)
+    return { ...this.health, devices, others: this.devices().length - devices.length }
   }
 
-  #links(): BleLinkInfo[] {
-    const { endpoint } = this.#runtime
-    const owners = new Map<string, { readonly id: string | undefined; readonly name: string | undefined }>()
-    for (const peer of endpoint.peers()) {
-      const stats = endpoint.peerStats(peer)
-      for (const path of stats?.paths ?? []) if (isBleAddress(path.address)) owners.set(formatBleAddress(path.address), { id: endpoint.peerId(peer), name: stats?.name })
-    }
-    return (this.#driver?.links() ?? []).map(({ id, info }): BleLinkInfo => {
-      const address = formatBleAddress(info.remote!)
-      const owner = owners.get(address)
-      return {
-        address, ...(owner?.id === undefined ? {} : { peer: owner.id }), ...(owner?.name === undefined ? {} : { name: owner.name }),
-        dialed: info.dialed === true, use: endpoint.linkUse(id) ?? 'stranger',
-      }
-    })
+  /** What the radio knows of the link to this address. */
+  linkFacts(address: Uint8Array): BleLinkFacts | undefined {
+    return isBleAddress(address) ? this.#driver?.linkFacts(address) : undefined
+  }
+
+  #scene(): BleScene {
+    const scene = new Map<string, BleEvent>()
+    const backend = this.#backendName
+    scene.set('adapter', { name: 'event.ble.adapter', params: { ...this.health, ...(backend === undefined ? {} : { backend }), mode: this.#mode } })
+    for (const device of bleDevices(this.#runtime, this.#driver, this.#config.strangers)) scene.set(`device ${device.address}`, { name: 'event.ble.device', params: { ...device, inRange: true } })
+    for (const link of bleLinks(this.#runtime, this.#driver)) scene.set(`link ${link.address}`, { name: 'event.ble.link', params: { ...link, open: true } })
+    const { open, exchanges } = this.pairing.status()
+    scene.set('window', { name: 'event.ble.pairing', params: { state: open ? 'open' : 'closed' } })
+    for (const { peer, state } of exchanges) scene.set(`pair ${peer}`, { name: 'event.ble.pairing', params: { peer, state } })
+    return scene
   }
 
   /** All there are, also where nothing was started. */
@@ -282,6 +316,11 @@ export class BleService {
     clearTimeout(this.#look)
     clearInterval(this.#keeper)
     clearInterval(this.#presence)
+    this.watch.watch(false)
     this.pairing.close()
   }
+}
+
+function friendsIn(devices: readonly NearbyDevice[]): number {
+  return new Set(devices.flatMap(({ peer }) => peer ?? [])).size
 }

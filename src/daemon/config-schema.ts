@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { HostPort } from '../core/base/address.ts'
 import { millisecond, second, type Duration } from '../core/base/time.ts'
-import { powerModes, type PowerMode } from '../core/ble/duty.ts'
+import { powerModes, type PowerMode } from '../core/base/power-mode.ts'
 import type { CoreConfig } from '../core/connection/config.ts'
 import { congestionNames, type CongestionName } from '../core/flow/controllers.ts'
 import { builtPathKinds, faultOf, type PathKind, type PathPolicy } from '../core/path/path-policy.ts'

@@ -37,7 +37,7 @@ export function statusOf({ runtime, startedAt, addresses, nat, ble, native, udp,
   const buffers = udp.links()[0]
   return {
     peerId: encodePeerId(endpoint.id), version, uptimeMs: Math.round(performance.now() - startedAt), sessions, paths,
-    addresses: addresses.map((address) => formatAddress(address)), stun: nat.status(), portMapping: nat.mapping.status(), ble: ble.health, nat: nat.own(), lanes: endpoint.laneStats(),
+    addresses: addresses.map((address) => formatAddress(address)), stun: nat.status(), portMapping: nat.mapping.status(), ble: ble.summary, nat: nat.own(), lanes: endpoint.laneStats(),
     counters: {
       ...endpoint.counters(), ...nat.counters(), ...ble.counters(), ...drivers, ...runtime.spare?.stats(), ...more,
       memory_used: endpoint.arena.used, memory_capacity: endpoint.arena.capacity, udp_receive_buffer: buffers?.receiveBuffer ?? 0,

@@ -120,7 +120,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
     this.#nat = new NatService(this.#runtime, provider, config, {
       secret: node.resetKey, log, changed: () => this.#reachableChanged(), wanted: () => this.#peers.meeting || endpoint.invites().some(({ uses, spentBy, expires }) => spentBy.length < uses && expires > clock.now().wall),
     })
-    this.#ble = new BleService(this.#runtime, { config: config.ble, log, persisted: () => this.#persister.flush() })
+    this.#ble = new BleService(this.#runtime, { config: config.ble, log, persisted: () => this.#persister.flush(), changed: (key) => this.#subscriptions.bleChanged(key) })
     this.#persister = new Persister(state.store, (error) => this.#storeFailed(error))
     this.#peers = new PeerService(this.#runtime, {
       provider, introduces: config.introduce.serve, addresses: () => this.#addresses(), hard: () => this.#nat.hard, nat: this.#nat, radio: this.#ble, freshen: () => this.#nat.freshen(), persisted: () => this.#persister.flush(), onRoster: (id) => this.#subscriptions.peerChanged(id),
@@ -130,7 +130,7 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       onChannel: (channel, info) => this.#subscriptions.channelChanged(channel, info), onAppWanted: (app, peer) => this.#subscriptions.appWanted(app, peer),
     })
     this.#subscriptions = new Subscriptions(this.#runtime, {
-      log, status: () => this.#status(), channels: () => this.#router.channels(), channel: (channel) => this.#router.channelInfo(channel),
+      log, ble: this.#ble.watch, status: () => this.#status(), channels: () => this.#router.channels(), channel: (channel) => this.#router.channelInfo(channel),
     })
     this.methods = methodTable({ router: this.#router, peers: this.#peers, nat: this.#nat, ble: this.#ble, apiKeys, subscriptions: this.#subscriptions, status: () => this.#status(), shutdown: () => this.#shutdown() })
   }

@@ -26,6 +26,7 @@ export function methodTable({ router, peers, nat, ble, apiKeys, subscriptions, s
     'status': () => status(),
     'netcheck': (_client, { lifetime }) => (lifetime ? nat.netcheckWithLifetime() : nat.netcheck()),
     'ble.status': () => ble.status(),
+    'ble.power': (_client, { mode }) => ble.power(mode),
     'ble.nearby': () => ble.nearby(),
     'pair.start': (_client, request) => ble.pairing.start(request),
     'pair.status': () => ble.pairing.status(),

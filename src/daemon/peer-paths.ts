@@ -6,7 +6,7 @@ import type { PeerWhyResult } from '../core/wire/ipc-why.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 import { policyResult } from './peer-policy.ts'
 import { idBytes } from './router.ts'
-import { whyDocument, type Outside } from './why.ts'
+import { whyDocument, type LinkRadio, type Outside } from './why.ts'
 
 /** What is known of the routers before this node, and how more comes to be known. */
 export interface WayOut {
@@ -20,11 +20,13 @@ export class PeerPaths {
   readonly #runtime: NodeRuntime
   readonly #durable: () => Promise<void>
   readonly #nat: WayOut
+  readonly #radio: LinkRadio
 
-  constructor(runtime: NodeRuntime, durable: () => Promise<void>, nat: WayOut) {
+  constructor(runtime: NodeRuntime, durable: () => Promise<void>, nat: WayOut, radio: LinkRadio) {
     this.#runtime = runtime
     this.#durable = durable
     this.#nat = nat
+    this.#radio = radio
   }
 
   /** Shows the policy for a peer, or changes it: on disk before it is answered, in force before that. */
@@ -50,7 +52,7 @@ export class PeerPaths {
     const peer = endpoint.findPeer(idBytes(id))
     const why = peer === undefined ? undefined : endpoint.peerWhy(now, peer)
     if (why === undefined) throw unknownPeer(id)
-    const document = whyDocument(why, this.#nat.outside(), now.wall)
+    const document = whyDocument(why, this.#nat.outside(), now.wall, this.#radio)
     if (document.path?.kind !== 'udp') this.#nat.lookOnce()
     return document
   }

@@ -6,6 +6,7 @@ import { PEERS_PAGE, PEERS_PAGE_WITH_LANES, type IpcPeerState, type PeerAddReque
 import type { Nothing } from '../core/wire/ipc-json.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
+import type { BleLinkFacts } from '../net/ble/ble.ts'
 import type { IpcClient } from '../ipc/handler.ts'
 import { Introductions } from './introductions.ts'
 import { InviteService } from './invite-service.ts'
@@ -27,6 +28,7 @@ export interface NearbyRadio {
   appears(peer: PeerHandle, timeoutMs: number, signal: AbortSignal | undefined): Promise<boolean>
   /** There is an adapter that works. */
   readonly works: boolean
+  linkFacts(address: Uint8Array): BleLinkFacts | undefined
 }
 
 export interface PeerServiceOptions {
@@ -64,7 +66,7 @@ export class PeerService {
   constructor(runtime: NodeRuntime, options: PeerServiceOptions) {
     this.#runtime = runtime
     this.#options = options
-    this.paths = new PeerPaths(runtime, () => this.#durable(), options.nat)
+    this.paths = new PeerPaths(runtime, () => this.#durable(), options.nat, options.radio)
     this.#meetings = new Meetings((peer) => this.#redial(peer))
     this.invites = new InviteService(runtime, options, (peer, patienceMs) => this.#meet(peer, patienceMs, true), () => this.#durable())
     this.introductions = new Introductions(runtime, { serve: options.introduces, addresses: options.addresses, hard: options.hard, seek: (peer) => this.#meet(peer, INTRODUCED_MS, false) })

@@ -2,6 +2,7 @@ import type { ChannelHandle } from '../core/endpoint/contract.ts'
 import type { StatusResult } from '../core/wire/ipc-methods.ts'
 import type { IpcTopic } from '../core/wire/ipc-subscribe.ts'
 import type { AppWantedEvent, ChannelEvent, LogEvent, PathEvent, PeerEvent, TopicEvent } from '../core/wire/ipc-topics.ts'
+import type { BleEvent } from './ble-watch.ts'
 import type { EventFeed } from '../ipc/handler.ts'
 import { TopicQueue, type TopicStep } from './topic-queue.ts'
 
@@ -19,6 +20,9 @@ export interface SubscriberSource {
   channels(): readonly ChannelHandle[]
   channel(handle: ChannelHandle, change: ChannelEvent | undefined): ChannelEvent | undefined
   status(): StatusResult
+  bleThings(): readonly string[]
+  /** As it is now, or that it is gone. */
+  bleThing(key: string): BleEvent
 }
 
 export interface PeerChange {
@@ -39,6 +43,7 @@ export class Subscriber implements EventFeed {
   readonly #peers: TopicQueue<string, PeerChange>
   readonly #paths: TopicQueue<string, PathChange>
   readonly #channels: TopicQueue<ChannelHandle, ChannelEvent>
+  readonly #ble: TopicQueue<string, true>
   readonly #wishes = new TopicQueue<string, AppWantedEvent>({ capacity: WISHES_MAX, merge: (before, now) => ({ ...now, count: before.count + now.count }) })
   readonly #lines = new TopicQueue<number, LogEvent>({ capacity: LINES_MAX, merge: (_before, now) => now })
   #lineCount = 0
@@ -53,6 +58,7 @@ export class Subscriber implements EventFeed {
     // Of two moves that were not told, the path before the first one is where the client thinks the peer is.
     this.#paths = new TopicQueue({ capacity: CHANGES_MAX, merge: (before, now) => ({ ...now, from: before.from }), keys: () => source.peers() })
     this.#peers = new TopicQueue({ capacity: CHANGES_MAX, merge: (_before, now) => now, keys: () => source.peers() })
+    this.#ble = new TopicQueue({ capacity: CHANGES_MAX, merge: () => true, keys: () => source.bleThings() })
     this.#channels = new TopicQueue({ capacity: CHANGES_MAX, merge: (_before, now) => now, keys: () => source.channels() })
   }
 
@@ -78,6 +84,10 @@ export class Subscriber implements EventFeed {
       case 'channel':
         this.#channels.startPass()
         this.#topics.set(topic, () => this.#channelStep())
+        break
+      case 'ble':
+        this.#ble.startPass()
+        this.#topics.set(topic, () => this.#bleStep())
         break
       case 'app':
         this.#topics.set(topic, () => event(this.#wishes.take(), topic, 'event.app.wanted', (_key, wish) => wish))
@@ -106,6 +116,10 @@ export class Subscriber implements EventFeed {
 
   channelChanged(handle: ChannelHandle, change: ChannelEvent): void {
     if (this.has('channel')) this.#channels.add(handle, change)
+  }
+
+  bleChanged(key: string): void {
+    if (this.has('ble')) this.#ble.add(key, true)
   }
 
   appWanted(wish: AppWantedEvent): void {
@@ -144,6 +158,13 @@ export class Subscriber implements EventFeed {
 
   #channelStep(): Step {
     return event(this.#channels.take(), 'channel', 'event.channel', (handle, change) => this.#source.channel(handle, change))
+  }
+
+  #bleStep(): Step {
+    const step = this.#ble.take()
+    if (step?.kind === 'lost') return { name: 'event.lost', params: { topic: 'ble', count: step.count } }
+    if (step?.kind === 'synced') return { name: 'event.synced', params: { topic: 'ble' } }
+    return step === undefined ? undefined : this.#source.bleThing(step.key)
   }
 
   #logStep(): Step {

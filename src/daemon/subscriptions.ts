@@ -9,6 +9,7 @@ import type { ChannelEvent, PathEvent, PeerEvent } from '../core/wire/ipc-topics
 import { decodePeerId } from '../core/wire/peer-id.ts'
 import type { IpcClient } from '../ipc/handler.ts'
 import { mayHearOf } from '../ipc/scopes.ts'
+import type { BleWatch } from './ble-watch.ts'
 import type { LogTap } from './log-tap.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 import { pathOf, peerInfo } from './peer-service.ts'
@@ -17,6 +18,7 @@ import { Subscriber, type PathChange, type SubscriberSource } from './subscriber
 
 export interface SubscriptionsOptions {
   readonly log: LogTap
+  readonly ble: BleWatch
   readonly status: () => StatusResult
   /** The channels there are, and one of them. */
   readonly channels: () => readonly ChannelHandle[]
@@ -54,6 +56,7 @@ export class Subscriptions {
       if (topic === 'log') this.#followLog(client, subscription, request)
     }
     client.setFeed(subscriber)
+    this.#watchBle()
     return {}
   }
 
@@ -65,6 +68,7 @@ export class Subscriptions {
       subscription.subscriber.remove(topic)
     }
     if (subscription.subscriber.topics.length === 0) this.drop(client)
+    this.#watchBle()
     return {}
   }
 
@@ -76,6 +80,11 @@ export class Subscriptions {
     this.#stop(subscription, 'status')
     this.#stop(subscription, 'log')
     client.setFeed(undefined)
+    this.#watchBle()
+  }
+
+  #watchBle(): void {
+    this.#options.ble.watch([...this.#subscriptions.values()].some(({ subscriber }) => subscriber.has('ble')))
   }
 
   close(): void {
@@ -104,6 +113,10 @@ export class Subscriptions {
   /** Who asked for the topic need not wait for the next interval: how this node can be reached is another. */
   statusChanged(): void {
     this.#tell('status', undefined, (subscriber) => subscriber.statusTick())
+  }
+
+  bleChanged(key: string): void {
+    this.#tell('ble', undefined, (subscriber) => subscriber.bleChanged(key))
   }
 
   channelChanged(channel: ChannelHandle, info: ChannelInfo): void {
@@ -153,8 +166,10 @@ export class Subscriptions {
   // ── what there is ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #sourceFor(client: IpcClient): SubscriberSource {
-    const { status, channels, channel } = this.#options
+    const { ble, status, channels, channel } = this.#options
     return {
+      bleThings: () => ble.keys(),
+      bleThing: (key) => ble.describe(key),
       peers: () => this.#peerIds(),
       peer: (id, change): PeerEvent => {
         const stats = this.#stats(id)

@@ -8,6 +8,7 @@ import type { IpcOwnNat, IpcPortMapping } from '../core/wire/ipc-nat.ts'
 import type { PeerWhyResult, WhyAttempt, WhyCurrent, WhyEvent, WhyGuess, WhyPathInfo, WhyPlace } from '../core/wire/ipc-why.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
 import { policyResult } from './peer-policy.ts'
+import type { BleLinkFacts } from '../net/ble/ble.ts'
 import { adviceFor } from './why-advice.ts'
 import { natsOf } from './why-nat.ts'
 import { PAIRS_MAX, pairsOf } from './why-pairs.ts'
@@ -22,13 +23,20 @@ export interface Outside {
   readonly sessions: number
 }
 
-export function whyDocument(why: PeerWhy, outside: Outside, at: WallTime): PeerWhyResult {
+/** What is known of a Bluetooth link besides what a session sees of it. */
+export interface LinkRadio {
+  linkFacts(address: Uint8Array): BleLinkFacts | undefined
+}
+
+const noRadio: LinkRadio = { linkFacts: () => undefined }
+
+export function whyDocument(why: PeerWhy, outside: Outside, at: WallTime, radio: LinkRadio = noRadio): PeerWhyResult {
   const { policy, from } = policyResult(why.policy, why.policyFrom)
   const current = why.paths.find(({ active }) => active)
   const reason = current === undefined && why.state !== 'dialing' ? endOf(why.decisions) : undefined
   const facts = {
     id: encodePeerId(why.id), ...(why.name === undefined ? {} : { name: why.name }), at, state: why.state, since: why.since, ...(reason === undefined ? {} : { reason }),
-    ...(current === undefined ? {} : { path: currentPath(current) }), policy: { ...policy, from }, paths: why.paths.filter(({ probing }) => !probing).map(pathInfo), attempts: attemptsOf(why),
+    ...(current === undefined ? {} : { path: currentPath(current) }), policy: { ...policy, from }, paths: why.paths.filter(({ probing }) => !probing).map((path) => pathInfo(path, radio)), attempts: attemptsOf(why),
     probes: why.asked.map(({ address, probes, refused, rest }) => ({ address: formatAddress(address), unanswered: probes, ...(refused === undefined ? {} : { refused }), ...(rest === undefined ? {} : { restMs: Math.round(rest / millisecond) }) })),
     ...(why.dial === undefined ? {} : { dial: { since: why.dial.since, loud: why.dial.loud, ...(why.dial.next === undefined ? {} : { nextMs: Math.round(why.dial.next / millisecond) }) } }),
     nat: natsOf(why, outside.nat), ...(why.birthday === undefined ? {} : { guess: guessOf(why.birthday) }), pairs: pairsOf(why), history: why.decisions.map(eventOf), bounds: { history: DECISIONS_MAX, attempts: ATTEMPTS_MAX, pairs: PAIRS_MAX },
@@ -44,12 +52,17 @@ function currentPath({ kind, address, takenAt, openedAt, rule = 'first' }: WhyPa
   return { kind, address: formatAddress(address), since: takenAt ?? openedAt, rule, because: becauseOf(rule) }
 }
 
-function pathInfo(path: WhyPath): WhyPathInfo {
+function pathInfo(path: WhyPath, radio: LinkRadio): WhyPathInfo {
   const { kind, address, active, allowed, standing, rtt, loss, sent, lost, datagramSize, openedAt, provenAt, silent } = path
   return {
     kind, address: formatAddress(address), state: allowed ? standing : 'policy', active, ...(rtt === undefined ? {} : { rttMs: rtt / millisecond }), loss, sent, lost, mtu: datagramSize,
-    openedAt, ...(provenAt === undefined ? {} : { answeredAt: provenAt }), ...(silent === undefined ? {} : { silentMs: Math.round(silent / millisecond) }),
+    openedAt, ...radioOf(path, radio), ...(provenAt === undefined ? {} : { answeredAt: provenAt }), ...(silent === undefined ? {} : { silentMs: Math.round(silent / millisecond) }),
   }
+}
+
+function radioOf({ kind, address }: WhyPath, radio: LinkRadio): Pick<WhyPathInfo, 'radio'> {
+  const facts = kind === 'ble' ? radio.linkFacts(address) : undefined
+  return facts === undefined ? {} : { radio: facts }
 }
 
 /** What was tried, and of the known addresses what was not, because the policy forbids it. */

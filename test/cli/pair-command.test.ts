@@ -53,7 +53,7 @@ describe('postern pair', () => {
     const chosen = s.comparison.choose()
     s.comes(ana, '31415926')
     await s.shows('yes or no')
-    expect(s.printed).toEqual(['The code is 3141 5926.', 'Does the other machine show the same eight digits? yes or no:'])
+    expect(s.printed).toEqual(['1 machine in range is not paired with this one; postern pair must run there, too.', 'The code is 3141 5926.', 'Does the other machine show the same eight digits? yes or no:'])
     s.stdin.write('what?\nYES\n')
     expect(await chosen).toBe(ana)
   })

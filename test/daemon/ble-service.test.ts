@@ -49,6 +49,7 @@ class Processes implements ProcessSystem {
 class Scene {
   readonly processes: Processes = new Processes()
   readonly logged: string[] = []
+  readonly changes: string[] = []
   readonly around: (string | undefined)[] = []
   readonly dialers: ConnectionDriver[] = []
   readonly service: BleService
@@ -59,13 +60,13 @@ class Scene {
     const runtime = {
       arena: new Arena(1 << 20), addDialer: (driver: ConnectionDriver) => this.dialers.push(driver), now: () => ({ mono: 0, wall: 0 }), schedule: () => undefined,
       endpoint: {
-        radio: { hint: () => Uint8Array.of(9, 9, 9, 9, 9, 9), findByHint: (_now: unknown, hint: Uint8Array) => hint.join() === this.friendsHint.join() ? peer : undefined },
+        radio: { pairingOpen: () => false, hint: () => Uint8Array.of(9, 9, 9, 9, 9, 9), findByHint: (_now: unknown, hint: Uint8Array) => hint.join() === this.friendsHint.join() ? peer : undefined },
         peerId: () => 'id of ana', peers: () => [], linkUse: () => undefined, peerStats: () => ({ name: 'ana', state: 'unreachable', paths: [] }),
         handleNearby: (_now: unknown, _peer: PeerHandle, address: Uint8Array | undefined) => this.around.push(address === undefined ? undefined : Buffer.from(address).toString('hex')),
       },
     }
     this.service = new BleService(runtime as unknown as NodeRuntime, {
-      config: { ...defaults, ...config }, log: { info: note, warn: note, error: note, debug: note } as never, machine: look, processes: this.processes, env, addon: () => addon, persisted: () => Promise.resolve(),
+      config: { ...defaults, ...config }, log: { info: note, warn: note, error: note, debug: note } as never, machine: look, processes: this.processes, env, addon: () => addon, persisted: () => Promise.resolve(), changed: (key) => void this.changes.push(key),
     })
   }
 
@@ -113,8 +114,8 @@ describe('where there is no Bluetooth', () => {
     ['switched off for this process', {}, machine(['hci0']), { POSTERN_BLE: '0' }, 'disabled', 'Bluetooth is switched off by POSTERN_BLE=0.'],
   ] as const)('%s no process is started, and the reason is told', async (_name, config, look, env, state, reason) => {
     const { service, processes, dialers } = await started(config, look, env)
-    expect(service.status()).toEqual({ state, reason, mode: 'active', advertising: false, scanning: false, inRange: 0, friendsInRange: 0, links: [] })
-    expect(service.nearby()).toEqual({ state, reason, devices: [] })
+    expect(service.status()).toEqual({ state, reason, mode: 'active', searching: false, advertising: false, scanning: false, inRange: 0, friendsInRange: 0, links: [] })
+    expect(service.nearby()).toEqual({ state, reason, devices: [], others: 0 })
     expect(processes.started).toEqual([])
     expect(dialers).toEqual([])
     expect(Object.values(service.counters()).every((count) => count === 0)).toBe(true)
@@ -135,6 +136,29 @@ describe('where there is', () => {
     await scene!.close()
     const other = await started({ enabled: 'on' }, machine([]))
     expect(other.processes.started).toMatchObject([{ name: 'hci' }])
+  })
+
+  it('how much the radio is used can be changed while it runs, and is told', async () => {
+    const { service, processes, logged } = await started({ mode: 'background' }, machine(['hci0']))
+    processes.say({ kind: 'adapter', state: 'on', detail: '' })
+    await until(() => service.status().state === 'on')
+    expect(service.power(undefined)).toMatchObject({ mode: 'background', configured: 'background', control: 'partly', modes: [{ mode: 'active' }, { mode: 'background' }, { mode: 'saver' }] })
+    expect(service.power('saver')).toMatchObject({ mode: 'saver', configured: 'background', searching: true })
+    expect(service.status().mode).toBe('saver')
+    expect(service.summary).toMatchObject({ state: 'on', mode: 'saver', friendsInRange: 0, links: 0 })
+    expect(logged.some((line) => line.includes('"to":"saver"'))).toBe(true)
+  })
+
+  it('what happens is told to who subscribed, by its key', async () => {
+    const { service, processes, changes } = await started({}, machine(['hci0']))
+    service.watch.watch(true)
+    expect(service.watch.keys()).toEqual(['adapter', 'window'])
+    processes.say({ kind: 'adapter', state: 'on', detail: '' })
+    processes.say({ kind: 'seen', address: 'c0:ff:ee:00:12:34', rssi: -57, hint: scene!.friendsHint })
+    await until(() => changes.length >= 2)
+    expect(changes).toEqual(['adapter', 'device ble:c0:ff:ee:00:12:34'])
+    await until(() => service.watch.keys().length === 3)
+    expect(service.watch.describe('device ble:c0:ff:ee:00:12:34')).toMatchObject({ name: 'event.ble.device', params: { name: 'ana', rssi: -57, inRange: true } })
   })
 
   it('what the adapter says is the state, as a sentence; the log has each change', async () => {
@@ -161,7 +185,7 @@ describe('where there is', () => {
     processes.say({ kind: 'seen', address: 'c0:ff:ee:00:12:99', rssi: -30, hint: undefined })
     await until(() => around.length === 1)
     expect(around).toEqual([Buffer.from(encodeBleAddress('public', Uint8Array.of(0xc0, 0xff, 0xee, 0, 0x12, 0x34))).toString('hex')])
-    expect(service.nearby().devices).toMatchObject([{ address: 'c0:ff:ee:00:12:34', rssi: -57, peer: 'id of ana', name: 'ana', peerState: 'unreachable' }])
+    expect(service.nearby().devices).toMatchObject([{ address: 'ble:c0:ff:ee:00:12:34', rssi: -57, peer: 'id of ana', name: 'ana', peerState: 'unreachable' }])
     expect(service.status()).toMatchObject({ inRange: 2, friendsInRange: 1, backend: 'bluez' })
     // The friend has another key.
     scene!.friendsHint = Uint8Array.of(0)

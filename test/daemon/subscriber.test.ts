@@ -12,6 +12,8 @@ function world(ids: readonly string[]): SubscriberSource {
     peers: () => ids,
     peer: (id, change) => ({ id, handle: 1, state: 'connected', since: 0, ...(change?.reason === undefined ? {} : { reason: change.reason }) }),
     path: (id, change) => (change === undefined && id === 'b' ? undefined : { id, handle: 1, to: 'udp', ...(change === undefined ? {} : { rule: change.rule }), ...(change?.from === undefined ? {} : { from: change.from }) }),
+    bleThings: () => ['adapter', 'device x'],
+    bleThing: (key) => key === 'adapter' ? { name: 'event.ble.adapter', params: { state: 'on', reason: '', mode: 'active' } } : { name: 'event.ble.device', params: { address: key.slice(7), inRange: false } },
     channels: () => [], channel: (_handle, change) => change, status: () => status,
   }
 }
@@ -34,6 +36,15 @@ describe('a subscriber', () => {
     subscriber.peerChanged('a', 'idle')
     subscriber.remove('peer')
     expect(drain(subscriber)).toEqual([])
+  })
+
+  it('of Bluetooth hears how everything is, then of each thing once, however often it changed', () => {
+    const subscriber = new Subscriber(world([]))
+    subscriber.bleChanged('device before')
+    subscriber.add('ble')
+    expect(drain(subscriber).map(({ name }) => name)).toEqual(['event.ble.adapter', 'event.ble.device', 'event.synced'])
+    for (let i = 0; i < 3; i++) subscriber.bleChanged('device y')
+    expect(drain(subscriber)).toEqual([{ name: 'event.lost', params: { topic: 'ble', count: 2 } }, { name: 'event.ble.device', params: { address: 'y', inRange: false } }])
   })
 
   it('of two moves in a row hears one, from where it last knew the peer to be', () => {

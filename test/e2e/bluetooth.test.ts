@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { Channel, Client, Listener } from '../../src/client/client.ts'
+import type { Channel, Client, Listener, TopicEvent } from '../../src/client/client.ts'
 import { VirtualAir } from '../../src/sim/air/air.ts'
 import { realAirTime } from '../../src/sim/air/air-time.ts'
 import { AirServer } from '../../src/sim/air/serve-air.ts'
@@ -107,7 +107,33 @@ describe('two machines without any network between them', () => {
     const status = readResult('ble-status', await postern(ana!.dir, '--json', 'ble', 'status'))
     expect(status).toMatchObject({ state: 'on', backend: 'virtual', links: [{ peer: ben!.peerId, name: 'ben', use: 'active' }] })
     expect((await ana!.counters())['udp_received_datagrams']).toBe(0)
+    const { paths } = readResult('why', await postern(ana!.dir, '--json', 'why', 'ben'))
+    expect(paths).toMatchObject([{ kind: 'ble', active: true, radio: { mtu: 513, intervalMs: 15 } }])
+    expect(await postern(ana!.dir, 'why', 'ben')).toMatch(/MTU 513, a turn every 15 ms/)
+    expect(await postern(ana!.dir, 'status')).toMatch(/^bluetooth {2,}active: 1 friend in range, 1 link$/m)
   }, 120_000)
+
+  it('tell a program what happens by Bluetooth, and use the radio as much as one wants', async () => {
+    const client = await ana!.client()
+    await using events = await client.subscribe({ topics: ['ble'] })
+    const told: TopicEvent[] = []
+    const reading = (async () => {
+      for await (const event of events) told.push(event)
+    })()
+    await until(() => told.some(({ name }) => name === 'event.synced'), 'everything')
+    expect(told.map(({ name }) => name)).toEqual(['event.ble.adapter', 'event.ble.device', 'event.ble.link', 'event.ble.pairing', 'event.synced'])
+    expect(told[1]!.params).toMatchObject({ peer: ben!.peerId, name: 'ben', inRange: true })
+    expect(told[2]!.params).toMatchObject({ peer: ben!.peerId, use: 'active', open: true })
+    const power = readResult('ble-power', await postern(ana!.dir, '--json', 'ble', 'power', 'saver'))
+    expect(power).toMatchObject({ mode: 'saver', configured: 'active', control: 'exact' })
+    await until(() => told.length > 5, 'the change')
+    expect(told.slice(5)).toContainEqual({ name: 'event.ble.adapter', params: expect.objectContaining({ state: 'on', mode: 'saver' }) as unknown })
+    const wrong = await run('postern', ['--dir', ana!.dir, 'ble', 'power', 'full'])
+    expect([wrong.status, wrong.err]).toEqual([64, 'postern: full is no power mode. [params]\n  One of: active, background, saver\n'])
+    await client.blePower('active')
+    await events.close()
+    await reading
+  }, 60_000)
 
   it('are in session again after either of them was stopped and started, by a hint that only friends can read, and nobody asks for it', async () => {
     for (const [daemon, other] of [[ben!, ana!], [ana!, ben!]] as const) {
@@ -150,7 +176,7 @@ describe('two machines without any network between them', () => {
 })
 
 describe('a session that began by Bluetooth', () => {
-  it('moves to the network that both share, and back when it may no longer be used; nothing is lost on the way', async () => {
+  it('moves to the network that both share, and back when it may no longer be used, and again; an app that streams notices nothing', async () => {
     await using scene = await new Scene().open()
     const [ana, ben] = [await scene.daemon('ana', ''), await scene.daemon('ben', '')]
     await untilHealthy(ana)
@@ -163,24 +189,40 @@ describe('a session that began by Bluetooth', () => {
     await untilOn(here, ben.peerId, 'ble')
     await using listener = await there.listen('test')
     const [channel, other] = await Promise.all([here.openChannel(ben.peerId, { app: 'test' }), accept(listener)])
-    const got: string[] = []
+    await using changes = await here.subscribe({ topics: ['channel', 'peer'] })
+    const told: TopicEvent[] = []
+    void (async () => {
+      for await (const event of changes) told.push(event)
+    })()
+    const got: number[] = []
     const reading = (async () => {
-      for await (const message of other) got.push(Buffer.from(message.bytes).toString())
+      for await (const message of other) got.push(Buffer.from(message.bytes).readUInt32LE())
     })()
     // The end of the daemons ends the channel.
     reading.catch(() => undefined)
     let sent = 0
-    const say = async (): Promise<void> => { await channel.send(Buffer.from(`${sent++}`)) }
-    await say()
-    await set('--default')
-    await untilOn(here, ben.peerId, 'udp')
-    await say()
-    await set('--only', 'ble')
-    await say()
-    await untilOn(here, ben.peerId, 'ble')
-    await say()
+    const failed: unknown[] = []
+    const talking = setInterval(() => {
+      const bytes = Buffer.alloc(200)
+      bytes.writeUInt32LE(sent++)
+      channel.send(bytes).catch((error: unknown) => failed.push(error))
+    }, 20)
+    try {
+      for (const [wish, kind] of [['--default', 'udp'], ['--only', 'ble'], ['--default', 'udp']] as const) {
+        const before = got.length
+        await set(...(wish === '--only' ? [wish, 'ble'] : [wish]))
+        await untilOn(here, ben.peerId, kind)
+        await until(() => got.length > before + 20, `messages by ${kind}`)
+      }
+    } finally {
+      clearInterval(talking)
+    }
     await until(() => got.length === sent, 'every message', 30_000)
-    expect(got).toEqual(['0', '1', '2', '3'])
+    expect(failed).toEqual([])
+    expect(got).toEqual(Array.from({ length: sent }, (_, i) => i))
+    // Nobody was told of anything but where things stood at the beginning.
+    expect(told.filter(({ name }) => name === 'event.channel').map(({ params }) => (params as { state: string }).state)).toEqual(['open'])
+    expect(told.filter(({ name }) => name === 'event.peer').map(({ params }) => (params as { state: string }).state)).toEqual(['connected'])
     expect((await here.peers()).find(({ id }) => id === ben.peerId)?.state).toBe('connected')
   }, 180_000)
 })

@@ -121,12 +121,13 @@ export class EchoHandler implements IpcHandler {
   #nextContext = 1
 
   readonly methods: IpcMethodTable = {
-    'ble.status': () => ({ state: 'disabled', reason: '', mode: 'active', advertising: false, scanning: false, inRange: 0, friendsInRange: 0, links: [] }),
+    'ble.status': () => ({ state: 'disabled', reason: '', mode: 'active', searching: false, advertising: false, scanning: false, inRange: 0, friendsInRange: 0, links: [] }),
     'pair.start': () => ({ open: true, leftMs: 1, inRange: 0, exchanges: [] }),
     'pair.status': () => ({ open: false, leftMs: 0, inRange: 0, exchanges: [] }),
     'pair.answer': () => ({}),
     'pair.stop': () => ({}),
-    'ble.nearby': () => ({ state: 'disabled', reason: '', devices: [] }),
+    'ble.nearby': () => ({ state: 'disabled', reason: '', devices: [], others: 0 }),
+    'ble.power': (_client, { mode }) => ({ mode: mode ?? 'active', configured: 'active', searching: false, modes: [] }),
     'netcheck': () => ({ at: 0, tookMs: 0, interfaces: [], udp4: family, udp6: family, tcp: { state: 'off', punching: false }, unresolved: [], portal: 'unknown', portMapping: { state: 'disabled', mapped: [] } }),
     'status': () => ({
       peerId: PEER, version: '0.1.0', uptimeMs: 1, sessions: 0, paths: { direct: 0, tcp: 0, relay: 0, turn: 0, ble: 0 }, addresses: [], counters: {}, lanes: idleLanes,

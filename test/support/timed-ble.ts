@@ -1,5 +1,5 @@
 import { toInstant } from '../../src/core/base/time.ts'
-import type { PowerMode } from '../../src/core/ble/duty.ts'
+import type { PowerMode } from '../../src/core/base/power-mode.ts'
 import { bleRadioLimits, type BleRadioLimits } from '../../src/core/ble/limits.ts'
 import type { FindFriend } from '../../src/core/ble/sightings.ts'
 import type { LinkId, TransmitBatch } from '../../src/core/endpoint/contract.ts'

@@ -1,11 +1,14 @@
-import { after, second, type Duration, type Instant } from '../base/time.ts'
+import type { PowerMode } from '../base/power-mode.ts'
+import { after, millisecond, second, type Duration, type Instant } from '../base/time.ts'
 
-/** How much a node spends on being found and on finding: `active` on mains or in somebody's hand, `saver` when the battery runs low. */
-export const powerModes = ['active', 'background', 'saver'] as const
-export type PowerMode = (typeof powerModes)[number]
-
-/** `fast`: advertisements every 100 ms or so, and the receiver always on within a window. `slow`: every second, and a tenth of it. */
+/** `fast`: advertisements every 100 ms, and the receiver on for half of a window. `slow`: every second, and a fifth of it. */
 export type Pace = 'fast' | 'slow'
+
+/** What a pace means to a backend that may choose: milliseconds from one advertisement to the next, and the receiver's part of an open window. */
+export const paceCosts: Readonly<Record<Pace, { readonly advertiseMs: number; readonly share: number }>> = {
+  fast: { advertiseMs: 100, share: 0.5 },
+  slow: { advertiseMs: 1000, share: 0.2 },
+}
 
 /** Listening for `window` out of every `period`; a window as long as its period never ends. */
 export interface ScanDuty {
@@ -21,7 +24,7 @@ export interface Duty {
 
 /**
  * After a start, a change of mode, a lost network or a wish of the user, for {@link SEARCH_TIME}, both sides look hard: who comes into range is found
- * within a second. Then they look now and then. A slow advertiser is heard in any window of four seconds and more.
+ * within a second. Then they look now and then. A slow advertiser is heard in every window, as the receiver is on for longer than a second at its beginning.
  */
 const duties: Readonly<Record<PowerMode, { readonly searching: Duty; readonly calm: Duty }>> = {
   active: {
@@ -49,4 +52,22 @@ export function scanWindow({ window, period }: ScanDuty, from: Instant, now: Ins
   const begun = after(from, Math.floor((now - from) / period) * period)
   const open = now < after(begun, window)
   return { open, until: after(begun, open && window < period ? window : period) }
+}
+
+/** What a duty costs, and what one has of it. */
+export interface DutyCost {
+  /** From one advertisement to the next. */
+  readonly advertiseMs: number
+  /** Share of the time that the receiver is on, 0 … 1. */
+  readonly listens: number
+  /** Who comes into range, and shows itself as often, is found within. */
+  readonly found: Duration
+}
+
+export function dutyCost(mode: PowerMode, searching: boolean): DutyCost {
+  const { scan, advertise } = dutyOf(mode, searching)
+  // A window that never ends finds at the next advertisement; otherwise the worst is to come just when one has closed.
+  const rest = scan.period - scan.window
+  const heard = millisecond * (rest === 0 ? 2 : 1) * paceCosts[advertise].advertiseMs
+  return { advertiseMs: paceCosts[advertise].advertiseMs, listens: (scan.window / scan.period) * paceCosts[scan.pace].share, found: rest + heard }
 }

@@ -51,7 +51,7 @@ export interface BleRadioLimits {
   readonly steady: Duration
   /** Addresses that are remembered: those seen, and those that rest. Strangers leave first, then who was heard longest ago. */
   readonly sightingsMax: number
-  /** A device that was not heard for so long is out of range. */
+  /** A device that was not heard for so long is out of range; for longer, where the power mode listens seldom. */
   readonly sightingAge: Duration
 }
 

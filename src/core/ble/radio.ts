@@ -2,8 +2,9 @@ import { equalBytes } from '../base/bytes.ts'
 import type { PeerHandle } from '../base/domain.ts'
 import { BoundedQueue } from '../base/queue.ts'
 import { after, minute, never, toInstant, type Duration, type Instant } from '../base/time.ts'
-import { dutyOf, scanWindow, SEARCH_TIME, type Pace, type PowerMode } from './duty.ts'
-import type { BleRadioLimits } from './limits.ts'
+import type { PowerMode } from '../base/power-mode.ts'
+import { dutyOf, scanWindow, SEARCH_TIME, type Pace } from './duty.ts'
+import { bleRadioLimits, type BleRadioLimits } from './limits.ts'
 import { isLeftBehind, Sightings, type FindFriend, type Sighting } from './sightings.ts'
 
 export type RadioCommand =
@@ -87,6 +88,10 @@ export class Radio {
     return this.#mode
   }
 
+  isSearching(now: Instant): boolean {
+    return this.#searchUntil > now
+  }
+
   get advertising(): boolean {
     return this.#advertising?.on === true
   }
@@ -113,12 +118,13 @@ export class Radio {
   setMode(now: Instant, mode: PowerMode): void {
     this.#mode = mode
     this.#setAge()
+    this.#sightingsAt = now
     this.search(now)
   }
 
   /** Who listens rarely may miss one chance to hear somebody without taking him for gone. */
   #setAge(): void {
-    this.sightings.age = Math.max(this.#limits.sightingAge, PERIODS_MISSED * dutyOf(this.#mode, false).scan.period)
+    this.sightings.age = this.#limits.sightingAge * Math.max(1, (PERIODS_MISSED * dutyOf(this.#mode, false).scan.period) / bleRadioLimits.sightingAge)
   }
 
   /** The hint of this hour; `undefined`: this node shows none, and no friend knows it from afar. */
@@ -140,7 +146,7 @@ export class Radio {
   handleSeen(now: Instant, address: string, rssi: number, hint: Uint8Array | undefined): void {
     if (!this.#on) return
     const { peer } = this.sightings.handleSeen(now, address, rssi, hint)
-    this.#sightingsAt = toInstant(Math.min(this.#sightingsAt, after(now, this.#limits.sightingAge)))
+    this.#sightingsAt = toInstant(Math.min(this.#sightingsAt, after(now, this.sightings.age)))
     if (peer !== undefined) this.#tell(now, peer)
   }
 

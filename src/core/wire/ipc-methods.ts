@@ -3,7 +3,7 @@
  * parsing (`request`, defaults filled in, text decoded), what comes back (`result`). Both sides ignore members they do not know.
  */
 import type { ErrorCode } from '../base/errors.ts'
-import { bleMethodScopes, type BleMethods, type IpcBleHealth } from './ipc-ble.ts'
+import { bleMethodScopes, type BleMethods, type IpcBleSummary } from './ipc-ble.ts'
 import type { Nothing } from './ipc-json.ts'
 import type { IpcOwnNat, IpcPortMapping, IpcStunStatus, NetcheckResult } from './ipc-nat.ts'
 import type { PeerPolicyParams, PeerPolicyRequest, PeerPolicyResult } from './ipc-policy.ts'
@@ -103,7 +103,7 @@ export interface StatusResult {
   /** Where servers outside see this node. */
   readonly stun?: IpcStunStatus
   readonly portMapping?: IpcPortMapping
-  readonly ble?: IpcBleHealth
+  readonly ble?: IpcBleSummary
   /** What stands before this node. */
   readonly nat?: IpcOwnNat
   /** What does the work, and why not the addon. */

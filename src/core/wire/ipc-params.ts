@@ -1,6 +1,7 @@
 /** What a client wrote, member by member, into typed requests. */
 import { parseAddress } from '../base/address.ts'
 import type { PosternError } from '../base/errors.ts'
+import { powerModes } from '../base/power-mode.ts'
 import { CLIENT_CHANNELS_MAX, DELIVERY_CREDIT_DEFAULT } from './ipc.ts'
 import type { JsonObject } from './ipc-json.ts'
 import { MemberReader } from './ipc-members.ts'
@@ -43,6 +44,7 @@ const parsers: { readonly [M in IpcMethod]: Parser<M> } = {
   'status': () => nothing,
   'netcheck': (m) => ({ lifetime: m.optional('lifetime', (name) => m.boolean(name)) ?? false }),
   'ble.status': () => nothing,
+  'ble.power': (m) => ({ mode: m.optional('mode', (name) => m.oneOf(name, powerModes)) }),
   'ble.nearby': () => nothing,
   'pair.start': (m) => ({ timeoutS: m.optional('timeoutS', (name) => m.integer(name, PAIR_MIN_S, PAIR_MAX_S)) ?? PAIR_DEFAULT_S }),
   'pair.status': () => nothing,

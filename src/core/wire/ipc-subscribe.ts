@@ -1,11 +1,11 @@
 /** What a client may subscribe to (docs/ipc.md §8), and how it asks. The events are in ipc-topics. */
 
-export const ipcTopics = ['peer', 'path', 'status', 'channel', 'app', 'log'] as const
+export const ipcTopics = ['peer', 'path', 'status', 'channel', 'app', 'ble', 'log'] as const
 export type IpcTopic = (typeof ipcTopics)[number]
 
 /** What a client must be allowed to subscribe to each. `app`: the scope of some app, whose channels it then hears of, or `status` for all. */
 export const ipcTopicScopes: Readonly<Record<IpcTopic, 'status' | 'app' | 'admin'>> = {
-  peer: 'status', path: 'status', status: 'status', channel: 'app', app: 'app', log: 'admin',
+  peer: 'status', path: 'status', status: 'status', channel: 'app', app: 'app', ble: 'status', log: 'admin',
 }
 
 export const ipcLogLevels = ['trace', 'debug', 'info', 'warn', 'error'] as const

@@ -1,4 +1,5 @@
 /** The events of what a client subscribed to (docs/ipc.md §8). */
+import type { BleEvents } from './ipc-ble.ts'
 import type { ChannelEndCode, IpcLane, IpcMode, PeerInfo, StatusResult } from './ipc-methods.ts'
 import type { IpcLogLevel, IpcTopic } from './ipc-subscribe.ts'
 
@@ -55,7 +56,7 @@ export interface LogEvent {
   readonly fields: Readonly<Record<string, unknown>>
 }
 
-export interface TopicEvents {
+export interface TopicEvents extends BleEvents {
   'event.peer': PeerEvent
   'event.path': PathEvent
   'event.status': StatusResult

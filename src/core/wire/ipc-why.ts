@@ -30,6 +30,17 @@ export interface WhyPathInfo extends WhyPlace {
   readonly answeredAt?: number
   /** How long nothing has been acknowledged there, though something is to be. */
   readonly silentMs?: number
+  /** Of a Bluetooth link. */
+  readonly radio?: WhyRadio
+}
+
+export interface WhyRadio {
+  /** dBm, of the peer's advertisements, if those were heard lately. */
+  readonly rssi?: number
+  /** ATT MTU, bytes. */
+  readonly mtu: number
+  /** From one connection event to the next, when the link was opened; absent where the backend is not told. */
+  readonly intervalMs?: number
 }
 
 /** The path in use. */

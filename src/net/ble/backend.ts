@@ -63,8 +63,8 @@ export type BackendEvent =
   | { readonly kind: 'adapter'; readonly state: AdapterState; readonly detail: string }
   /** An advertisement with the service, or any that may carry it. May be told as often as it is heard; a backend may leave repetitions out within a second. */
   | { readonly kind: 'seen'; readonly address: string; readonly rssi: number; readonly hint: Uint8Array | undefined }
-  /** Ready for values both ways. The number is unique in the life of this process. */
-  | { readonly kind: 'opened'; readonly link: number; readonly role: Role; readonly address: string; readonly mtu: number }
+  /** Ready for values both ways. The number is unique in the life of this process. `intervalMs`: from one connection event to the next, where the backend knows. */
+  | { readonly kind: 'opened'; readonly link: number; readonly role: Role; readonly address: string; readonly mtu: number; readonly intervalMs?: number }
   | { readonly kind: 'mtu'; readonly link: number; readonly mtu: number }
   | { readonly kind: 'received'; readonly link: number; readonly value: Uint8Array }
   /** So many more values are out of the controller, oldest first. */

@@ -22,6 +22,7 @@ export class DriverBleLink {
   /** Of the dial it answers. */
   readonly token: number | undefined
   readonly machine: BleLink
+  readonly intervalMs: number | undefined
   readonly #nonce: Uint8Array = new Uint8Array(randomBytes(HELLO_NONCE_SIZE))
   /** What the host knows it by, once it carries datagrams. */
   id: LinkId | undefined
@@ -39,6 +40,7 @@ export class DriverBleLink {
     this.address = opened.address
     this.remote = bleAddressOf(opened.address)
     this.token = token
+    this.intervalMs = opened.intervalMs
     this.machine = new BleLink(now, opened.mtu, limits, this.#nonce)
   }
 

@@ -2,7 +2,7 @@ import { assert } from '../../core/base/assert.ts'
 import type { Counters } from '../../core/base/counters.ts'
 import { PosternError } from '../../core/base/errors.ts'
 import { never, toInstant, type Instant } from '../../core/base/time.ts'
-import type { PowerMode } from '../../core/ble/duty.ts'
+import type { PowerMode } from '../../core/base/power-mode.ts'
 import { bleLinkLimits, bleRadioLimits, type BleLinkLimits, type BleRadioLimits } from '../../core/ble/limits.ts'
 import { Radio, type RadioEvent } from '../../core/ble/radio.ts'
 import type { FindFriend } from '../../core/ble/sightings.ts'
@@ -58,6 +58,13 @@ export interface NearbyDevice {
   readonly rssi: number
   /** Microseconds since it was heard. */
   readonly age: number
+}
+
+export interface BleLinkFacts {
+  /** dBm, of the other's advertisements, if those were heard lately. */
+  readonly rssi?: number
+  readonly mtu: number
+  readonly intervalMs?: number
 }
 
 export interface AdapterHealth {
@@ -119,6 +126,10 @@ export class BleDriver implements ConnectionDriver {
 
   get mode(): PowerMode {
     return this.#radio.mode
+  }
+
+  get searching(): boolean {
+    return this.#radio.isSearching(this.#system.now())
   }
 
   get advertising(): boolean {
@@ -231,6 +242,15 @@ export class BleDriver implements ConnectionDriver {
     this.#dones.push(done)
     this.#wake()
     return taken
+  }
+
+  /** What the radio knows of the link to this address. */
+  linkFacts(remote: Uint8Array): BleLinkFacts | undefined {
+    const link = [...this.#byId.values()].find((candidate) => sameBytes(candidate.remote, remote))
+    if (link === undefined) return undefined
+    const sighting = this.#radio.sightings.get(link.address)
+    const heard = sighting !== undefined && this.#radio.sightings.isFresh(sighting, this.#system.now()) ? { rssi: Math.round(sighting.rssi) } : {}
+    return { ...heard, mtu: link.machine.mtu, ...(link.intervalMs === undefined ? {} : { intervalMs: link.intervalMs }) }
   }
 
   links(): readonly DriverLink[] {

@@ -8,7 +8,7 @@ import { adapterStates, dropReasons, HINT_SIZE, MTU_MAX, MTU_MIN, paces, roles, 
  *
  *   0x01 advertise     on u8 | pace u8 | hint 0 or 6          0x81 adapter        state u8 | detail
  *   0x02 scan          on u8 | pace u8                        0x82 seen           rssi i8 | n u8 | address n | hint 0 or 6
- *   0x03 connect       timeout u32 (ms) | address             0x83 opened         link u32 | role u8 | mtu u16 | address
+ *   0x03 connect       timeout u32 (ms) | address             0x83 opened         link u32 | role u8 | mtu u16 | interval u16 | address
  *   0x04 disconnect    link u32                               0x84 mtu            link u32 | mtu u16
  *   0x05 send          link u32 | value                       0x85 received       link u32 | value
  *   0x06 stop          nothing                                0x86 sent           link u32 | count u16
@@ -22,6 +22,9 @@ import { adapterStates, dropReasons, HINT_SIZE, MTU_MAX, MTU_MIN, paces, roles, 
  */
 export type PipeCommand = BackendCommand | { readonly kind: 'ping' }
 export type PipeEvent = BackendEvent | { readonly kind: 'pong' }
+
+/** vol 4 part E §7.7.65.1: intervals of links are told in units of this; 0: not known. */
+const INTERVAL_UNIT_MS = 1.25
 
 /** The longest message: a value with its header, or a text. */
 export const MESSAGE_SIZE_MAX = 640
@@ -114,7 +117,7 @@ export function encodeEvent(event: PipeEvent): Uint8Array {
       writer.u8(0x82).u8(event.rssi & 0xff).sized(event.address)
       return (event.hint === undefined ? writer : writer.bytes(event.hint)).done()
     case 'opened':
-      return writer.u8(0x83).u32(event.link).u8(roles.indexOf(event.role)).u16(event.mtu).text(event.address, ADDRESS_TEXT_MAX).done()
+      return writer.u8(0x83).u32(event.link).u8(roles.indexOf(event.role)).u16(event.mtu).u16(Math.round((event.intervalMs ?? 0) / INTERVAL_UNIT_MS)).text(event.address, ADDRESS_TEXT_MAX).done()
     case 'mtu':
       return writer.u8(0x84).u32(event.link).u16(event.mtu).done()
     case 'received':
@@ -221,11 +224,12 @@ function decodeSeen(message: Uint8Array): PipeEvent | undefined {
 }
 
 function decodeOpened(message: Uint8Array): PipeEvent | undefined {
-  const address = textIn(message, 8, ADDRESS_TEXT_MAX)
+  const address = textIn(message, 10, ADDRESS_TEXT_MAX)
   const role = roles[message[5]!]
   if (address === undefined || role === undefined) return undefined
   const mtu = readU16(message, 6)
-  return isMtu(mtu) ? { kind: 'opened', link: readU32(message, 1), role, mtu, address } : undefined
+  const interval = readU16(message, 8)
+  return isMtu(mtu) ? { kind: 'opened', link: readU32(message, 1), role, mtu, address, ...(interval === 0 ? {} : { intervalMs: interval * INTERVAL_UNIT_MS }) } : undefined
 }
 
 function isMtu(mtu: number): boolean {

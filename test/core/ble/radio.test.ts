@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { PeerHandle } from '../../../src/core/base/domain.ts'
 import { after, second, toInstant, type Instant } from '../../../src/core/base/time.ts'
-import { dutyOf, powerModes, scanWindow, SEARCH_TIME } from '../../../src/core/ble/duty.ts'
+import { powerModes } from '../../../src/core/base/power-mode.ts'
+import { dutyOf, scanWindow, SEARCH_TIME } from '../../../src/core/ble/duty.ts'
 import { bleRadioLimits } from '../../../src/core/ble/limits.ts'
 import { Radio, type RadioCommand, type RadioEvent } from '../../../src/core/ble/radio.ts'
 import type { FindFriend } from '../../../src/core/ble/sightings.ts'
@@ -139,6 +140,18 @@ describe('who is in range', () => {
     commands(radio, start)
     radio.handleConnectFailed(at(1), 'liar', 'gone')
     expect(events(radio)).toEqual([{ kind: 'dial-failed', token: 1, reason: 'refused', detail: 'gone' }, { kind: 'nearby', peer: ana, address: 'ana' }])
+  })
+
+  test('who saves its battery listens once in five minutes, and takes nobody for gone who is heard each second time', () => {
+    const radio = switchedOn('saver')
+    radio.handleSeen(start, 'ana', -60, anaHint)
+    radio.handleTimeout(at(600))
+    radio.handleSeen(at(600), 'ana', -60, anaHint)
+    radio.setMode(at(610), 'active')
+    radio.handleTimeout(at(689))
+    expect(events(radio)).toEqual([{ kind: 'nearby', peer: ana, address: 'ana' }])
+    radio.handleTimeout(at(700))
+    expect(events(radio)).toEqual([{ kind: 'nearby', peer: ana, address: undefined }])
   })
 
   test('new hints: who was a stranger is a friend, and the other way round', () => {

@@ -58,6 +58,8 @@ test('any bytes are a message or not, and never more than one message is kept', 
 })
 
 test('what no backend may say is refused: an MTU out of range, a value longer than the largest, half a hint', () => {
+  const timed: PipeEvent = { kind: 'opened', link: 1, role: 'peripheral', address: 'b', mtu: 100, intervalMs: 18.75 }
+  expect(decodeEvent(encodeEvent(timed).subarray(2))).toEqual(timed)
   const opened = encodeEvent({ kind: 'opened', link: 1, role: 'central', address: 'a', mtu: 100 }).subarray(2)
   for (const wrong of [MTU_MIN - 1, MTU_MAX + 1, 0, 0xffff]) {
     const bytes = opened.slice()

@@ -30,6 +30,7 @@ export class BluezApplication {
   readonly #handler: ServiceHandler
   readonly #objects: ReadonlyMap<string, Readonly<Record<string, () => Properties>>>
   #hint: Uint8Array | undefined
+  #intervalMs: number | undefined
   isNotifying = false
 
   constructor(bus: ServingBus, handler: ServiceHandler) {
@@ -50,6 +51,11 @@ export class BluezApplication {
     this.#hint = hint
   }
 
+  /** How often it is to be shown; `undefined`: as often as bluetoothd likes. Those before 5.56 do not look at it. */
+  setInterval(milliseconds: number | undefined): void {
+    this.#intervalMs = milliseconds
+  }
+
   /** To everybody who has subscribed: bluetoothd does not let one choose. */
   notify(value: Uint8Array): void {
     this.#bus.signal(TX, PROPERTIES, 'PropertiesChanged', 'sa{sv}as', [CHARACTERISTIC, { Value: this.#bus.variant('ay', Buffer.from(value)) }, []])
@@ -58,7 +64,8 @@ export class BluezApplication {
   /** Nothing but the service and the hint: no name, and bluetoothd adds the flags only. */
   #advertisement(): Properties {
     const v = (signature: string, value: unknown): Variant => this.#bus.variant(signature, value)
-    const data = { Type: v('s', 'peripheral'), ServiceUUIDs: v('as', [SERVICE_UUID]), Discoverable: v('b', true) }
+    const interval = this.#intervalMs === undefined ? {} : { MinInterval: v('u', this.#intervalMs), MaxInterval: v('u', this.#intervalMs) }
+    const data = { Type: v('s', 'peripheral'), ServiceUUIDs: v('as', [SERVICE_UUID]), Discoverable: v('b', true), ...interval }
     return this.#hint === undefined ? data : { ...data, ManufacturerData: v('a{qv}', { [NO_COMPANY_ID]: v('ay', Buffer.from(this.#hint)) }) }
   }
 

@@ -1,5 +1,6 @@
 import type { BackendCommand, BackendEvent, BackendOptions, BleBackend } from '../backend.ts'
-import { RX_UUID, SERVICE_UUID, TX_UUID } from '../backend.ts'
+import { paceCosts } from '../../../core/ble/duty.ts'
+import { RX_UUID, SERVICE_UUID, TX_UUID, type Pace } from '../backend.ts'
 import { EventQueue } from '../hci/event-queue.ts'
 import { LinkTable, type ValueLink } from '../hci/link-table.ts'
 import { advertisementPath, applicationPath, BluezApplication } from './application.ts'
@@ -45,6 +46,10 @@ class BluezBackend implements BleBackend {
   #isAdvertised = false
   #scan: (BackendCommand & { kind: 'scan' }) | undefined
   #isScanning = false
+  /** The pace that the filter of the discovery was made for. */
+  #scanPace: Pace | undefined
+  /** It refused an advertisement with an interval. */
+  #refusesInterval = false
   /** By the path of the device. BOUNDED by {@link DIALS_MAX}. */
   readonly #dials = new Map<string, Dial>()
   /** Links that we dialed: by the path of the device, and of its TX. */
@@ -253,16 +258,32 @@ class BluezBackend implements BleBackend {
     this.#isAdvertised = false
     if (advertise?.on === true && this.#inbound === undefined) {
       application.setHint(advertise.hint)
-      await bus.call(BLUEZ, adapter, 'org.bluez.LEAdvertisingManager1', 'RegisterAdvertisement', 'oa{sv}', [advertisementPath, {}])
+      await this.#register(bus, adapter, application, advertise.pace)
       this.#isAdvertised = true
     }
-    if (this.#isScanning === (scan?.on === true)) return
-    if (scan?.on === true) {
-      const filter = { UUIDs: bus.variant('as', [SERVICE_UUID]), Transport: bus.variant('s', 'le'), DuplicateData: bus.variant('b', true) }
+    if (scan?.on === true && (!this.#isScanning || this.#scanPace !== scan.pace)) {
+      // bluetoothd listens as it likes while a window is open. Slowly, it need tell of each device only once in a window.
+      const filter = { UUIDs: bus.variant('as', [SERVICE_UUID]), Transport: bus.variant('s', 'le'), DuplicateData: bus.variant('b', scan.pace === 'fast') }
       await bus.call(BLUEZ, adapter, ADAPTER, 'SetDiscoveryFilter', 'a{sv}', [filter])
+      this.#scanPace = scan.pace
     }
+    if (this.#isScanning === (scan?.on === true)) return
     this.#isScanning = scan?.on === true
     await bus.call(BLUEZ, adapter, ADAPTER, this.#isScanning ? 'StartDiscovery' : 'StopDiscovery')
+  }
+
+  async #register(bus: SystemBus, adapter: string, application: BluezApplication, pace: Pace): Promise<void> {
+    const register = (): Promise<unknown> => bus.call(BLUEZ, adapter, 'org.bluez.LEAdvertisingManager1', 'RegisterAdvertisement', 'oa{sv}', [advertisementPath, {}])
+    application.setInterval(this.#refusesInterval ? undefined : paceCosts[pace].advertiseMs)
+    try {
+      await register()
+    } catch (error) {
+      if (this.#refusesInterval) throw error
+      application.setInterval(undefined)
+      await register()
+      // Not where nothing at all is taken: then the interval was not to blame.
+      this.#refusesInterval = true
+    }
   }
 
   // Links that we dial.

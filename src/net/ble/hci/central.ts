@@ -186,7 +186,7 @@ export class HciCentral {
     if (link === undefined) return
     dial.state = 'open'
     dial.timer.clear()
-    const open = this.#links.open('central', dial.address, peripheral.mtu ?? 0, (value) => rx.write(value, true), () => this.#multiplexer?.disconnect(link.handle))
+    const open = this.#links.open('central', dial.address, peripheral.mtu ?? 0, (value) => rx.write(value, true), () => this.#multiplexer?.disconnect(link.handle), link.intervalMs)
     dial.open = open
     tx.on('data', (value: Buffer) => this.#links.received(open, value))
   }

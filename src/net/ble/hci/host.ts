@@ -26,11 +26,16 @@ export interface Answer {
   readonly parameters: Uint8Array
 }
 
+/** vol 4 part E §7.7.65.1. */
+const INTERVAL_UNIT_MS = 1.25
+
 export interface HciLink {
   readonly handle: number
   readonly role: 'central' | 'peripheral'
   readonly address: string
   readonly addressType: AddressType
+  /** From one connection event to the next, when it was opened. */
+  readonly intervalMs: number
 }
 
 /** A controller that does what it should, and cannot be used. */
@@ -276,7 +281,7 @@ export class HciHost {
       case leEvent.connected:
         if (p.length < 18 || (p[0] === hciStatus.success && p[3]! > 1)) this.#handler.dropped('hci')
         else if (p[0] !== hciStatus.success) this.#handler.notOpened(p[0]!, packet)
-        else this.#open({ handle: readU16(p, 1) & 0x0fff, role: p[3] === 0 ? 'central' : 'peripheral', address: addressText(p, 5), addressType: (p[4]! & 1) === 1 ? 'random' : 'public' }, packet)
+        else this.#open({ handle: readU16(p, 1) & 0x0fff, role: p[3] === 0 ? 'central' : 'peripheral', address: addressText(p, 5), addressType: (p[4]! & 1) === 1 ? 'random' : 'public', intervalMs: readU16(p, 11) * INTERVAL_UNIT_MS }, packet)
         return
       case leEvent.advertisingReport:
         if (p.length === 0) this.#handler.dropped('hci')

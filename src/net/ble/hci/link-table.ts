@@ -36,10 +36,10 @@ export class LinkTable {
     return this.#links.size
   }
 
-  open(role: Role, address: string, mtu: number, write: (value: Buffer) => void, disconnect: () => void): ValueLink {
+  open(role: Role, address: string, mtu: number, write: (value: Buffer) => void, disconnect: () => void, intervalMs?: number): ValueLink {
     const link: ValueLink = { number: ++this.#numbers, role, address, mtu: clampMtu(mtu), unsent: 0, write, disconnect, reason: undefined }
     this.#links.set(link.number, link)
-    this.#tell({ kind: 'opened', link: link.number, role, address, mtu: link.mtu })
+    this.#tell({ kind: 'opened', link: link.number, role, address, mtu: link.mtu, ...(intervalMs === undefined ? {} : { intervalMs }) })
     return link
   }
 

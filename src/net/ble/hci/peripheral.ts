@@ -82,7 +82,7 @@ export class HciSlot {
     this.#timer.clear()
     // The answer to the subscription goes out first, so that the other has noted it before the first value arrives.
     queueMicrotask(() => {
-      if (this.#link === link && this.#open === undefined) this.#open = this.#links.open('peripheral', link.address, valueSizeMax + 3, update, () => this.#disconnect())
+      if (this.#link === link && this.#open === undefined) this.#open = this.#links.open('peripheral', link.address, valueSizeMax + 3, update, () => this.#disconnect(), link.intervalMs)
     })
   }
 

@@ -9,8 +9,11 @@ import type { HciTime } from './transport.ts'
 const service = uuidBytes(SERVICE_UUID)
 /** In units of 0.625 ms: 100 ms and 1 s between advertisements. */
 const ADVERTISING_INTERVAL: Readonly<Record<Pace, number>> = { fast: 0xa0, slow: 0x640 }
-/** Interval and window, in units of 0.625 ms: half of the time in pieces of 100 ms, or a tenth in pieces of 5.12 s. */
-const SCANNING: Readonly<Record<Pace, readonly [interval: number, window: number]>> = { fast: [0xa0, 0x50], slow: [0x2000, 0x333] }
+/**
+ * Interval and window, in units of 0.625 ms: half of the time in pieces of 100 ms, or a fifth in pieces of 5.12 s. A slow window is 1.04 s long, more than from
+ * one slow advertisement to the next: with a shorter one who is in range would be heard by chance.
+ */
+const SCANNING: Readonly<Record<Pace, readonly [interval: number, window: number]>> = { fast: [0xa0, 0x50], slow: [0x2000, 0x680] }
 const PASSIVE = 0
 const RANDOM_OWN_ADDRESS = 1
 /** vol 3 part C, appendix A: how long a private address is used. */

@@ -37,6 +37,15 @@ test('bluetoothd finds one service with RX and TX, and an advertisement with the
   expect(call('/elsewhere', PROPERTIES, 'GetAll', 'org.example')).toBeUndefined()
 })
 
+test('an advertisement is shown as often as it is asked to be, or as bluetoothd likes', () => {
+  const { application, call } = served()
+  const advertised = (): Record<string, Variant> => (call(advertisementPath, PROPERTIES, 'GetAll', 'org.bluez.LEAdvertisement1') as unknown as { body: [Record<string, Variant>] }).body[0]
+  application.setInterval(1000)
+  expect([advertised()['MinInterval'], advertised()['MaxInterval']]).toEqual([{ signature: 'u', value: 1000 }, { signature: 'u', value: 1000 }])
+  application.setInterval(undefined)
+  expect(advertised()['MinInterval']).toBeUndefined()
+})
+
 test('writes name their device; who is not served is told so', () => {
   const written: unknown[] = []
   const { application, call, signals } = served({

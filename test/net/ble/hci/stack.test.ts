@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { VALUES_UNSENT_MAX } from '../../../../src/net/ble/backend.ts'
 import { hciStatus, opcode } from '../../../../src/core/wire/hci.ts'
 import type { VirtualAir, AirOptions } from '../../../../src/sim/air/air.ts'
@@ -104,6 +104,20 @@ describe('two nodes: noble at the one, bleno at the other', () => {
     await b.has('closed')
     isNear = true
     await connect(a, b)
+  })
+})
+
+describe('the pace of the radio', () => {
+  test('reaches the controller: how often it shows itself, and how much of the time it listens', async () => {
+    const [a] = await pair()
+    for (const [pace, intervalMs, share] of [['slow', 1000, 0.2], ['fast', 100, 0.5], ['slow', 1000, 0.2]] as const) {
+      a.command({ kind: 'advertise', on: true, hint: undefined, pace })
+      a.command({ kind: 'scan', on: true, pace })
+      await vi.waitFor(() => {
+        expect([a.controller.advertising.on, a.controller.scanning.on, a.controller.advertising.intervalMs]).toEqual([true, true, intervalMs])
+        expect(a.controller.scanning.share).toBeCloseTo(share, 2)
+      }, { timeout: 30_000 })
+    }
   })
 })
 
