@@ -23,25 +23,28 @@ const pure = ['test/core/**/*.test.ts', 'test/world/**/*.test.ts', 'test/sim/**/
 /** Network namespaces in which daemons mostly wait for one another. */
 const lab = ['test/lab/**/*.test.ts']
 
+const every: ViteUserConfig['test'] = {
+  // Process-level tests start real daemons: the setup builds dist/ once when it is stale.
+  globalSetup: ['test/support/global-setup.ts'],
+  // Long, for machines that others use too: a test that hangs still ends, and none measures speed by it.
+  testTimeout: 120_000,
+  hookTimeout: 120_000,
+  // In CI only: tests with real daemons, networks and clocks share machines that stall for seconds. A test that needed it is shown with `retry x1`.
+  retry: process.env['CI'] === 'true' ? 1 : 0,
+  pool: 'forks',
+  // Pairs of homes in the lab: each is two daemons and five network namespaces.
+  maxConcurrency: 3,
+}
+
 const config: ViteUserConfig = defineConfig({
   test: {
-    // Process-level tests start real daemons: the setup builds dist/ once when it is stale.
-    globalSetup: ['test/support/global-setup.ts'],
-    // Long, for machines that others use too: a test that hangs still ends, and none measures speed by it.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
-    // In CI only: tests with real daemons, networks and clocks share machines that stall for seconds. A test that needed it is shown with `retry x1`.
-    retry: process.env['CI'] === 'true' ? 1 : 0,
-    pool: 'forks',
-    // One more than the cores of CI: there is nearly always one that waits.
+    // One more than the cores of CI: there is nearly always one that waits. Here and not in `every`, where `--maxWorkers` would not overrule it.
     maxWorkers: 3,
-    // Pairs of homes in the lab: each is two daemons and five network namespaces.
-    maxConcurrency: 3,
     sequence: { sequencer: SlowestFirst },
     projects: [
-      { extends: true, test: { name: 'lab', include: lab } },
-      { extends: true, test: { name: 'system', include: ['test/**/*.test.ts'], exclude: [...lab, ...pure] } },
-      { extends: true, test: { name: 'pure', include: pure, isolate: false } },
+      { test: { ...every, name: 'lab', include: lab } },
+      { test: { ...every, name: 'system', include: ['test/**/*.test.ts'], exclude: [...lab, ...pure] } },
+      { test: { ...every, name: 'pure', include: pure, isolate: false } },
     ],
   },
 })
