@@ -4,7 +4,7 @@ import type { Config } from './config-schema.ts'
 
 /** What the core is told of the configuration. What is not in the file (the base datagram size) stays the core's own. `ble`: asked each time, since adapters come and go. */
 export function coreConfigOf(config: Config, ble: () => boolean = () => false): CoreConfig {
-  const { access, limits, path, session, stun, tcp, transport } = config
+  const { access, limits, path, session, stun, tcp, transport, udp } = config
   return {
     ...defaultConfig,
     maxData: limits.sessionWindow,
@@ -36,5 +36,6 @@ export function coreConfigOf(config: Config, ble: () => boolean = () => false): 
     get ble() { return ble() },
     pathPolicy: path,
     stunRefresh: stun.refresh,
+    guessPorts: udp.guessPorts,
   }
 }

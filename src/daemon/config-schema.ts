@@ -31,6 +31,8 @@ export interface Config {
     readonly receiveBuffer: number
     /** The operator vouches that datagrams leave with DF. */
     readonly mtuDiscovery: boolean
+    /** Whether ports are guessed where that alone leads to a peer. */
+    readonly guessPorts: boolean
   }
   readonly transport: {
     readonly congestion: CongestionName
@@ -157,7 +159,8 @@ const udp = z.strictObject({
   advertise: key(list(advertised, { min: 0, max: 16, of: 'addresses' }), []),
   receive_buffer: key(size({ min: '64KiB', max: '64MiB' }), '4MiB'),
   mtu_discovery: key(yesNo, false),
-}).transform((raw): Config['udp'] => ({ port: raw.port, bind: raw.bind, advertise: raw.advertise, receiveBuffer: raw.receive_buffer, mtuDiscovery: raw.mtu_discovery }))
+  guess_ports: key(yesNo, true),
+}).transform((raw): Config['udp'] => ({ port: raw.port, bind: raw.bind, advertise: raw.advertise, receiveBuffer: raw.receive_buffer, mtuDiscovery: raw.mtu_discovery, guessPorts: raw.guess_ports }))
 
 const transport = z.strictObject({
   congestion: key(oneOf(congestionNames), 'model'),

@@ -330,6 +330,9 @@ export class Daemon implements IpcHandler, RuntimeSink, AsyncDisposable {
       case 'path-mtu':
         this.#log[event.cause === 'found' ? 'debug' : 'warn']('path MTU', { id: this.#idOf(event.peer), on: formatAddress(event.address), from: event.from, to: event.to, cause: event.cause })
         return
+      case 'punch-flood':
+        this.#log.warn('a peer floods us with PUNCH, which is ignored', { id: this.#idOf(event.peer) })
+        return
       case 'observed-address':
         this.#log.debug('a peer sees us', { id: this.#idOf(event.peer), as: formatAddress(event.address) })
         return

@@ -2,7 +2,7 @@ import type { PeerHandle } from '../core/endpoint/contract.ts'
 
 /** A dial is quiet after 90 s without an answer; a router forgets the way out after 30 s. */
 const PAUSE_MS = 20_000
-/** The one that was begun first makes room. */
+/** The one that would end first makes room: a person is waited for longer than one who introduces. */
 const MEETINGS_MAX = 64
 
 /**
@@ -23,7 +23,7 @@ export class Meetings {
     // One who introduces for a minute does not end what a person waits for.
     const until = Math.max(this.#until.get(peer) ?? 0, performance.now() + patienceMs)
     this.#until.delete(peer)
-    if (this.#until.size >= MEETINGS_MAX) this.#until.delete(this.#until.keys().next().value!)
+    if (this.#until.size >= MEETINGS_MAX) this.#until.delete([...this.#until].reduce((soonest, entry) => (entry[1] < soonest[1] ? entry : soonest))[0])
     if (!this.#dial(peer)) return
     this.#until.set(peer, until)
     this.#timer ??= setInterval(() => this.#round(), PAUSE_MS).unref()

@@ -218,7 +218,7 @@ export class NatService {
   outside(): Outside {
     const { endpoint } = this.#runtime
     const sessions = endpoint.peers().filter((peer) => endpoint.peerStats(peer)?.state === 'connected').length
-    return { nat: this.own(), portMapping: this.mapping.status(), advertises: this.#config.udp.advertise.length > 0, sessions }
+    return { nat: this.own(), portMapping: this.mapping.status(), advertises: this.#config.udp.advertise.length > 0, sessions, guesses: this.#config.udp.guessPorts }
   }
 
   #serversState(): IpcOwnNat['servers'] {

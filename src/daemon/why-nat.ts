@@ -57,11 +57,16 @@ const outlookTexts: Readonly<Record<Outlook, string>> = {
   unknown: 'Whether they can meet by UDP is not known: that takes the class of both.',
 }
 
-export function natsOf(why: PeerWhy, ours: IpcOwnNat): WhyNats {
+/** Where the operator turned guessing off. */
+const NO_GUESSES = 'One of the two is seen at another port by each destination, and the other one lets in only ports that it knows: by UDP they would meet by guessing ports, which is turned off here ([udp] guess_ports = false).'
+
+export function natsOf(why: PeerWhy, ours: IpcOwnNat, guesses = true): WhyNats {
   const theirs = peerNat(why)
-  const outlook = outlookOf(ours, theirs)
+  const hoped = outlookOf(ours, theirs)
+  const off = hoped === 'guess' && !guesses
+  const outlook = off ? 'never' : hoped
   const ipv6 = [...why.told.map(({ candidate }) => candidate.address), ...why.addresses].some((address) => !isIPv4(address) && addressClass(address) === 'global')
-  return { ours, theirs: { ...theirs, ipv6 }, outlook, between: isOutside(why), text: outlookTexts[outlook] }
+  return { ours, theirs: { ...theirs, ipv6 }, outlook, between: isOutside(why), text: off ? NO_GUESSES : outlookTexts[outlook] }
 }
 
 function isOutside({ addresses, told, whereabouts, attempts, paths }: PeerWhy): boolean {

@@ -21,6 +21,8 @@ export interface Outside {
   /** The configuration names an address. */
   readonly advertises: boolean
   readonly sessions: number
+  /** Ports are guessed where that helps. */
+  readonly guesses: boolean
 }
 
 /** What is known of a Bluetooth link besides what a session sees of it. */
@@ -39,7 +41,7 @@ export function whyDocument(why: PeerWhy, outside: Outside, at: WallTime, radio:
     ...(current === undefined ? {} : { path: currentPath(current) }), policy: { ...policy, from }, paths: why.paths.filter(({ probing }) => !probing).map((path) => pathInfo(path, radio)), attempts: attemptsOf(why),
     probes: why.asked.map(({ address, probes, refused, rest }) => ({ address: formatAddress(address), unanswered: probes, ...(refused === undefined ? {} : { refused }), ...(rest === undefined ? {} : { restMs: Math.round(rest / millisecond) }) })),
     ...(why.dial === undefined ? {} : { dial: { since: why.dial.since, loud: why.dial.loud, ...(why.dial.next === undefined ? {} : { nextMs: Math.round(why.dial.next / millisecond) }) } }),
-    nat: natsOf(why, outside.nat), ...(why.birthday === undefined ? {} : { guess: guessOf(why.birthday) }), pairs: pairsOf(why), history: why.decisions.map(eventOf), bounds: { history: DECISIONS_MAX, attempts: ATTEMPTS_MAX, pairs: PAIRS_MAX },
+    nat: natsOf(why, outside.nat, outside.guesses), ...(why.birthday === undefined ? {} : { guess: guessOf(why.birthday) }), pairs: pairsOf(why), history: why.decisions.map(eventOf), bounds: { history: DECISIONS_MAX, attempts: ATTEMPTS_MAX, pairs: PAIRS_MAX },
   }
   return { ...facts, advice: adviceFor(facts, { inRoster: why.inRoster, udp: why.udp, tcp: why.tcp }, outside) }
 }

@@ -62,8 +62,8 @@ describe('the core', () => {
   })
 
   it('is told what was written', () => {
-    const core = coreConfigOf(parseConfig('[session]\nkeepalive = "off"\nidle = "1h"\n[limits]\nqueue_bytes = "2MiB"\n[access]\nstrangers = true\n[transport]\ncongestion = "cubic"', FILE))
-    expect(core).toMatchObject({ keepAlive: 0, idleKeep: 3600e6, queueBytes: 2 << 20, admitStrangers: true, congestion: 'cubic' })
+    const core = coreConfigOf(parseConfig('[session]\nkeepalive = "off"\nidle = "1h"\n[limits]\nqueue_bytes = "2MiB"\n[access]\nstrangers = true\n[transport]\ncongestion = "cubic"\n[udp]\nguess_ports = false', FILE))
+    expect(core).toMatchObject({ guessPorts: false, keepAlive: 0, idleKeep: 3600e6, queueBytes: 2 << 20, admitStrangers: true, congestion: 'cubic' })
   })
 })
 

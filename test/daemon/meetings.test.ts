@@ -48,6 +48,16 @@ describe('meetings', () => {
     expect(vi.getTimerCount()).toBe(0)
   })
 
+  it('by hand are not pushed out by introductions', () => {
+    const { dialed, all } = meetings()
+    all.begin(1 as PeerHandle, 15 * MINUTE)
+    for (let peer = 2; peer < 200; peer++) all.begin(peer as PeerHandle, MINUTE)
+    dialed.length = 0
+    vi.advanceTimersByTime(20_000)
+    expect(dialed).toHaveLength(64)
+    expect(dialed).toContain(1)
+  })
+
   it('are at most 64: the one that ends first makes room', () => {
     const { dialed, all } = meetings()
     for (let peer = 0; peer < 65; peer++) all.begin(peer as PeerHandle, 15 * MINUTE)

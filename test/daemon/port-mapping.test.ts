@@ -37,7 +37,7 @@ class Scene implements AsyncDisposable {
     this.router = router
     this.#gateway = { router: host(router.model.address), local: host(LOCAL) }
     this.mapping = new PortMapping({
-      config: { portmap: { enabled: true, lifetime: 20 * minute }, udp: { port: 0, bind: ['::'], advertise: [], receiveBuffer: 0, mtuDiscovery: false } }, clock: new Clock(), provider: node, secret: repeated(7),
+      config: { portmap: { enabled: true, lifetime: 20 * minute }, udp: { port: 0, bind: ['::'], advertise: [], receiveBuffer: 0, mtuDiscovery: false, guessPorts: true } }, clock: new Clock(), provider: node, secret: repeated(7),
       log: { info: (text) => this.#says(text) }, driver: { readGateway: () => Promise.resolve(this.#gateway), watchPauseMs: 20, httpTimeoutMs: 300, ...options },
     })
     this.mapping.start(new Map([['udp', 7000]]))
@@ -99,7 +99,7 @@ describe('on real sockets', () => {
   it('a socket that does not listen where the router would send to asks for nothing', async () => {
     await using router = await LoopbackRouter.start(nextAddress())
     const mapping = new PortMapping({
-      config: { portmap: { enabled: true, lifetime: minute }, udp: { port: 0, bind: ['127.0.0.2'], advertise: [], receiveBuffer: 0, mtuDiscovery: false } }, clock: new Clock(), provider: node, secret: repeated(7),
+      config: { portmap: { enabled: true, lifetime: minute }, udp: { port: 0, bind: ['127.0.0.2'], advertise: [], receiveBuffer: 0, mtuDiscovery: false, guessPorts: true } }, clock: new Clock(), provider: node, secret: repeated(7),
       log: { info: () => undefined }, driver: { readGateway: () => Promise.resolve({ router: host(router.model.address), local: host(LOCAL) }), watchPauseMs: 5 },
     })
     mapping.start(new Map([['udp', 7000]]))

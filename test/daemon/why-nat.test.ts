@@ -131,6 +131,17 @@ describe('pairs of addresses', () => {
   })
 })
 
+describe('guessing that is turned off', () => {
+  it('is said, and nothing is hoped of it', () => {
+    const hard: PeerWhy = { ...nothing, whereabouts: { hard: true, addresses: [at('203.0.113.9')] } }
+    const ours = { ...routers.port, servers: 'answer', ipv6: false } as const
+    expect(natsOf(hard, ours)).toMatchObject({ outlook: 'guess' })
+    const off = natsOf(hard, ours, false)
+    expect(off.outlook).toBe('never')
+    expect(off.text).toContain('guess_ports = false')
+  })
+})
+
 describe('what would help', () => {
   const none: IpcPortMapping = { state: 'none', mapped: [], router: '192.168.1.1', reason: 'silent' }
   const facts = (ours: IpcNat, theirs: IpcNat, more: Partial<RemedyFacts> = {}, ipv6: readonly [boolean, boolean] = [false, false]): RemedyFacts => ({

@@ -1,5 +1,6 @@
 import { encodeAddress, formatAddress } from '../../src/core/base/address.ts'
 import { minute, second } from '../../src/core/base/time.ts'
+import type { CoreConfig } from '../../src/core/connection/config.ts'
 import type { BirthdayView, MeetOptions } from '../../src/core/endpoint/contract.ts'
 import { perfectWire } from '../../src/sim/network.ts'
 import { SimRouter, simStunServer } from './sim-router.ts'
@@ -20,7 +21,7 @@ export class Homes {
   readonly players: readonly [Player, Player]
   readonly seen: Seen[] = []
 
-  constructor(seed: number, kinds: readonly [HomeKind, HomeKind], tcp = false) {
+  constructor(seed: number, kinds: readonly [HomeKind, HomeKind], tcp = false, config: Partial<CoreConfig> = {}) {
     const world = this.world = new SimWorld(seed)
     world.network.setConditions({ ...perfectWire, delay: 10_000 })
     for (const server of servers) simStunServer(world, server)
@@ -32,7 +33,7 @@ export class Homes {
         filtering: kind === 'full' ? 'endpoint-independent' : kind === 'addr' ? 'address-dependent' : 'address-and-port-dependent',
       })
       // Either may be the lower id.
-      return world.player(`${i}`, swapped ? 2 - i : i + 1, host, {}, tcp)
+      return world.player(`${i}`, swapped ? 2 - i : i + 1, host, config, tcp)
     })
     this.players = homes as [Player, Player]
     const inject = world.network.inject.bind(world.network)

@@ -56,6 +56,8 @@ export interface CoreConfig {
   readonly congestion: CongestionName
   /** How often a reflexive address is looked at again, and its mapping kept open, while an invite names it; 0 = never. */
   readonly stunRefresh: Duration
+  /** Whether ports of a peer's router are guessed, and sockets opened for it to guess. */
+  readonly guessPorts: boolean
 }
 
 export const defaultConfig: CoreConfig = {
@@ -91,6 +93,7 @@ export const defaultConfig: CoreConfig = {
   pathPolicy: anyPath,
   congestion: 'model',
   stunRefresh: 25 * second,
+  guessPorts: true,
 }
 
 /** What the peer told us in LIMITS, or the defaults (WIRE.md §3.3). */

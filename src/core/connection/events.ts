@@ -7,6 +7,8 @@ export type SessionEvent =
   | { readonly kind: 'path'; readonly peer: PeerHandle; readonly from: Uint8Array | undefined; readonly to: Uint8Array | undefined; readonly link: LinkKind; readonly rtt: Duration | undefined; readonly rule: PathRule }
   /** The largest datagram that is sent on a path is another one now, bytes of UDP payload. */
   | { readonly kind: 'path-mtu'; readonly peer: PeerHandle; readonly address: Uint8Array; readonly from: number; readonly to: number; readonly cause: MtuCause }
+  /** More PUNCH frames of a peer than any round has: they are ignored, and this is said once in ten seconds. */
+  | { readonly kind: 'punch-flood'; readonly peer: PeerHandle }
   | { readonly kind: 'observed-address'; readonly peer: PeerHandle; readonly address: Uint8Array }
   | { readonly kind: 'channel-incoming'; readonly channel: ChannelHandle; readonly peer: PeerHandle; readonly app: string; readonly mode: DeliveryMode; readonly lane: Lane; readonly weight: number; readonly meta: Uint8Array }
   | { readonly kind: 'channel-open'; readonly channel: ChannelHandle; readonly maxMessage: number }

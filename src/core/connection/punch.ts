@@ -87,7 +87,8 @@ export function onPunch(state: SessionState, now: Now, frame: PunchFrame): void 
     punch.heardSince = now.mono
     punch.heard = 0
   }
-  if (++punch.heard > FRAMES_MAX || !take(state, now, punch, frame)) counters.add('punches_ignored')
+  if (++punch.heard === FRAMES_MAX + 1) state.host.emit({ kind: 'punch-flood', peer: state.peer })
+  if (punch.heard > FRAMES_MAX || !take(state, now, punch, frame)) counters.add('punches_ignored')
   else if ((frame.nat & MAPPING) !== 0) state.host.noteHard(state.peer, (frame.nat & MAPPING) >= 2)
 }
 
@@ -102,7 +103,7 @@ function take(state: SessionState, now: Now, punch: PunchState, frame: PunchFram
       return phase.kind === 'asked' && onReady(state, now, punch, frame, now.mono - phase.askedAt)
     case punchOp.go:
       if (phase.kind !== 'ready' || frame.delay > DELAY_MAX) return false
-      start(state, now, punch, (frame.mode & punchMode.birthday) === 0 ? undefined : roleBy(state, phase.nat))
+      start(state, now, punch, (frame.mode & modesOf(state) & punchMode.birthday) === 0 ? undefined : roleBy(state, phase.nat))
       return true
     case punchOp.abort:
       rest(state, now, punch, true)
@@ -121,14 +122,14 @@ function take(state: SessionState, now: Now, punch: PunchState, frame: PunchFram
 /** The leader asks; the other one asks to be asked. */
 function wish(state: SessionState, now: Now, punch: PunchState): void {
   if (!state.lower) {
-    say(state, { op: punchOp.ask, round: 0, mode: punchMode.udp | punchMode.birthday })
+    say(state, { op: punchOp.ask, round: 0, mode: modesOf(state) })
     punch.vain++
     punch.wishAt = after(now.mono, PAUSE)
     return
   }
   punch.round++
   punch.phase = { kind: 'asked', askedAt: now.mono, until: after(now.mono, ANSWER_TIME) }
-  say(state, { op: punchOp.ask, round: punch.round, mode: punchMode.udp | punchMode.birthday })
+  say(state, { op: punchOp.ask, round: punch.round, mode: modesOf(state) })
   state.timers.set(timer.punch, after(now.mono, ANSWER_TIME))
 }
 
@@ -146,7 +147,7 @@ function onAsk(state: SessionState, now: Now, punch: PunchState, { round, nat }:
     return false
   }
   punch.phase = { kind: 'ready', nat, until: after(now.mono, ANSWER_TIME) }
-  say(state, { op: punchOp.ready, round, mode: punchMode.udp | punchMode.birthday })
+  say(state, { op: punchOp.ready, round, mode: modesOf(state) })
   state.timers.set(timer.punch, after(now.mono, ANSWER_TIME))
   return true
 }
@@ -157,12 +158,17 @@ function mayBegin(state: SessionState, now: Now, punch: PunchState): boolean {
 }
 
 function onReady(state: SessionState, now: Now, punch: PunchState, frame: PunchFrame, rtt: Duration): boolean {
-  const role = (frame.mode & punchMode.birthday) === 0 ? undefined : roleBy(state, frame.nat)
+  const role = (frame.mode & modesOf(state) & punchMode.birthday) === 0 ? undefined : roleBy(state, frame.nat)
   const delay = Math.round(rtt / 2)
   say(state, { op: punchOp.go, round: punch.round, mode: punchMode.udp | (role === undefined ? 0 : punchMode.birthday), delay })
   punch.phase = { kind: 'waiting', role, until: after(now.mono, delay) }
   state.timers.set(timer.punch, after(now.mono, delay))
   return true
+}
+
+/** What this side takes part in. */
+function modesOf({ host }: SessionState): number {
+  return punchMode.udp | (host.config.guessPorts ? punchMode.birthday : 0)
 }
 
 /** Our part in birthday probing, by both classes. What is not known counts as easy. */

@@ -20,7 +20,7 @@ export const PUNCH_SLOT = 2
 
 /** Where plain dialing leads somewhere, it has led there by then. */
 const FIRST_TIME: Duration = 750 * millisecond
-/** Meetings that wait for their round; the one that was begun first makes room. */
+/** Meetings that wait for their round; more: {@link Punching.meet}. */
 const MEETINGS_MAX = 64
 /** A meeting waits for what it lacks (our own class, its turn) and looks again. */
 const LOOK_TIME: Duration = 2 * second
@@ -83,16 +83,31 @@ export class Punching {
    * speak of the peer, and comes after a round that is because of them.
    */
   meet(now: Now, peer: PeerEntry, { patience, byHand: wished }: MeetOptions): void {
-    if (peer.connection?.reachable === true || this.#node.shuttingDown) return
+    if (peer.connection?.reachable === true || this.#node.shuttingDown || !this.#node.config.guessPorts) return
     const byHand = wished && peer.toldByHand !== undefined
     const known = this.#meetings.get(peer.handle)
     if (known?.byHand === true && !byHand && now.mono < known.until) return
+    if (byHand) this.#leaveOldTarget(now, peer)
     const running = this.#round?.meeting.peer === peer && (this.#round.meeting.byHand || !byHand)
     const meeting: Meeting = { peer, byHand, until: after(now.mono, Math.max(patience, FIRST_TIME + FAST_TIME)), lookAt: after(now.mono, FIRST_TIME), session: false }
     this.#meetings.delete(peer.handle)
-    if (this.#meetings.size >= MEETINGS_MAX) this.#meetings.delete(this.#meetings.keys().next().value!)
-    if (!running) this.#meetings.set(peer.handle, meeting)
+    if (!running && this.#makeRoom(byHand)) this.#meetings.set(peer.handle, meeting)
     this.#schedule(now)
+  }
+
+  /** The person has another link now, which says that the peer is elsewhere. */
+  #leaveOldTarget(now: Now, peer: PeerEntry): void {
+    const target = meetingPoint(peer.toldByHand?.addresses ?? [])
+    const round = this.#round
+    if (round?.meeting.peer === peer && round.meeting.byHand && target !== undefined && !equalAddress(target, 0, round.target, 0)) this.#finish(now, 'called_off')
+  }
+
+  /** Of too many meetings one that nobody waits for at the keyboard makes room, the first begun, and one that somebody waits for only to its like. */
+  #makeRoom(byHand: boolean): boolean {
+    if (this.#meetings.size < MEETINGS_MAX) return true
+    const meetings = [...this.#meetings.values()]
+    const goes = meetings.find((meeting) => !meeting.byHand) ?? (byHand ? meetings[0] : undefined)
+    return goes !== undefined && this.#meetings.delete(goes.peer.handle)
   }
 
   /** There is a session, or there is to be none. */
@@ -113,7 +128,7 @@ export class Punching {
   /** A session that runs over a connection has agreed on a round with its peer. */
   guess(now: Now, peer: PeerEntry, role: BirthdayRole, target: Uint8Array): boolean {
     const round = this.#round
-    if ((round !== undefined && now.mono < round.fastUntil) || this.#node.shuttingDown) return false
+    if ((round !== undefined && now.mono < round.fastUntil) || this.#node.shuttingDown || !this.#node.config.guessPorts) return false
     const begun = this.#open(now, { peer, byHand: false, until: after(now.mono, FAST_TIME), lookAt: never, session: true }, role, target)
     this.#schedule(now)
     return begun

@@ -127,5 +127,11 @@ describe('PUNCH of a hostile peer', () => {
     // No round while UDP carries the traffic: a few refusals at most.
     expect(answered()).toBeLessThanOrEqual(16)
     expect(lone.endpoint.peerStats(lone.endpoint.peers()[0]!)!.state).toBe('connected')
+    // Said once in ten seconds, for a line in the log.
+    const said = (): number => lone.events.filter(({ kind }) => kind === 'punch-flood').length
+    expect(said()).toBe(1)
+    lone.advance(11_000_000)
+    for (let i = 0; i < 100; i++) send(punch(ASK, i + 1))
+    expect(said()).toBe(2)
   })
 })

@@ -4,6 +4,7 @@ import { encodeAddress, formatAddress } from '../../../src/core/base/address.ts'
 import { encodeKnockHead } from '../../../src/core/wire/datagram.ts'
 import { concat } from '../../../src/core/base/bytes.ts'
 import { perfectWire } from '../../../src/sim/network.ts'
+import { repeated } from '../../support/bytes.ts'
 import { byHand, Homes, introduced, outside } from '../../support/homes.ts'
 import { SECOND } from '../../support/sim-world.ts'
 
@@ -202,6 +203,44 @@ describe('a round of guessing towards somebody who is not there', () => {
     const before = homes.knocks(0).length
     homes.world.run(60)
     expect(homes.knocks(0).length - before).toBeGreaterThan(500)
+  })
+
+  it('by hand goes where the newer link says that the peer is, when there is one', () => {
+    const homes = new Homes(12, ['port', 'sym'])
+    homes.meet(0, byHand)
+    homes.world.run(5)
+    const [self, other] = homes.players
+    const elsewhere = encodeAddress('198.51.99.7', 40_000)!
+    const before = homes.knocks(0).length
+    self.node.act((endpoint, now) => {
+      const peer = self.handleOf(other)
+      endpoint.noteWhereabouts(peer, { hard: true, addresses: [elsewhere] }, true)
+      endpoint.meet(now, peer, byHand)
+    })
+    homes.world.run(5)
+    const later = homes.knocks(0).slice(before).map(({ to }) => to.split(':')[0])
+    expect(later.length).toBeGreaterThan(50)
+    expect(new Set(later)).toEqual(new Set(['198.51.99.7']))
+  })
+
+  it('that a person waits for is not pushed out by any number of introductions', () => {
+    const homes = new Homes(12, ['port', 'sym'])
+    const [self] = homes.players
+    homes.meet(0, byHand)
+    self.node.act((endpoint, now) => {
+      for (let i = 0; i < 100; i++) endpoint.meet(now, endpoint.addPeer(now, repeated(100 + i, 32), { name: undefined, addresses: [], invite: undefined })!, introduced)
+    })
+    homes.world.run(5)
+    expect(homes.view(0)?.outcome).toBe('running')
+  })
+
+  it('is begun by nobody where guessing is turned off', () => {
+    for (const kinds of [['port', 'sym'], ['sym', 'port']] as const) {
+      const homes = new Homes(12, kinds, false, { guessPorts: false })
+      homes.meet(0, byHand)
+      homes.world.run(30)
+      expect([homes.knocks(0).length, homes.players[0].node.spareSockets, homes.view(0)]).toEqual([0, 0, undefined])
+    }
   })
 
   it('ends with the peer, and with the node', () => {
