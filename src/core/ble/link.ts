@@ -1,9 +1,10 @@
 import { BoundedQueue } from '../base/queue.ts'
 import { after, never, toInstant, type Instant } from '../base/time.ts'
+import { EARLY_MAX, EarlyValues } from './early-values.ts'
 import type { BleLinkLimits } from './limits.ts'
 import { Reassembly } from './reassembly.ts'
 import {
-  ATT_HEADER_SIZE, BLE_DATAGRAM_MAX, BLE_DATAGRAM_MIN_MAX, BLE_VERSION, decodeBleValue, encodeBye, encodeCredit, encodeHello, encodeSegment, OUTSTANDING_MAX,
+  ATT_HEADER_SIZE, BLE_DATAGRAM_MAX, BLE_DATAGRAM_MIN_MAX, BLE_VERSION, decodeBleValue, encodeBye, encodeCredit, encodeHello, encodeSegment, OUTSTANDING_MAX, SEQUENCES,
   type BleValue, type ByeCode,
 } from './values.ts'
 
@@ -17,6 +18,8 @@ export type BleLinkEnd = 'local' | 'bye' | 'hello_timeout' | 'credit_timeout' | 
 const byeOf: Readonly<Record<Exclude<BleLinkEnd, 'local' | 'bye'>, ByeCode>> = {
   hello_timeout: 'timeout', credit_timeout: 'timeout', confirm_timeout: 'timeout', stalled: 'timeout', version: 'version', hello: 'protocol', malformed: 'protocol', flow: 'protocol',
 }
+
+type DataValue = Extract<BleValue, { kind: 'data' }>
 
 /** Whole datagrams that may wait here before the other side gets no more credit (WIRE.md §7). */
 const WAITING_MAX = 2
@@ -39,6 +42,9 @@ export class BleLink {
   readonly #limits: BleLinkLimits
   readonly #nonce: Uint8Array
   readonly #reassembly = new Reassembly(BLE_DATAGRAM_MAX)
+  readonly #early = new EarlyValues()
+  /** Values in a row that came after they were given up. */
+  #late = 0
   readonly #received = new BoundedQueue<Uint8Array>(RECEIVED_MAX)
   readonly #queue: BoundedQueue<Uint8Array>
   #state: State
@@ -154,6 +160,7 @@ export class BleLink {
       case 'data': return this.#onData(now, value)
       case 'credit': return this.#onCredit(now, value.taken)
       case 'bye':
+        while (this.#early.size > 0 && this.isOpen) this.#giveUp(now)
         this.#state = { kind: 'ended', end: this.end ?? 'bye' }
         return
       case 'malformed': return this.#fail(now, 'malformed')
@@ -170,6 +177,7 @@ export class BleLink {
 
   handleTimeout(now: Instant): void {
     this.#reassembly.handleTimeout(now)
+    if (this.#early.deadline <= now) this.#giveUp(now)
     const state = this.#state
     if (state.kind === 'ended') return
     if (state.kind === 'closing') {
@@ -184,7 +192,7 @@ export class BleLink {
     const state = this.#state
     if (state.kind === 'ended') return never
     if (state.kind === 'closing') return state.deadline
-    const first = Math.min(this.#stalledAt, this.#creditAt, this.#confirmAt, this.#reassembly.deadline)
+    const first = Math.min(this.#stalledAt, this.#creditAt, this.#confirmAt, this.#reassembly.deadline, this.#early.deadline)
     return toInstant(state.kind === 'hello' ? Math.min(first, state.deadline) : first)
   }
 
@@ -257,19 +265,44 @@ export class BleLink {
     this.#credits = Math.min(credits, OUTSTANDING_MAX)
   }
 
-  #onData(now: Instant, segment: Extract<BleValue, { kind: 'data' }>): void {
+  #onData(now: Instant, segment: DataValue): void {
     if (this.#state.kind !== 'open') return this.#fail(now, 'malformed')
+    const ahead = this.#reassembly.distance(segment.sequence) - 1
     // The other side knows of what was announced: never may more be under way than its credit.
-    if (this.#reassembly.taken + this.#reassembly.distance(segment.sequence) - this.#announced > this.#limits.credits) return this.#fail(now, 'flow')
-    const result = this.#reassembly.take(now, segment)
-    if (result === 'malformed') this.#fail(now, 'malformed')
-    else if (typeof result !== 'string') this.#received.push(result)
+    if (this.#reassembly.taken + ahead + 1 - this.#announced > this.#limits.credits) {
+      // Or it was given up a moment ago, and counted then.
+      if (ahead < SEQUENCES - EARLY_MAX || ++this.#late > EARLY_MAX) this.#fail(now, 'flow')
+      return
+    }
+    if (ahead === 0) this.#take(now, segment)
+    else if (!this.#early.hold(now, segment)) this.#fail(now, 'flow')
+    else if (this.#early.isFull) this.#giveUp(now)
+  }
+
+  /** What is missing is lost: goes on with the first that is here. */
+  #giveUp(now: Instant): void {
+    const value = this.#early.takeFirst(now, this.#reassembly.expected)
+    if (value !== undefined) this.#take(now, value)
+  }
+
+  /** A segment and those that waited for it. */
+  #take(now: Instant, first: DataValue): void {
+    this.#late = 0
+    for (let value: DataValue | undefined = first; value !== undefined && this.#state.kind === 'open'; value = this.#early.take(now, this.#reassembly.expected)) {
+      const result = this.#reassembly.take(now, value)
+      if (result === 'malformed') this.#fail(now, 'malformed')
+      else if (typeof result !== 'string') this.#received.push(result)
+    }
   }
 
   #onCredit(now: Instant, taken: number): void {
     if (this.#state.kind === 'hello') return this.#fail(now, 'malformed')
     const more = (taken - this.#takenThere % 0x1_0000 + 0x1_0000) % 0x1_0000
-    if (more > this.#sent - this.#takenThere) return this.#fail(now, 'flow')
+    if (more > this.#sent - this.#takenThere) {
+      // One that a later one has overtaken says nothing new.
+      if (0x1_0000 - more > OUTSTANDING_MAX || 0x1_0000 - more > this.#takenThere) this.#fail(now, 'flow')
+      return
+    }
     this.#takenThere += more
     this.#creditAt = never
     this.#watchCredit(now)
@@ -290,6 +323,7 @@ export class BleLink {
       this.#queuedBytes = 0
       this.#offset = 0
     }
+    this.#early.clear()
     this.#helloDue = false
     this.#byeDue = code
     this.#creditAt = never

@@ -35,6 +35,11 @@ export class Reassembly {
     return this.#deadline
   }
 
+  /** The sequence whose turn it is. */
+  get expected(): number {
+    return this.#expected
+  }
+
   /** Segments that this one would add to `taken`: 1 and those missing before it. */
   distance(sequence: number): number {
     return 1 + (sequence - this.#expected + SEQUENCES) % SEQUENCES

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { BleLink } from '../../../src/core/ble/link.ts'
 import { bleLinkLimits } from '../../../src/core/ble/limits.ts'
+import { LATE_AFTER } from '../../../src/core/ble/early-values.ts'
 import { REASSEMBLY_TIMEOUT } from '../../../src/core/ble/reassembly.ts'
 import { BLE_DATAGRAM_MAX, decodeBleValue, encodeBye, encodeCredit, encodeHello, encodeSegment } from '../../../src/core/ble/values.ts'
 import { after, never, second, toInstant, type Instant } from '../../../src/core/base/time.ts'
@@ -185,9 +186,83 @@ describe('what any peer may send', () => {
     const link = opened()
     const [one, two, three] = [segments(filled(500, 1), 0), segments(filled(500, 2), 3), segments(filled(500, 3), 6)]
     for (const value of [...one, two[0]!, two[2]!, ...three]) link.handleValue(start, value)
-    expect([link.pollDatagram(), link.pollDatagram(), link.pollDatagram()]).toEqual([filled(500, 1), filled(500, 3), undefined])
+    expect([link.pollDatagram(), link.pollDatagram()]).toEqual([filled(500, 1), undefined])
+    // It might only be late.
+    expect(link.nextTimeout()).toBe(after(start, LATE_AFTER))
+    link.handleTimeout(after(start, LATE_AFTER))
+    expect([link.pollDatagram(), link.pollDatagram()]).toEqual([filled(500, 3), undefined])
     expect(link.dropped).toBe(1)
     expect(drain(link)).toEqual([encodeCredit(9)])
+  })
+
+  test('values that overtake each other are put in order again, as far as eight places', () => {
+    fc.assert(fc.property(fc.array(fc.tuple(fc.integer({ min: 1, max: 1200 }), fc.integer({ min: 23, max: 513 })), { minLength: 1, maxLength: 20 }), fc.infiniteStream(fc.nat(8)), (datagrams, jumps) => {
+      const [from, to] = [opened(), opened()]
+      const got: Uint8Array[] = []
+      const air: Uint8Array[] = []
+      const sent = datagrams.map(([size], n) => filled(size, n))
+      const deliver = (value: Uint8Array): void => {
+        to.handleValue(start, value)
+        for (let datagram = to.pollDatagram(); datagram !== undefined; datagram = to.pollDatagram()) got.push(datagram)
+        for (const answer of drain(to)) from.handleValue(start, answer)
+      }
+      // Whichever of the next nine comes first; the oldest has been overtaken often enough then.
+      const overtaken = new Map<Uint8Array, number>()
+      const one = (): void => {
+        const jump = Math.min(jumps.next().value as number, air.length - 1)
+        const at = air.slice(0, jump).findIndex((value) => (overtaken.get(value) ?? 0) >= 8)
+        const [value] = air.splice(at === -1 ? jump : at, 1)
+        for (const passed of air.slice(0, at === -1 ? jump : at)) overtaken.set(passed, (overtaken.get(passed) ?? 0) + 1)
+        deliver(value!)
+      }
+      for (const [n, datagram] of sent.entries()) {
+        from.setMtu(datagrams[n]![1])
+        expect(from.send(start, datagram)).toBe('queued')
+        for (let value = from.pollValue(start); value !== undefined; value = from.pollValue(start)) {
+          from.handleSent(start, 1)
+          air.push(value)
+        }
+        while (from.unsentBytes > 0) {
+          one()
+          for (let value = from.pollValue(start); value !== undefined; value = from.pollValue(start)) {
+            from.handleSent(start, 1)
+            air.push(value)
+          }
+        }
+      }
+      while (air.length > 0) one()
+      expect(to.end).toBeUndefined()
+      expect(from.end).toBeUndefined()
+      expect(got).toEqual(sent)
+      expect(to.dropped).toBe(0)
+    }), { numRuns: 200 })
+  })
+
+  test('one that comes after it was given up is passed over, as is credit that was overtaken; many of them are a fault', () => {
+    const link = opened()
+    const values = Array.from({ length: 12 }, (_, n) => segments(filled(20, n), n)[0]!)
+    for (const value of values.slice(1, 9)) link.handleValue(start, value)
+    expect(link.pollDatagram()).toBeUndefined()
+    link.handleValue(start, values[9]!)
+    link.handleValue(start, values[10]!)
+    for (let n = 1; n <= 10; n++) expect(link.pollDatagram()).toEqual(filled(20, n))
+    for (let times = 0; times < 8; times++) link.handleValue(start, values[10]!)
+    expect([link.end, link.pollDatagram()]).toEqual([undefined, undefined])
+    link.handleValue(start, values[11]!)
+    expect(link.pollDatagram()).toEqual(filled(20, 11))
+    for (let times = 0; times < 9; times++) link.handleValue(start, values[11]!)
+    expect(link.end).toBe('flow')
+  })
+
+  test('credit that a later one has overtaken says nothing', () => {
+    const link = opened()
+    link.send(start, filled(900, 1))
+    drain(link)
+    link.handleValue(start, encodeCredit(4))
+    link.handleValue(start, encodeCredit(2))
+    expect(link.end).toBeUndefined()
+    link.handleValue(start, encodeCredit(1000))
+    expect(link.end).toBe('flow')
   })
 
   test('while two whole datagrams wait for a reader that rests, no credit is given', () => {
