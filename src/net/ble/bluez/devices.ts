@@ -13,6 +13,8 @@ export interface Device {
   hasService: boolean
   isConnected: boolean
   isResolved: boolean
+  /** Paired with this machine, or trusted by its person. */
+  isKept: boolean
 }
 
 /** `/org/bluez/hci0/dev_AA_BB_CC_DD_EE_FF` has the address in its name. */
@@ -64,7 +66,7 @@ export class BluezDevices {
   update(path: string, properties: Properties): { readonly device: Device; readonly isHeard: boolean } | undefined {
     const address = addressOfPath(path)
     if (address === undefined) return undefined
-    const device = this.#devices.get(path) ?? { path, address, rssi: 127, hint: undefined, hasService: false, isConnected: false, isResolved: false }
+    const device = this.#devices.get(path) ?? { path, address, rssi: 127, hint: undefined, hasService: false, isConnected: false, isResolved: false, isKept: false }
     this.#devices.delete(path)
     this.#devices.set(path, device)
     if (this.#devices.size > DEVICES_MAX) this.#devices.delete(this.#devices.keys().next().value!)
@@ -74,7 +76,10 @@ export class BluezDevices {
     device.hint = hintOf(properties) ?? device.hint
     if (typeof connected?.value === 'boolean') device.isConnected = connected.value
     if (typeof resolved?.value === 'boolean') device.isResolved = resolved.value
+    // bluetoothd 5.66 does not always say that a device is connected, only that its services are known.
+    if (resolved?.value === true && connected?.value !== false) device.isConnected = true
     if (!device.isConnected) device.isResolved = false
+    for (const name of ['Paired', 'Trusted']) if (properties[name]?.value === true) device.isKept = true
     return { device, isHeard: device.hasService && (rssi !== undefined || properties['ManufacturerData'] !== undefined) }
   }
 }

@@ -5,6 +5,7 @@ import { EventQueue } from '../hci/event-queue.ts'
 import { LinkTable, type ValueLink } from '../hci/link-table.ts'
 import { advertisementPath, applicationPath, BluezApplication } from './application.ts'
 import { SystemBus, type BusMessage, type Properties } from './bus.ts'
+import { explainEnhancedAtt, readConfiguration } from './enhanced-att.ts'
 import { addressOfPath, BluezDevices, type Device } from './devices.ts'
 
 const BLUEZ = 'org.bluez'
@@ -41,6 +42,7 @@ class BluezBackend implements BleBackend {
   #bus: SystemBus | undefined
   #application: BluezApplication | undefined
   #adapter: string | undefined
+  #modalias: unknown
   #state = ''
   #advertise: (BackendCommand & { kind: 'advertise' }) | undefined
   #isAdvertised = false
@@ -55,6 +57,8 @@ class BluezBackend implements BleBackend {
   /** Links that we dialed: by the path of the device, and of its TX. */
   readonly #central = new Map<string, { readonly link: ValueLink; readonly tx: string }>()
   #inbound: { readonly device: string; readonly link: ValueLink } | undefined
+  /** Devices that we dialed, which bluetoothd remembers for good from then on. BOUNDED by dials and links: who is in none of them leaves, here and there. */
+  readonly #dialed = new Set<string>()
   /** One change of what the adapter does after the other. */
   #work: Promise<void> = Promise.resolve()
   #pauseMs = RETRY_MS_MIN
@@ -81,7 +85,7 @@ class BluezBackend implements BleBackend {
     if (bus === undefined) return
     const devices = [...this.#central.keys(), ...(this.#inbound === undefined ? [] : [this.#inbound.device])]
     // bluetoothd takes back what a connection to the bus has registered, when that closes.
-    await Promise.allSettled(devices.map((path) => bus.call(BLUEZ, path, DEVICE, 'Disconnect', '', [], 1000)))
+    await Promise.allSettled(devices.map((path) => this.#hangUp(bus, path, 1000)))
     bus.close()
   }
 
@@ -158,6 +162,7 @@ class BluezBackend implements BleBackend {
       return
     }
     this.#adapter = found[0]
+    this.#modalias = found[1][ADAPTER]!['Modalias']?.value
     for (const [path, interfaces] of Object.entries(objects)) if (interfaces[DEVICE] !== undefined) this.#deviceChanged(path, interfaces[DEVICE])
     await this.#power(found[1][ADAPTER]!)
   }
@@ -179,7 +184,8 @@ class BluezBackend implements BleBackend {
         return
       }
     }
-    this.#setState('on', `bluez ${adapter.split('/').at(-1) ?? ''}`)
+    const warning = explainEnhancedAtt(this.#modalias, readConfiguration())
+    this.#setState('on', `bluez ${adapter.split('/').at(-1) ?? ''}${warning === undefined ? '' : `; ${warning}`}`)
     this.#apply()
   }
 
@@ -195,6 +201,7 @@ class BluezBackend implements BleBackend {
     for (const dial of this.#dials.values()) dial.ended?.('the adapter has gone')
     for (const path of [...this.#central.keys()]) this.#endCentral(path, 'the adapter has gone')
     this.#endInbound('the adapter has gone')
+    this.#dialed.clear()
     this.#devices.clear()
     this.#setState(state, detail)
   }
@@ -290,7 +297,7 @@ class BluezBackend implements BleBackend {
 
   async #connect(address: string, timeoutMs: number): Promise<void> {
     const device = this.#devices.find(address)
-    const refusal = device === undefined || this.#bus === undefined ? 'not heard' : this.#dials.has(device.path) || this.#central.has(device.path) ? 'already connected or being dialed' : this.#dials.size >= DIALS_MAX ? 'too many dials' : undefined
+    const refusal = device === undefined || this.#bus === undefined ? 'not heard' : this.#isUsed(device.path) ? 'already connected or being dialed' : this.#dials.size >= DIALS_MAX ? 'too many dials' : undefined
     if (device === undefined || this.#bus === undefined || refusal !== undefined) {
       this.#events.tell({ kind: 'connectFailed', address, reason: refusal ?? 'not heard' })
       return
@@ -306,21 +313,28 @@ class BluezBackend implements BleBackend {
     try {
       await Promise.race([this.#dial(this.#bus, dial, timeoutMs), ended])
     } catch (error) {
-      const bus = this.#bus as SystemBus | undefined
-      await bus?.call(BLUEZ, device.path, DEVICE, 'Disconnect').catch(() => undefined)
       this.#events.tell({ kind: 'connectFailed', address, reason: error instanceof Error ? error.message : String(error) })
     } finally {
       clearTimeout(timer)
       this.#dials.delete(device.path)
+      this.#forget(device.path)
     }
   }
 
   async #dial(bus: SystemBus, dial: Dial, timeoutMs: number): Promise<void> {
     const { path, address } = dial.device
-    await bus.call(BLUEZ, path, DEVICE, 'Connect', '', [], timeoutMs)
-    if (!dial.device.isResolved) await new Promise<void>((resolve) => {
+    // The kernel connects only between two of its searches, which last ten seconds: whoever dials has stopped ours, and that must have come there.
+    await this.#work
+    this.#dialed.add(path)
+    const resolved = new Promise<void>((resolve) => {
       dial.resolved = resolve
     })
+    const connected = bus.call(BLUEZ, path, DEVICE, 'Connect', '', [], timeoutMs)
+    // Two that dial each other have one connection, and only one of them an answer. What has changed meanwhile is asked, since not everything is told.
+    await Promise.race([resolved, connected.then(async () => {
+      this.#deviceChanged(path, (await bus.call(BLUEZ, path, 'org.freedesktop.DBus.Properties', 'GetAll', 's', [DEVICE]))[0] as Properties)
+      if (!dial.device.isResolved) await resolved
+    })])
     const objects = (await bus.call(BLUEZ, '/', OBJECTS, 'GetManagedObjects'))[0] as Objects
     const find = (uuid: string): [string, Properties] => {
       const found = Object.entries(objects).find(([at, interfaces]) => at.startsWith(`${path}/`) && interfaces[CHARACTERISTIC]?.['UUID']?.value === uuid)
@@ -334,14 +348,36 @@ class BluezBackend implements BleBackend {
     const options = { type: bus.variant('s', 'command') }
     const link: ValueLink = this.#links.open('central', address, typeof mtu === 'number' ? mtu : MTU_UNKNOWN, (value) => {
       bus.call(BLUEZ, rx, CHARACTERISTIC, 'WriteValue', 'aya{sv}', [value, options]).then(() => this.#links.sent(link, 1), () => link.disconnect())
-    }, () => void bus.call(BLUEZ, path, DEVICE, 'Disconnect').catch(() => undefined))
+    }, () => {
+      if (this.#inbound?.device === path) void bus.call(BLUEZ, tx, CHARACTERISTIC, 'StopNotify').catch(() => undefined)
+      this.#endCentral(path, 'closed here')
+    })
     this.#central.set(path, { link, tx })
   }
 
   #endCentral(path: string, reason: string): void {
     const central = this.#central.get(path)
-    this.#central.delete(path)
-    if (central !== undefined) this.#links.closed(central.link, reason)
+    if (!this.#central.delete(path)) return
+    this.#links.closed(central!.link, reason)
+    this.#forget(path)
+  }
+
+  // One connection carries a link in each direction, if both sides dialed; it goes with the last of them.
+
+  #isUsed(path: string): boolean {
+    return this.#central.has(path) || this.#dials.has(path) || this.#inbound?.device === path
+  }
+
+  #forget(path: string): void {
+    const bus = this.#bus
+    if (bus !== undefined && !this.#isUsed(path) && this.#devices.get(path) !== undefined) void this.#hangUp(bus, path).catch(() => undefined)
+  }
+
+  /** Who was dialed is also taken from bluetoothd's list, which would grow with every address that a peer has had; but nobody whom the person of this machine has put there. */
+  async #hangUp(bus: SystemBus, path: string, milliseconds?: number): Promise<void> {
+    const isOurs = this.#dialed.delete(path) && this.#devices.get(path)?.isKept !== true
+    if (isOurs && this.#adapter !== undefined) await bus.call(BLUEZ, this.#adapter, ADAPTER, 'RemoveDevice', 'o', [path], milliseconds)
+    else await bus.call(BLUEZ, path, DEVICE, 'Disconnect', '', [], milliseconds)
   }
 
   // The one who dials us.
@@ -356,7 +392,7 @@ class BluezBackend implements BleBackend {
         this.#application?.notify(bytes)
         // bluetoothd reads what we say in order: when it answers this, it has the notification.
         bus.call(BLUEZ, '/', 'org.freedesktop.DBus.Peer', 'Ping').then(() => this.#links.sent(link, 1), () => link.disconnect())
-      }, () => void bus.call(BLUEZ, device, DEVICE, 'Disconnect').catch(() => undefined))
+      }, () => this.#endInbound('closed here'))
       this.#inbound = { device, link }
       // Nobody else is let in meanwhile.
       this.#apply()
@@ -370,6 +406,7 @@ class BluezBackend implements BleBackend {
     this.#inbound = undefined
     if (inbound === undefined) return
     this.#links.closed(inbound.link, reason)
+    this.#forget(inbound.device)
     this.#apply()
   }
 }

@@ -14,6 +14,9 @@ test('a device is heard with the service and a signal, and has the hint of its a
   expect(devices.update(path, { RSSI: v(-61), UUIDs: v([SERVICE_UUID]), ManufacturerData: v({ 65535: v(Buffer.from(hint)) }) })).toMatchObject({ isHeard: true, device: { address: 'aa:bb:cc:00:11:22', rssi: -61, hint } })
   expect(devices.update(path, { Connected: v(true), ServicesResolved: v(true) })).toMatchObject({ isHeard: false, device: { isConnected: true, isResolved: true } })
   expect(devices.update(path, { Connected: v(false) })!.device.isResolved).toBe(false)
+  // Not always told: that it is connected.
+  expect(devices.update(path, { ServicesResolved: v(true) })!.device).toMatchObject({ isConnected: true, isResolved: true, isKept: false })
+  expect(devices.update(path, { Connected: v(false), Trusted: v(true) })!.device).toMatchObject({ isConnected: false, isResolved: false, isKept: true })
   expect(devices.find('aa:bb:cc:00:11:22')?.path).toBe(path)
   expect(devices.update(path, { ServiceData: v({ [SERVICE_UUID]: v(Buffer.from([6, 5, 4, 3, 2, 1])) }) })!.device.hint).toEqual(Uint8Array.of(6, 5, 4, 3, 2, 1))
   expect(addressOfPath('/org/bluez/hci0')).toBeUndefined()
