@@ -52,12 +52,12 @@ export class Node {
   onEvent: (event: BackendEvent) => void = () => undefined
   readonly #waiting: { readonly matches: (event: BackendEvent) => boolean; readonly resolve: (event: BackendEvent) => void }[] = []
 
-  private constructor(air: VirtualAir, slotCount: number) {
-    this.stack = new HciStack({
+  private constructor(given: HciStack | undefined, air: VirtualAir | undefined, slotCount: number) {
+    this.stack = given ?? new HciStack({
       name: 'virtual', slotCount, time: { now: () => hciTime.now() + this.ahead, after: (milliseconds, run) => hciTime.after(milliseconds, run) },
       open: () => {
         if (this.refuse !== undefined) return Promise.reject(Object.assign(new Error(`refused: ${this.refuse}`), { code: this.refuse }))
-        this.controller = air.add()!
+        this.controller = air!.add()!
         const transport = inProcess(this.controller)
         this.unplug = () => transport.unplug()
         return Promise.resolve(transport)
@@ -74,10 +74,19 @@ export class Node {
   }
 
   static async start(air: VirtualAir, slotCount = 4): Promise<Node> {
-    const node = new Node(air, slotCount)
-    await node.stack.begin()
-    await node.next('adapter', ({ state }) => state === 'on')
-    return node
+    return await new Node(undefined, air, slotCount).#begun()
+  }
+
+  /** Over a controller that is not ours. */
+  static async begin(stack: HciStack): Promise<Node> {
+    return await new Node(stack, undefined, 0).#begun()
+  }
+
+  async #begun(): Promise<this> {
+    const on = this.next('adapter', ({ state }) => state === 'on')
+    await this.stack.begin()
+    await on
+    return this
   }
 
   command(command: BackendCommand): void {
@@ -125,10 +134,10 @@ export class Node {
 }
 
 /** Dials the node that shows itself; the numbers of the link at both. */
-export async function connect(central: Node, peripheral: Node): Promise<{ readonly central: number; readonly peripheral: number; readonly mtu: number }> {
+export async function connect(central: Node, peripheral: Node, at?: string): Promise<{ readonly central: number; readonly peripheral: number; readonly mtu: number }> {
   const accepted = peripheral.next('opened', ({ role }) => role === 'peripheral')
-  const address = await addressOf(central, peripheral)
-  const opened = central.next('opened', ({ role, address: at }) => role === 'central' && at === address)
+  const address = at ?? await addressOf(central, peripheral)
+  const opened = central.next('opened', ({ role, address: dialed }) => role === 'central' && dialed === address)
   central.dial(address)
   const [here, there] = await Promise.all([opened, accepted])
   return { central: here.link, peripheral: there.link, mtu: here.mtu }
