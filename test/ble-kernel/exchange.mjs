@@ -95,6 +95,8 @@ export async function exchange(central, peripheral, { hint, size, total, trips, 
   const opened = central.next('opened', ({ role }) => role === 'central')
   const failed = central.next('connectFailed').then(({ reason }) => Promise.reject(new Error(`could not connect: ${reason}`)))
   failed.catch(() => undefined)
+  // As the transport does it: a radio that listens does not dial.
+  central.command('scan', { on: false, pace: 'fast' })
   central.command('connect', { address, timeoutMs: 30_000 })
   // Through bluetoothd the one who was dialed knows by whom with the first value, which a transport sends at once.
   if (isAnsweredFirst) void opened.then(({ link }) => central.command('send', { link, value: Uint8Array.of(0) }))
@@ -107,6 +109,5 @@ export async function exchange(central, peripheral, { hint, size, total, trips, 
   central.command('disconnect', { link: here.link })
   await ends
   peripheral.command('advertise', { on: false, hint: undefined, pace: 'fast' })
-  central.command('scan', { on: false, pace: 'fast' })
   return `heard ${seen}, open ${connected}, values of ${valueSize}, RTT p50 ${times[trips >> 1].toFixed(1)} ms${rates}`
 }
