@@ -3,7 +3,7 @@ import { PosternError } from '../core/base/errors.ts'
 import { parsePeerAddress, parsePeerName } from './arguments.ts'
 import type { Globals, Output } from './output.ts'
 import { knownPeer, parseWholeId, withClient } from './session.ts'
-import { ago, millisecondsText, percentText, safeLine, table } from './text.ts'
+import { ago, millisecondsText, percentText, safeLine, table, pathText } from './text.ts'
 
 export interface AddOptions {
   readonly name?: string
@@ -18,7 +18,7 @@ export async function peers(globals: Globals, output: Output): Promise<void> {
 export function peersTable(found: readonly PeerInfo[], now: number): string {
   if (found.length === 0) return 'There are no peers yet. Let somebody in: postern invite, or join somebody: postern join <link>'
   return table([['PEER', 'NAME', 'STATE', 'FOR', 'PATH', 'RTT', 'LOSS'], ...found.map((peer) => [
-    peer.id, safeLine(peer.name ?? '-'), peer.state, ago(now - peer.since), peer.path ?? '-',
+    peer.id, safeLine(peer.name ?? '-'), peer.state, ago(now - peer.since), peer.path === undefined ? '-' : pathText(peer.path),
     peer.rttMs === undefined ? '-' : `${millisecondsText(peer.rttMs)} ms`, peer.loss === undefined ? '-' : percentText(peer.loss),
   ])])
 }

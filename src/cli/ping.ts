@@ -6,7 +6,7 @@ import { LiveLine } from './live-line.ts'
 import type { Globals, Output } from './output.ts'
 import { PingFigures, summaryText } from './ping-figures.ts'
 import { findPeer, interruption, withClient } from './session.ts'
-import { safeLine } from './text.ts'
+import { pathText, safeLine } from './text.ts'
 
 export interface PingOptions {
   readonly count?: string
@@ -79,7 +79,7 @@ class PingRun {
       if (this.#stop.aborted) break
       const one = this.#one(this.#figures.send()).finally(() => this.#waiting.delete(one))
       this.#waiting.add(one)
-      this.#line?.update(this.#figures.liveText(this.#label, this.#path))
+      this.#line?.update(this.#figures.liveText(this.#label, pathText(this.#path)))
     }
     await Promise.all(this.#waiting)
   }
@@ -105,9 +105,9 @@ class PingRun {
   #answered(sequence: number, rttMs: number, path: string): void {
     this.#figures.answer(rttMs)
     if (this.#line === undefined) {
-      this.#output.result('ping', { kind: 'pong', peer: this.#peer, sequence, rttMs, path }, () => `${this.#label} by ${path}: ${rttMs.toFixed(2)} ms`)
+      this.#output.result('ping', { kind: 'pong', peer: this.#peer, sequence, rttMs, path }, () => `${this.#label} by ${pathText(path)}: ${rttMs.toFixed(2)} ms`)
     } else {
-      if (path !== this.#path) this.#line.print(`${this.#label} ${this.#path === '' ? 'by' : 'now by'} ${path}`)
+      if (path !== this.#path) this.#line.print(`${this.#label} ${this.#path === '' ? 'by' : 'now by'} ${pathText(path)}`)
       this.#line.update(this.#figures.liveText(this.#label, path))
     }
     this.#path = path

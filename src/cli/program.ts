@@ -30,7 +30,7 @@ export function makeProgram(run: Run): Command {
     .option('--dir <path>', 'the instance under this directory (also POSTERN_DIR)')
     .option('--json', 'print JSON instead of text: one object a line')
     .configureHelp({ showGlobalOptions: true })
-    .addHelpText('after', '\nFirst steps: postern up, postern invite here, postern join <link> there, postern ping <peer>.\nThe daemon in the foreground: posternd')
+    .addHelpText('after', '\nFirst steps: postern up, postern invite here, postern join <link> there, postern ping <peer>.\nBoth in range of Bluetooth: postern pair on both, at the same time.\nThe daemon in the foreground: posternd')
   addDaemonCommands(program, run)
   addPeerCommands(program, run)
   addLogCommand(program, run)

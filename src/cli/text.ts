@@ -97,3 +97,8 @@ export function percentText(share: number): string {
   const percent = share * 100
   return `${percent === 0 || percent >= 99.95 ? percent.toFixed(0) : percent.toFixed(1)} %`
 }
+
+/** `udp 192.0.2.1:7000`; of Bluetooth `ble c0:ff:ee:00:12:34`, where programs read `ble ble:c0:ff:ee:00:12:34`: the kind stands in the address as well. */
+export function pathText(path: string): string {
+  return path.replace(/^ble ble:/, 'ble ')
+}

@@ -2,7 +2,7 @@
 import type { PeerInfo, StatusResult } from '../client/client.ts'
 import type { WatchRates, WatchResult } from './results.ts'
 import { summaryText } from './ble-text.ts'
-import { ago, bytesText, cut, displayWidth, millisecondsText, padEnd, percentText, safeLine } from './text.ts'
+import { ago, bytesText, cut, displayWidth, millisecondsText, padEnd, percentText, safeLine, pathText } from './text.ts'
 
 /** What the daemon counted per second from one look to the next. A restart in between counts from nothing. */
 export function ratesBetween(before: StatusResult, after: StatusResult): WatchRates | undefined {
@@ -37,7 +37,7 @@ const COLUMNS: Readonly<Record<string, Column>> = {
   id: { title: 'ID', cell: (peer) => peer.id.slice(0, 8) },
   state: { title: 'STATE', cell: (peer) => peer.state },
   since: { title: 'FOR', cell: (peer, now) => ago(now - peer.since), right: true },
-  path: { title: 'PATH', cell: (peer) => peer.path ?? '-' },
+  path: { title: 'PATH', cell: (peer) => (peer.path === undefined ? '-' : pathText(peer.path)) },
   kind: { title: 'PATH', cell: (peer) => peer.path?.split(' ')[0] ?? '-' },
   rtt: { title: 'RTT', cell: (peer) => (peer.rttMs === undefined ? '-' : `${millisecondsText(peer.rttMs)} ms`), right: true },
   loss: { title: 'LOSS', cell: (peer) => (peer.loss === undefined ? '-' : percentText(peer.loss)), right: true },

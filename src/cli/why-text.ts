@@ -2,7 +2,7 @@
 import type { IpcNat, PeerWhyResult, WhyEvent, WhyNats, WhyPair, WhyPathInfo, WhyPlace } from '../client/client.ts'
 import { radioText } from './ble-text.ts'
 import { policyText } from './policy-text.ts'
-import { ago, cut, millisecondsText, percentText, safeLine, table, wrap } from './text.ts'
+import { ago, cut, millisecondsText, percentText, safeLine, table, wrap, pathText } from './text.ts'
 
 const results: Readonly<Record<string, string>> = {
   waiting: 'no answer yet', answered: 'the peer answered', opened: 'a connection, no answer on it yet', called_off: 'called off: another way was found', no_answer: 'no answer',
@@ -104,7 +104,7 @@ function advice({ advice: all }: PeerWhyResult, columns: number): string[] {
 }
 
 function placeText({ kind, address }: WhyPlace): string {
-  return `${kind} ${address}`
+  return pathText(`${kind} ${address}`)
 }
 
 function indent(text: string): string {

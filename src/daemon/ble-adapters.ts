@@ -6,6 +6,7 @@ const ADAPTERS = '/sys/class/bluetooth'
 /** What this process may do, as a bit mask; capabilities(7): bit 12 is CAP_NET_ADMIN, which the backend's process inherits. */
 const CAPABILITIES = '/proc/self/status'
 const NET_ADMIN = 1n << 12n
+const PROCESSES = '/proc'
 const SYSTEM_BUS = '/run/dbus/system_bus_socket'
 
 /** What a cheap look at the machine says: no process is started for it. */
@@ -55,6 +56,11 @@ export function lookForAdapter(machine: Machine = thisMachine): AdapterLook {
 export function machineMark(machine: Machine): string {
   const adapters = (machine.list(ADAPTERS) ?? []).filter((name) => /^hci\d+$/.test(name)).sort()
   return [...adapters, machine.exists(SYSTEM_BUS)].join()
+}
+
+/** Whether a bluetoothd runs on this machine, as far as one can see: by the names of processes, so that nobody is asked who would be started by it. */
+export function bluetoothdRuns(machine: Machine): boolean {
+  return (machine.list(PROCESSES) ?? []).some((name) => /^\d+$/.test(name) && machine.read(`${PROCESSES}/${name}/comm`)?.trim() === 'bluetoothd')
 }
 
 /** Whether the kernel will let us take an adapter alone. */

@@ -1,5 +1,5 @@
 import type { AdapterState, BackendName } from '../net/ble/backend.ts'
-import { lookForAdapter, machineMark, mayTakeAdapter, type Machine } from './ble-adapters.ts'
+import { bluetoothdRuns, lookForAdapter, machineMark, mayTakeAdapter, type Machine } from './ble-adapters.ts'
 
 /** bluetoothd may be slower to start than this daemon, and taking an adapter alone takes it from headsets: only after this without it. */
 const ALONE_AFTER_MS = 45_000
@@ -15,6 +15,7 @@ export interface BackendHealth {
 }
 
 //  auto:   bluez ── bluetoothd or its adapter is missing for 45 s ──▶ hci ── does not work; the machine changes, or 10 min ──▶ bluez
+//          hci, since bluetoothd was missing ── bluetoothd is started ──▶ bluez
 //  named:  failed ten times ── the machine changes, or 10 min ──▶ the same
 /** Which backend is to run. Asked every half minute, it answers with one to begin, or with nothing: so nothing is begun more often than that. */
 export class BackendChoice {
@@ -24,6 +25,8 @@ export class BackendChoice {
   readonly #addon: () => string | undefined
   #mark: string
   #failingSince: number | undefined
+  /** While the adapter is driven alone in its stead: whether bluetoothd ran at the last look. */
+  #bluetoothd: boolean | undefined
 
   constructor(machine: Machine, configured: BackendName | 'auto', addon: () => string | undefined) {
     this.#machine = machine
@@ -37,6 +40,7 @@ export class BackendChoice {
     const mark = machineMark(this.#machine)
     const isChanged = mark !== this.#mark
     this.#mark = mark
+    if (this.#bluetoothdCame(health)) return 'bluez'
     if (!this.#isFailing(health)) {
       this.#failingSince = undefined
       return undefined
@@ -64,6 +68,15 @@ export class BackendChoice {
     // One that waits for its adapter by itself is left alone, and one that says that it can never work here is believed.
     if (health.backend === preferred && health.over !== 'failed') return undefined
     return isChanged || failingFor >= RETRY_MS ? preferred : undefined
+  }
+
+  /** It was started while we stood in for it: it gets its adapter, which headsets and keyboards wait for. One that ran all the while has none that it could use. */
+  #bluetoothdCame({ backend }: BackendHealth): boolean {
+    const look = lookForAdapter(this.#machine)
+    const standsIn = this.#configured === 'auto' && backend === 'hci' && look.kind === 'found' && look.backend === 'bluez'
+    const before = this.#bluetoothd
+    this.#bluetoothd = standsIn ? bluetoothdRuns(this.#machine) : undefined
+    return before === false && this.#bluetoothd === true
   }
 
   #isFailing({ backend, state, over }: BackendHealth): boolean {

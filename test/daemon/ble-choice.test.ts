@@ -11,9 +11,11 @@ class FakeMachine implements Machine {
   adapters: string[] = ['hci0']
   bus = true
   status: string | undefined = netAdmin
-  readonly list = (): readonly string[] => this.adapters
+  /** Names of processes. */
+  processes: string[] = ['node']
+  readonly list = (path: string): readonly string[] => path === '/proc' ? ['self', ...this.processes.keys()].map(String) : this.adapters
   readonly exists = (): boolean => this.bus
-  readonly read = (): string | undefined => this.status
+  readonly read = (path: string): string | undefined => path.endsWith('/comm') ? `${this.processes[Number(path.split('/')[2])]!}\n` : this.status
 }
 
 /** The times and names of what was begun in an hour of asking every half minute, as long as the backend of then is in this health. */
@@ -62,6 +64,35 @@ describe('auto', () => {
     expect(begun).toEqual(['1 hci', '11.5 bluez', '13 hci', '23.5 bluez', '25 hci', '35.5 bluez', '37 hci', '47.5 bluez', '49 hci', '59.5 bluez'])
     for (const state of ['busy', 'resetting'] as const) {
       expect(anHour(new BackendChoice(new FakeMachine(), 'auto', () => '/addon'), 'bluez', (backend) => (backend === 'hci' ? { state } : {}))).toEqual(begun)
+    }
+  })
+
+  it('gives the adapter back to a bluetoothd that is started while it stands in for it, once; not to one that ran all the while without an adapter', () => {
+    const machine = new FakeMachine()
+    const choice = new BackendChoice(machine, 'auto', () => '/addon')
+    const alone = { backend: 'hci', state: 'on', over: undefined } as const
+    expect(choice.next(0, alone)).toBeUndefined()
+    machine.processes = ['node', 'bluetoothd']
+    expect(choice.next(minute, alone)).toBe('bluez')
+    // It has none: the adapter is taken again, and bluetoothd still runs.
+    expect(choice.next(2 * minute, { backend: 'bluez', state: 'absent', over: undefined })).toBeUndefined()
+    expect(choice.next(3 * minute, { backend: 'bluez', state: 'absent', over: undefined })).toBe('hci')
+    for (let i = 4; i < 10; i++) expect(choice.next(i * minute, alone)).toBeUndefined()
+    machine.processes = ['node']
+    expect(choice.next(10 * minute, alone)).toBeUndefined()
+    machine.processes = ['bluetoothd']
+    expect(choice.next(11 * minute, alone)).toBe('bluez')
+  })
+
+  it('looks for no bluetoothd where hci was named, or where there is no bus', () => {
+    const machine = new FakeMachine()
+    machine.bus = false
+    const alone = { backend: 'hci', state: 'on', over: undefined } as const
+    for (const choice of [new BackendChoice(machine, 'auto', () => '/addon'), new BackendChoice(new FakeMachine(), 'hci', () => '/addon')]) {
+      machine.processes = ['node']
+      expect(choice.next(0, alone)).toBeUndefined()
+      machine.processes = ['bluetoothd']
+      expect(choice.next(minute, alone)).toBeUndefined()
     }
   })
 
