@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
-import type { Channel, IncomingChannel, Listener } from '../../src/client/client.ts'
+import type { Channel, Client, IncomingChannel, Listener } from '../../src/client/client.ts'
 import { addon } from '../support/addon.ts'
 import { hasPython, NotifySocket } from '../support/notify-socket.ts'
 import { pair, TestDaemon, until } from './support/daemon.ts'
@@ -48,14 +48,14 @@ describe('a start with a passphrase', () => {
 })
 
 /** Two daemons and a channel whose receiver has not taken anything yet. */
-async function stalledChannel(temporary: TemporaryDirectory, drain: string, toml = ''): Promise<{ readonly sender: TestDaemon; readonly receiver: TestDaemon; readonly from: Channel; readonly to: Channel }> {
+async function stalledChannel(temporary: TemporaryDirectory, drain: string, toml = ''): Promise<{ readonly sender: TestDaemon; readonly receiver: TestDaemon; readonly from: Channel; readonly to: Channel; readonly client: Client }> {
   const sender = await TestDaemon.start(temporary.join('sender'), { toml: `[shutdown]\ndrain = "${drain}"\n${toml}` })
   const receiver = await TestDaemon.start(temporary.join('receiver'))
   await pair(receiver, sender)
   const listener = await (await receiver.client()).listen('drain', { credit: 65_536 })
   const client = await sender.client({ reconnect: false })
   const [from, to] = await Promise.all([client.openChannel(receiver.peerId, { app: 'drain' }), next(listener).then((incoming) => incoming.accept())])
-  return { sender, receiver, from, to }
+  return { sender, receiver, from, to, client }
 }
 
 async function next(listener: Listener): Promise<IncomingChannel> {
@@ -67,8 +67,10 @@ async function next(listener: Listener): Promise<IncomingChannel> {
 const COUNT = 280
 const SOME = 100
 
-async function fill(channel: Channel): Promise<void> {
-  for (let i = 0; i < COUNT; i++) await channel.send(new Uint8Array(10_000).fill(i))
+/** Until the daemon has it: `send` resolves when there is credit, while the message may still be on its way, and a daemon that ends reads no more. */
+async function fill(client: Client, channel: Channel, count = COUNT): Promise<void> {
+  for (let i = 0; i < count; i++) await channel.send(new Uint8Array(10_000).fill(i))
+  await client.status()
 }
 
 async function drainInto(channel: Channel, count = COUNT): Promise<number[]> {
@@ -86,10 +88,10 @@ const ALL = Array.from({ length: COUNT }, (_, i) => i & 0xff)
 describe('posternd in the foreground', () => {
   it.each(['SIGTERM', 'SIGINT'] as const)('stops on %s after it delivered what was queued', async (signal) => {
     using temporary = new TemporaryDirectory()
-    const { sender, receiver, from, to } = await stalledChannel(temporary, '60s')
+    const { sender, receiver, from, to, client } = await stalledChannel(temporary, '60s')
     await using _sender = sender
     await using _receiver = receiver
-    await fill(from)
+    await fill(client, from)
     const ended = sender.stop(signal)
     await until(() => sender.log.includes('stopping'))
     expect(sender.program.running).toBe(true)
@@ -102,11 +104,11 @@ describe('posternd in the foreground', () => {
 
   it('leaves what the other daemon took to its app, however late that reads', async () => {
     using temporary = new TemporaryDirectory()
-    const { sender, receiver, from, to } = await stalledChannel(temporary, '60s')
+    const { sender, receiver, from, to, client } = await stalledChannel(temporary, '60s')
     await using _sender = sender
     await using _receiver = receiver
     // Far less than the windows of the receiving daemon, far more than its app gave credit for.
-    for (let i = 0; i < SOME; i++) await from.send(new Uint8Array(10_000).fill(i))
+    await fill(client, from, SOME)
     expect(await sender.stop()).toMatchObject({ status: 0, signal: null })
     expect(await drainInto(to, SOME)).toEqual(ALL.slice(0, SOME))
     await expect(to.receive()).rejects.toMatchObject({ code: 'closed', details: { end: 'app_gone', by: 'peer' } })
@@ -114,10 +116,10 @@ describe('posternd in the foreground', () => {
 
   it('takes signals that come at once for one wish, and a later one for impatience', async () => {
     using temporary = new TemporaryDirectory()
-    const { sender, receiver, from } = await stalledChannel(temporary, '300s')
+    const { sender, receiver, from, client } = await stalledChannel(temporary, '300s')
     await using _sender = sender
     await using _receiver = receiver
-    await fill(from)
+    await fill(client, from)
     const { child } = sender.program
     for (let i = 0; i < 3; i++) child.kill('SIGINT')
     await until(() => sender.log.includes('stopping'))
@@ -129,10 +131,10 @@ describe('posternd in the foreground', () => {
 
   it('stops also when nobody takes what is queued', async () => {
     using temporary = new TemporaryDirectory()
-    const { sender, receiver, from } = await stalledChannel(temporary, '500ms')
+    const { sender, receiver, from, client } = await stalledChannel(temporary, '500ms')
     await using _sender = sender
     await using _receiver = receiver
-    await fill(from)
+    await fill(client, from)
     expect(await sender.stop()).toMatchObject({ status: 0, signal: null })
   })
 
@@ -192,11 +194,11 @@ describe('a channel that is closed while its receiver does not read', () => {
   it('ends as `done` only when all of it arrived', async () => {
     using temporary = new TemporaryDirectory()
     const toml = '[session]\nchannel_drain = "1s"\n'
-    const { sender, receiver, from, to } = await stalledChannel(temporary, '1s', toml)
+    const { sender, receiver, from, to, client } = await stalledChannel(temporary, '1s', toml)
     await using _sender = sender
     await using _receiver = receiver
     // More than the windows of the receiver hold: the rest waits at the sender when its time is up.
-    await fill(from)
+    await fill(client, from)
     await from.close()
     expect(await to.closed).toMatchObject({ code: 'timeout' })
     const taken: number[] = []
