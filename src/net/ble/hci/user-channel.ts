@@ -39,12 +39,12 @@ function errorName(error: number): string {
 }
 
 /**
- * For people, what stands in the way of a controller, and what to type next. By hci_sock_bind of the kernel: EBUSY is an adapter that is up or being set up,
- * EUSERS one whose user channel somebody has; what is opened afterwards brings ERFKILL and what the hardware says.
+ * For people, what stands in the way of a controller, and what to type next. By hci_sock_bind of the kernel: EBUSY is an adapter that is up, also by somebody's
+ * user channel, or being set up; EUSERS one whose user channel is just being opened; what is opened afterwards brings ERFKILL and what the hardware says.
  */
 const explanations: Readonly<Record<string, (adapter: string) => string>> = {
   EPERM: () => 'needs the capability CAP_NET_ADMIN: `sudo systemctl edit postern`, and there AmbientCapabilities=CAP_NET_ADMIN under [Service]',
-  EBUSY: (adapter) => `is up, so bluetoothd or another program uses it: \`sudo systemctl stop bluetooth && sudo hciconfig ${adapter} down\` leaves it to this node, the backend bluez shares it`,
+  EBUSY: (adapter) => `is up, so bluetoothd, another posternd or another program uses it: \`sudo systemctl stop bluetooth && sudo hciconfig ${adapter} down\` leaves it to this node, the backend bluez shares it`,
   EUSERS: () => 'is driven by another program alone: `pgrep -af postern` shows whether that is another daemon of ours',
   ERFKILL: () => 'is blocked by a switch: `rfkill unblock bluetooth`',
   ENODEV: () => 'is not there: `ls /sys/class/bluetooth` shows which adapters are',
