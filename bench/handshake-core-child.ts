@@ -7,7 +7,7 @@ import { defaultConfig as coreConfig } from '../src/core/connection/config.ts'
 import { MessageBatch, NoticeBatch, ReceiveBatch, ReleaseBatch, TransmitBatch, type PeerRecord } from '../src/core/endpoint/contract.ts'
 import { Endpoint } from '../src/core/endpoint/endpoint.ts'
 import { Identity } from '../src/core/session/identity.ts'
-import { defaultConfig } from '../src/daemon/config.ts'
+import { defaultConfig } from '../src/daemon/config/config.ts'
 import { chooseNative } from '../src/daemon/native.ts'
 import { serve } from './harness/child.ts'
 

@@ -1,8 +1,8 @@
 /** What people type behind options, checked before anything else happens. Each throws `params` with an example of what it takes. */
-import { ipcModes, type IpcMode } from '../core/wire/ipc-methods.ts'
+import { ipcModes, type IpcMode } from '../core/wire/ipc/ipc-methods.ts'
 import { PosternError } from '../core/base/errors.ts'
 import { parseAddress } from '../core/base/address.ts'
-import { ipcPathKinds, type IpcPathKind } from '../core/wire/ipc-policy.ts'
+import { ipcPathKinds, type IpcPathKind } from '../core/wire/ipc/ipc-policy.ts'
 
 const SECONDS_MAX = 366 * 86_400
 const COUNT_MAX = 1_000_000_000

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { powerModes } from '../core/base/power-mode.ts'
-import { blePowerControls, bleStates, type BleDevice, type BleLinkInfo, type BleNearbyResult, type BleStatusResult, type BleDutyCost, type BlePowerResult, type IpcBleSummary } from '../core/wire/ipc-ble.ts'
-import { ipcPeerStates } from '../core/wire/ipc-methods.ts'
+import { blePowerControls, bleStates, type BleDevice, type BleLinkInfo, type BleNearbyResult, type BleStatusResult, type BleDutyCost, type BlePowerResult, type IpcBleSummary } from '../core/wire/ipc/ipc-ble.ts'
+import { ipcPeerStates } from '../core/wire/ipc/ipc-methods.ts'
 import type { PairResult } from './results.ts'
 import { count, milliseconds, object, peerId, share } from './schema-parts.ts'
 

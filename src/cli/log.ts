@@ -1,6 +1,6 @@
 import type { IpcLogLevel, LogEvent } from '../client/client.ts'
 import { PosternError } from '../core/base/errors.ts'
-import { ipcLogLevels, LOG_HISTORY } from '../core/wire/ipc-subscribe.ts'
+import { ipcLogLevels, LOG_HISTORY } from '../core/wire/ipc/ipc-subscribe.ts'
 import { formatLine } from '../platform/log-format.ts'
 import { parseCount } from './arguments.ts'
 import type { Globals, Output } from './output.ts'

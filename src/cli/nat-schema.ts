@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { lifetimeStates, natSources, netcheckStates, netcheckTcpStates, portMappingProtocols, portMappingStates, stunServerStates, stunStates, type IpcLifetime, type IpcNat, type IpcOwnNat, type IpcPortMapping, type IpcReflexive, type IpcStunServer, type IpcStunStatus, type IpcStunTcp, type NetcheckFamily, type NetcheckInterface, type NetcheckResult, type NetcheckServer, type NetcheckTcp } from '../core/wire/ipc-nat.ts'
+import { lifetimeStates, natSources, netcheckStates, netcheckTcpStates, portMappingProtocols, portMappingStates, stunServerStates, stunStates, type IpcLifetime, type IpcNat, type IpcOwnNat, type IpcPortMapping, type IpcReflexive, type IpcStunServer, type IpcStunStatus, type IpcStunTcp, type NetcheckFamily, type NetcheckInterface, type NetcheckResult, type NetcheckServer, type NetcheckTcp } from '../core/wire/ipc/ipc-nat.ts'
 import { count, milliseconds, object, type Members, unixMs } from './schema-parts.ts'
 
 const server = object<IpcStunServer>({

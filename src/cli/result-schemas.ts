@@ -4,8 +4,8 @@
  */
 import { z } from 'zod'
 import { errorCodes } from '../core/base/errors.ts'
-import { type IpcLaneCount, ipcLanes, type IpcLaneStats, ipcModes, ipcPeerStates } from '../core/wire/ipc-methods.ts'
-import { ipcLogLevels } from '../core/wire/ipc-subscribe.ts'
+import { type IpcLaneCount, ipcLanes, type IpcLaneStats, ipcModes, ipcPeerStates } from '../core/wire/ipc/ipc-methods.ts'
+import { ipcLogLevels } from '../core/wire/ipc/ipc-subscribe.ts'
 import type { ApiKeyInfo, InviteCreateResult, InviteInfo, IpcPathPolicy, KeysCreateResult, LogEvent, PeerInfo, StatusResult } from '../client/client.ts'
 import type { CommandResults, ConfigKey, ConfigProblem, ErrorResult, PingResult, PingSummary, ResultName, UpResult, WatchRates, WatchResult } from './results.ts'
 import { blePowerSchema, bleStatusSchema, bleSummarySchema, nearbySchema, pairSchema } from './ble-schema.ts'

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import type { IpcPathPolicy, PeerWhyResult } from '../client/client.ts'
-import { ipcPathKinds } from '../core/wire/ipc-policy.ts'
-import { ipcPeerStates } from '../core/wire/ipc-methods.ts'
-import { whyCandidateTypes, whyGuessOutcomes, whyOutlooks, whyPairResults, whyPathStates, whyResults } from '../core/wire/ipc-why.ts'
+import { ipcPathKinds } from '../core/wire/ipc/ipc-policy.ts'
+import { ipcPeerStates } from '../core/wire/ipc/ipc-methods.ts'
+import { whyCandidateTypes, whyGuessOutcomes, whyOutlooks, whyPairResults, whyPathStates, whyResults } from '../core/wire/ipc/ipc-why.ts'
 import { natSchema, peerNatSchema } from './nat-schema.ts'
 import { count, milliseconds, object, type Members, peerId, share, unixMs } from './schema-parts.ts'
 

@@ -1,5 +1,5 @@
-import type { JsonObject } from '../core/wire/ipc-json.ts'
-import type { ApiKeyInfo, IpcMethod, IpcParams, KeysCreateResult } from '../core/wire/ipc-methods.ts'
+import type { JsonObject } from '../core/wire/ipc/ipc-json.ts'
+import type { ApiKeyInfo, IpcMethod, IpcParams, KeysCreateResult } from '../core/wire/ipc/ipc-methods.ts'
 import { readObjects, readTexts } from './results.ts'
 
 export interface KeyWaitOptions {

@@ -1,8 +1,8 @@
 import { utf8 } from '../core/base/bytes.ts'
 import { PosternError } from '../core/base/errors.ts'
-import { JSON_BODY_MAX, OPEN_REQUESTS_MAX } from '../core/wire/ipc.ts'
-import { encodeRequest, type JsonObject, type JsonRpcId } from '../core/wire/ipc-json.ts'
-import type { IpcMethod, IpcParams } from '../core/wire/ipc-methods.ts'
+import { JSON_BODY_MAX, OPEN_REQUESTS_MAX } from '../core/wire/ipc/ipc.ts'
+import { encodeRequest, type JsonObject, type JsonRpcId } from '../core/wire/ipc/ipc-json.ts'
+import type { IpcMethod, IpcParams } from '../core/wire/ipc/ipc-methods.ts'
 import { firstOf, onAbort, throwIfAborted } from './waiting.ts'
 
 export interface CallOptions<T> {

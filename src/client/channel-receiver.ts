@@ -1,6 +1,6 @@
 import type { PosternError } from '../core/base/errors.ts'
 import { BoundedQueue } from '../core/base/queue.ts'
-import { MESSAGE_COST, MESSAGE_GAP, MESSAGE_REPEATED, type MessageHead } from '../core/wire/ipc.ts'
+import { MESSAGE_COST, MESSAGE_GAP, MESSAGE_REPEATED, type MessageHead } from '../core/wire/ipc/ipc.ts'
 import { MessageView, type Message, type MessageHandler } from './message.ts'
 import { firstOf, waitIn, type Waiter } from './waiting.ts'
 

@@ -1,7 +1,7 @@
 import { PosternError } from '../core/base/errors.ts'
-import { LANE_OF_CHANNEL, MESSAGE_CONFIRM, MESSAGE_COST, type Notice } from '../core/wire/ipc.ts'
-import { ipcLanes, type IpcLane, type IpcMode } from '../core/wire/ipc-methods.ts'
-import { RetainedMessages, RetainedView, tagAfter, tagDistance } from '../core/wire/ipc-retained.ts'
+import { LANE_OF_CHANNEL, MESSAGE_CONFIRM, MESSAGE_COST, type Notice } from '../core/wire/ipc/ipc.ts'
+import { ipcLanes, type IpcLane, type IpcMode } from '../core/wire/ipc/ipc-methods.ts'
+import { RetainedMessages, RetainedView, tagAfter, tagDistance } from '../core/wire/ipc/ipc-retained.ts'
 import { SentFates, type DroppedHandler, type MessageFate } from './message-fates.ts'
 import { firstOf, rejectAll, waitIn, type Waiter } from './waiting.ts'
 

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { PosternError } from '../core/base/errors.ts'
-import { checkSocketPath, ipcPathOf, ipcPaths, type IpcPath } from '../core/wire/ipc-path.ts'
+import { checkSocketPath, ipcPathOf, ipcPaths, type IpcPath } from '../core/wire/ipc/ipc-path.ts'
 import { onAbort, throwIfAborted } from './waiting.ts'
 
 export interface DaemonPlace {

@@ -1,5 +1,5 @@
-import type { Notice, noticeReasons } from '../core/wire/ipc.ts'
-import { isTagAfter } from '../core/wire/ipc-retained.ts'
+import type { Notice, noticeReasons } from '../core/wire/ipc/ipc.ts'
+import { isTagAfter } from '../core/wire/ipc/ipc-retained.ts'
 
 /** `none`: lost on its way. `disconnected`: the connection to the daemon was, before it had the message. */
 export type DropCause = (typeof noticeReasons)[number] | 'disconnected'

@@ -1,10 +1,10 @@
 /** What the daemon answered, read with the same care as what a client sends: it may be another version. */
 import { PosternError } from '../core/base/errors.ts'
-import type { JsonObject } from '../core/wire/ipc-json.ts'
-import { MemberReader } from '../core/wire/ipc-members.ts'
-import { channelEndCodes, ipcLanes, ipcModes, type ChannelAcceptResult, type ChannelOpenResult, type HelloLimits, type HelloResult, type IpcEvents, type ResumedChannel } from '../core/wire/ipc-methods.ts'
-import { ipcTopics } from '../core/wire/ipc-subscribe.ts'
-import type { TopicEvent, TopicEventName } from '../core/wire/ipc-topics.ts'
+import type { JsonObject } from '../core/wire/ipc/ipc-json.ts'
+import { MemberReader } from '../core/wire/ipc/ipc-members.ts'
+import { channelEndCodes, ipcLanes, ipcModes, type ChannelAcceptResult, type ChannelOpenResult, type HelloLimits, type HelloResult, type IpcEvents, type ResumedChannel } from '../core/wire/ipc/ipc-methods.ts'
+import { ipcTopics } from '../core/wire/ipc/ipc-subscribe.ts'
+import type { TopicEvent, TopicEventName } from '../core/wire/ipc/ipc-topics.ts'
 
 const U32_MAX = 0xffff_ffff
 const TEXT_MAX = 4096

@@ -1,7 +1,7 @@
 import { PosternError } from '../core/base/errors.ts'
 import { BoundedQueue } from '../core/base/queue.ts'
-import type { IpcTopic, SubscribeParams } from '../core/wire/ipc-subscribe.ts'
-import type { TopicEvent } from '../core/wire/ipc-topics.ts'
+import type { IpcTopic, SubscribeParams } from '../core/wire/ipc/ipc-subscribe.ts'
+import type { TopicEvent } from '../core/wire/ipc/ipc-topics.ts'
 import type { Link } from './link.ts'
 import { firstOf, rejectAll, waitIn, type Waiter } from './waiting.ts'
 

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { toHex } from '../core/base/bytes.ts'
 import { PosternError } from '../core/base/errors.ts'
-import type { ApiKeyInfo, KeysCreateRequest, KeysCreateResult, KeysListResult } from '../core/wire/ipc-methods.ts'
+import type { ApiKeyInfo, KeysCreateRequest, KeysCreateResult, KeysListResult } from '../core/wire/ipc/ipc-methods.ts'
 import type { Grant } from '../ipc/handler.ts'
 import type { Store } from '../store/store.ts'
 import { decodeApiKey, encodeApiKey, storeKeys, type ApiKeyRecord } from './records.ts'

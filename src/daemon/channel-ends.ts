@@ -1,5 +1,5 @@
 import { PosternError } from '../core/base/errors.ts'
-import { channelEndCode, type ChannelEnd } from '../core/wire/ipc-methods.ts'
+import { channelEndCode, type ChannelEnd } from '../core/wire/ipc/ipc-methods.ts'
 import { channelCodes } from '../core/wire/frame.ts'
 
 /** Why a channel ended, in the words of clients. */

@@ -1,6 +1,6 @@
 import { homedir } from 'node:os'
 import { resolvePaths, withSocket, type Paths } from './paths.ts'
-import { effectiveKeys, loadConfig, parseOverride, type ConfigOverride, type EffectiveKey, type LoadedConfig } from './config.ts'
+import { effectiveKeys, loadConfig, parseOverride, type ConfigOverride, type EffectiveKey, type LoadedConfig } from './config/config.ts'
 
 /** Options that posternd and `postern up` share, as commander gives them. */
 export interface DaemonArguments {

@@ -1,10 +1,10 @@
 import { formatAddress } from '../core/base/address.ts'
-import type { StatusResult } from '../core/wire/ipc-methods.ts'
+import type { StatusResult } from '../core/wire/ipc/ipc-methods.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
 import type { UdpDriver } from '../net/udp.ts'
 import { version } from '../platform/version.ts'
-import type { BleService } from './ble-service.ts'
-import type { NatService } from './nat-service.ts'
+import type { BleService } from './ble/ble-service.ts'
+import type { NatService } from './nat/nat-service.ts'
 import type { NativeStatus } from './native.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 

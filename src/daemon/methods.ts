@@ -1,11 +1,11 @@
-import type { ShutdownResult, StatusResult } from '../core/wire/ipc-methods.ts'
+import type { ShutdownResult, StatusResult } from '../core/wire/ipc/ipc-methods.ts'
 import type { IpcMethodTable } from '../ipc/handler.ts'
 import type { ApiKeys } from './api-keys.ts'
-import type { BleService } from './ble-service.ts'
-import type { NatService } from './nat-service.ts'
+import type { BleService } from './ble/ble-service.ts'
+import type { NatService } from './nat/nat-service.ts'
 import type { PeerService } from './peer-service.ts'
 import type { Router } from './router.ts'
-import type { Subscriptions } from './subscriptions.ts'
+import type { Subscriptions } from './topics/subscriptions.ts'
 
 /** The parts of a daemon that answer clients. */
 export interface MethodParts {

@@ -1,6 +1,6 @@
 import { isAbsolute, join, resolve } from 'node:path'
 import { PosternError } from '../core/base/errors.ts'
-import { ipcPathOf, ipcPaths, type IpcPath } from '../core/wire/ipc-path.ts'
+import { ipcPathOf, ipcPaths, type IpcPath } from '../core/wire/ipc/ipc-path.ts'
 
 /** What decides where things are. Everything comes in, so that the same rules serve daemon, command line and tests. */
 export interface PathsInput {

@@ -1,12 +1,12 @@
 import { PosternError } from '../core/base/errors.ts'
 import type { PathPolicy, PeerHandle } from '../core/endpoint/contract.ts'
 import { faultOf } from '../core/path/path-policy.ts'
-import { ipcPathKinds, type IpcPathPolicy, type PeerPolicyRequest, type PeerPolicyResult } from '../core/wire/ipc-policy.ts'
-import type { PeerWhyResult } from '../core/wire/ipc-why.ts'
+import { ipcPathKinds, type IpcPathPolicy, type PeerPolicyRequest, type PeerPolicyResult } from '../core/wire/ipc/ipc-policy.ts'
+import type { PeerWhyResult } from '../core/wire/ipc/ipc-why.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 import { policyResult } from './peer-policy.ts'
 import { idBytes } from './router.ts'
-import { whyDocument, type LinkRadio, type Outside } from './why.ts'
+import { whyDocument, type LinkRadio, type Outside } from './why/why.ts'
 
 /** What is known of the routers before this node, and how more comes to be known. */
 export interface WayOut {

@@ -1,5 +1,5 @@
 import type { PathPolicy } from '../core/endpoint/contract.ts'
-import { ipcPathKinds, type IpcPathPolicy, type PeerPolicyResult } from '../core/wire/ipc-policy.ts'
+import { ipcPathKinds, type IpcPathPolicy, type PeerPolicyResult } from '../core/wire/ipc/ipc-policy.ts'
 
 /** Kinds that only a later version knows are left out of what is shown: nobody could ask for them here. */
 export function policyResult(policy: PathPolicy, from: 'peer' | 'config'): PeerPolicyResult {

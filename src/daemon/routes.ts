@@ -1,8 +1,8 @@
 import { channelSlot } from '../core/base/domain.ts'
 import type { ChannelHandle } from '../core/endpoint/contract.ts'
 import type { Instant } from '../core/base/time.ts'
-import type { ChannelEnd } from '../core/wire/ipc-methods.ts'
-import type { ChannelEvent } from '../core/wire/ipc-topics.ts'
+import type { ChannelEnd } from '../core/wire/ipc/ipc-methods.ts'
+import type { ChannelEvent } from '../core/wire/ipc/ipc-topics.ts'
 import type { IpcClient } from '../ipc/handler.ts'
 
 /** A message that found no room in the endpoint's queue: the client had credit for it, so it waits here, in order. */

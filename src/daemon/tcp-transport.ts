@@ -1,8 +1,8 @@
 import { PosternError } from '../core/base/errors.ts'
 import { TcpDriver } from '../net/tcp.ts'
 import type { TcpSystem } from '../net/tcp-system.ts'
-import type { Config } from './config-schema.ts'
-import type { Log } from './log.ts'
+import type { Config } from './config/config-schema.ts'
+import type { Log } from './log/log.ts'
 import type { NodeRuntime } from './node-runtime.ts'
 
 /**

@@ -1,6 +1,6 @@
-import { CLIENT_CHANNELS_MAX } from '../core/wire/ipc.ts'
-import type { ChannelEnd, IpcMode } from '../core/wire/ipc-methods.ts'
-import { RetainedMessages } from '../core/wire/ipc-retained.ts'
+import { CLIENT_CHANNELS_MAX } from '../core/wire/ipc/ipc.ts'
+import type { ChannelEnd, IpcMode } from '../core/wire/ipc/ipc-methods.ts'
+import { RetainedMessages } from '../core/wire/ipc/ipc-retained.ts'
 import type { NewChannel } from './handler.ts'
 
 /**

@@ -1,5 +1,5 @@
 import { after, never, type Instant } from '../core/base/time.ts'
-import { IpcOutbox, type IpcBatchPool, type IpcSlice } from '../core/wire/ipc-outbox.ts'
+import { IpcOutbox, type IpcBatchPool, type IpcSlice } from '../core/wire/ipc/ipc-outbox.ts'
 import { CONGESTED_ABOVE, EVENTS_MAX, FEED_EVENTS_MAX, PROGRESS_TIMEOUT, UNSENT_MAX, WRITABLE_BELOW } from './limits.ts'
 
 /** The frames that wait for one client, with the bounds of WIRE.md §8.3: 4 MiB, 1024 events, some progress every 15 s. */

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import { IpcSlice } from '../core/wire/ipc-outbox.ts'
+import { IpcSlice } from '../core/wire/ipc/ipc-outbox.ts'
 import { IpcSession } from './session.ts'
 import type { SessionShared } from './session-types.ts'
 import type { IpcTimers } from './timers.ts'

@@ -1,5 +1,5 @@
 import { utf8 } from '../core/base/bytes.ts'
-import { encodeEvent } from '../core/wire/ipc-json.ts'
+import { encodeEvent } from '../core/wire/ipc/ipc-json.ts'
 import type { ClientOutbox } from './client-outbox.ts'
 import type { EventFeed } from './handler.ts'
 

@@ -1,4 +1,4 @@
-import { IpcFrameReader, type IpcBodyLimits, type IpcReadResult } from '../core/wire/ipc-reader.ts'
+import { IpcFrameReader, type IpcBodyLimits, type IpcReadResult } from '../core/wire/ipc/ipc-reader.ts'
 
 /** Frames out of the chunks of a socket, one at a time, so that reading can stop between any two and a frame can be offered again. */
 export class FrameIntake {

@@ -1,9 +1,9 @@
 import { PosternError } from '../core/base/errors.ts'
-import { CLIENT_CHANNELS_MAX, IPC_PROTOCOL, JSON_BODY_MAX, OPEN_REQUESTS_MAX } from '../core/wire/ipc.ts'
-import type { IpcRequestFrame, JsonRpcId } from '../core/wire/ipc-json.ts'
+import { CLIENT_CHANNELS_MAX, IPC_PROTOCOL, JSON_BODY_MAX, OPEN_REQUESTS_MAX } from '../core/wire/ipc/ipc.ts'
+import type { IpcRequestFrame, JsonRpcId } from '../core/wire/ipc/ipc-json.ts'
 import { millisecond, type Duration } from '../core/base/time.ts'
-import type { HelloRequest, HelloResult, IpcScope, ResumedChannel } from '../core/wire/ipc-methods.ts'
-import { parseParams } from '../core/wire/ipc-params.ts'
+import type { HelloRequest, HelloResult, IpcScope, ResumedChannel } from '../core/wire/ipc/ipc-methods.ts'
+import { parseParams } from '../core/wire/ipc/ipc-params.ts'
 import type { IpcGreeting } from './handler.ts'
 
 /** What the first frame of a client comes to. */

@@ -11,9 +11,9 @@ import type { MessageRun } from '../core/base/message-run.ts'
 import type { ErrorCode } from '../core/base/errors.ts'
 import type {
   ChannelEnd, HelloRequest, IpcCall, IpcLane, IpcMode, IpcRequest, IpcResult, IpcScope,
-} from '../core/wire/ipc-methods.ts'
-import type { MessageRows } from '../core/wire/ipc-outbox.ts'
-import type { TopicEvent } from '../core/wire/ipc-topics.ts'
+} from '../core/wire/ipc/ipc-methods.ts'
+import type { MessageRows } from '../core/wire/ipc/ipc-outbox.ts'
+import type { TopicEvent } from '../core/wire/ipc/ipc-topics.ts'
 
 /** What the daemon says of itself when a client arrives. */
 export interface IpcGreeting {

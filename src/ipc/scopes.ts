@@ -1,5 +1,5 @@
-import { ipcMethodScopes, type IpcCall, type IpcScope } from '../core/wire/ipc-methods.ts'
-import { ipcTopicScopes, type IpcTopic } from '../core/wire/ipc-subscribe.ts'
+import { ipcMethodScopes, type IpcCall, type IpcScope } from '../core/wire/ipc/ipc-methods.ts'
+import { ipcTopicScopes, type IpcTopic } from '../core/wire/ipc/ipc-subscribe.ts'
 
 /** The scope that a call needs and the client has not; `undefined` when it may be made. */
 export function missingScope(scopes: readonly IpcScope[], method: IpcCall, request: object): IpcScope | undefined {

@@ -1,6 +1,6 @@
-import { LANE_OF_CHANNEL } from '../core/wire/ipc.ts'
+import { LANE_OF_CHANNEL } from '../core/wire/ipc/ipc.ts'
 import type { ErrorCode } from '../core/base/errors.ts'
-import type { ChannelEnd, HelloRequest, IpcScope } from '../core/wire/ipc-methods.ts'
+import type { ChannelEnd, HelloRequest, IpcScope } from '../core/wire/ipc/ipc-methods.ts'
 import type { ClientChannels } from './client-channels.ts'
 import type { ClientOutbox } from './client-outbox.ts'
 import type { FeedReader } from './feed-reader.ts'

@@ -1,7 +1,7 @@
 import type { Counters } from '../core/base/counters.ts'
 import type { MessageRun } from '../core/base/message-run.ts'
 import type { Duration, Instant } from '../core/base/time.ts'
-import type { IpcBatchPool } from '../core/wire/ipc-outbox.ts'
+import type { IpcBatchPool } from '../core/wire/ipc/ipc-outbox.ts'
 import type { AuthThrottle } from './auth-throttle.ts'
 import type { MessageTally } from './client-channels.ts'
 import type { IpcCounterName } from './counters.ts'

@@ -2,7 +2,7 @@ import { chmodSync, linkSync, lstatSync, mkdirSync, renameSync, rmSync, unlinkSy
 import { connect, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { PosternError } from '../core/base/errors.ts'
-import { checkSocketPath, type IpcPath } from '../core/wire/ipc-path.ts'
+import { checkSocketPath, type IpcPath } from '../core/wire/ipc/ipc-path.ts'
 
 const PLACE_ATTEMPTS = 3
 const BACKLOG = 256

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { bleStatusText, nearbyText, powerText, summaryText } from '../../src/cli/ble-text.ts'
-import { powerCosts } from '../../src/daemon/ble-view.ts'
+import { powerCosts } from '../../src/daemon/ble/ble-view.ts'
 
 it('without Bluetooth all say why, in one sentence', () => {
   const reason = 'This machine has no Bluetooth adapter (nothing in /sys/class/bluetooth).'

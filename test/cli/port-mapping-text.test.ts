@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { portMappingText } from '../../src/cli/port-mapping-text.ts'
-import type { IpcPortMapping } from '../../src/core/wire/ipc-nat.ts'
+import type { IpcPortMapping } from '../../src/core/wire/ipc/ipc-nat.ts'
 
 it('says what the router lets in, or why nothing', () => {
   const router = '192.168.1.1'

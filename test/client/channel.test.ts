@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { connect, type Channel, type Client, type OpenChannelOptions } from '../../src/client/client.ts'
-import type { ChannelOpenResult } from '../../src/core/wire/ipc-methods.ts'
+import type { ChannelOpenResult } from '../../src/core/wire/ipc/ipc-methods.ts'
 import { PEER, startBench, turns, until, type Bench } from '../ipc/support.ts'
 
 let bench: Bench

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { connect, PosternError, type Client, type ConnectionState, type ConnectOptions } from '../../src/client/client.ts'
 import type { ClientTimers } from '../../src/client/timers.ts'
-import type { PeerPingResult, PeersResult } from '../../src/core/wire/ipc-methods.ts'
+import type { PeerPingResult, PeersResult } from '../../src/core/wire/ipc/ipc-methods.ts'
 import { startIpcServer, type IpcServer } from '../../src/ipc/server.ts'
 import { EchoHandler, FakeTimers, jsonFrame, MESSAGE_MAX, pathsIn, PEER, startBench, temporaryDirectory, turns, until, type Bench } from '../ipc/support.ts'
 

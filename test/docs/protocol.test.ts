@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import * as frames from '../../src/core/wire/frame.ts'
 import { LIMITS_DEFAULT } from '../../src/core/wire/handshake-payload.ts'
-import { configKeys } from '../../src/daemon/config-schema.ts'
+import { configKeys } from '../../src/daemon/config/config-schema.ts'
 import { readText, sectionsOf } from './support.ts'
 
 const page = readText('docs/protocol.md')

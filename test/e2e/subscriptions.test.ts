@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Subscription, TopicEvent } from '../../src/client/client.ts'
-import type { TopicEventName, TopicEvents } from '../../src/core/wire/ipc-topics.ts'
+import type { TopicEventName, TopicEvents } from '../../src/core/wire/ipc/ipc-topics.ts'
 import { TestDaemon, pair, until } from './support/daemon.ts'
 import { Program, postern, posternLines, run } from './support/program.ts'
 import { readResult } from './support/schemas.ts'

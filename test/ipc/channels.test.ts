@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { concat, writeU32 } from '../../src/core/base/bytes.ts'
-import { MESSAGE_COST } from '../../src/core/wire/ipc.ts'
-import type { ChannelOpenResult } from '../../src/core/wire/ipc-methods.ts'
+import { MESSAGE_COST } from '../../src/core/wire/ipc/ipc.ts'
+import type { ChannelOpenResult } from '../../src/core/wire/ipc/ipc-methods.ts'
 import { MESSAGE_MAX, messageFrame, PEER, RawClient, startBench, turns, until, type Bench } from './support.ts'
 
 let bench: Bench

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { concat, fromHex, utf8 } from '../../src/core/base/bytes.ts'
-import { CLIENT_CHANNELS_MAX, decodeCredit, decodeMessage, DELIVERY_CREDIT_DEFAULT, HELLO_BODY_MAX, JSON_BODY_MAX, MessageHead, OPEN_REQUESTS_MAX } from '../../src/core/wire/ipc.ts'
-import { ipcErrorNumbers } from '../../src/core/wire/ipc-errors.ts'
-import { channelEndCodes, ipcMethodScopes, laterMethods, PEERS_PAGE } from '../../src/core/wire/ipc-methods.ts'
-import { CREDIT_MAX } from '../../src/core/wire/ipc-params.ts'
-import { IpcFrameReader } from '../../src/core/wire/ipc-reader.ts'
+import { CLIENT_CHANNELS_MAX, decodeCredit, decodeMessage, DELIVERY_CREDIT_DEFAULT, HELLO_BODY_MAX, JSON_BODY_MAX, MessageHead, OPEN_REQUESTS_MAX } from '../../src/core/wire/ipc/ipc.ts'
+import { ipcErrorNumbers } from '../../src/core/wire/ipc/ipc-errors.ts'
+import { channelEndCodes, ipcMethodScopes, laterMethods, PEERS_PAGE } from '../../src/core/wire/ipc/ipc-methods.ts'
+import { CREDIT_MAX } from '../../src/core/wire/ipc/ipc-params.ts'
+import { IpcFrameReader } from '../../src/core/wire/ipc/ipc-reader.ts'
 import { CLIENTS_MAX } from '../../src/ipc/limits.ts'
 
 const read = (name: string): string => readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8')

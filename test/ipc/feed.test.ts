@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { TopicEvent } from '../../src/core/wire/ipc-topics.ts'
+import type { TopicEvent } from '../../src/core/wire/ipc/ipc-topics.ts'
 import type { EventFeed, IpcClient } from '../../src/ipc/handler.ts'
 import { FEED_EVENTS_MAX } from '../../src/ipc/limits.ts'
 import { mayHearOf } from '../../src/ipc/scopes.ts'

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { dropReason } from '../../src/core/base/domain.ts'
 import { concat, writeU16 } from '../../src/core/base/bytes.ts'
-import { KIND_MANY, noticeWhats } from '../../src/core/wire/ipc.ts'
+import { KIND_MANY, noticeWhats } from '../../src/core/wire/ipc/ipc.ts'
 import type { IpcClient } from '../../src/ipc/handler.ts'
 import { frame, manyFrame, MESSAGE_MAX, RawClient, startBench, turns, until, type Bench } from './support.ts'
 

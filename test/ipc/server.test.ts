@@ -2,7 +2,7 @@ import { chmodSync, existsSync, mkdirSync, statSync, symlinkSync, writeFileSync 
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { ipcPathOf, ipcPaths } from '../../src/core/wire/ipc-path.ts'
+import { ipcPathOf, ipcPaths } from '../../src/core/wire/ipc/ipc-path.ts'
 import { startIpcServer } from '../../src/ipc/server.ts'
 import { EchoHandler, FakeTimers, MESSAGE_MAX, pathsIn, RawClient, startBench, temporaryDirectory, turns, until, type Bench } from './support.ts'
 

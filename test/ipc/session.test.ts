@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { concat } from '../../src/core/base/bytes.ts'
 import { PosternError } from '../../src/core/base/errors.ts'
-import type { PeerPingResult } from '../../src/core/wire/ipc-methods.ts'
+import type { PeerPingResult } from '../../src/core/wire/ipc/ipc-methods.ts'
 import { errorCode, frame, jsonFrame, messageFrame, PEER, RawClient, startBench, turns, until, type Bench } from './support.ts'
 
 let bench: Bench

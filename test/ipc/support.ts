@@ -8,12 +8,12 @@ import { after, toInstant, type Instant } from '../../src/core/base/time.ts'
 import {
   FRAME_HEADER_SIZE, KIND_CREDIT, KIND_JSON, KIND_MESSAGE, KIND_NOTICE, LANE_OF_CHANNEL, MessageHead, MESSAGE_COST, MESSAGE_HEADER_SIZE, decodeCredit, decodeMessage, decodeNotice, encodeCredit,
   encodeManyHead, encodeMessageHead, manyFrameSize, messageFrameSize, writeFrameHead, type ManyEntry, type Notice,
-} from '../../src/core/wire/ipc.ts'
-import { IpcFrameReader } from '../../src/core/wire/ipc-reader.ts'
-import { ipcPaths } from '../../src/core/wire/ipc-path.ts'
-import type { ChannelEnd, HelloRequest, IpcLane, IpcLaneStats, IpcMode } from '../../src/core/wire/ipc-methods.ts'
-import type { PeerWhyResult } from '../../src/core/wire/ipc-why.ts'
-import type { NetcheckFamily } from '../../src/core/wire/ipc-nat.ts'
+} from '../../src/core/wire/ipc/ipc.ts'
+import { IpcFrameReader } from '../../src/core/wire/ipc/ipc-reader.ts'
+import { ipcPaths } from '../../src/core/wire/ipc/ipc-path.ts'
+import type { ChannelEnd, HelloRequest, IpcLane, IpcLaneStats, IpcMode } from '../../src/core/wire/ipc/ipc-methods.ts'
+import type { PeerWhyResult } from '../../src/core/wire/ipc/ipc-why.ts'
+import type { NetcheckFamily } from '../../src/core/wire/ipc/ipc-nat.ts'
 import type { ClientEnd, Grant, IncomingMessage, IpcClient, IpcGreeting, IpcHandler, IpcMethodTable } from '../../src/ipc/handler.ts'
 import { startIpcServer, type IpcServer, type IpcServerOptions } from '../../src/ipc/server.ts'
 import type { IpcTimers } from '../../src/ipc/timers.ts'

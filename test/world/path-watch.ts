@@ -1,6 +1,6 @@
 import { equalAddress } from '../../src/core/base/address.ts'
 import type { PathRule } from '../../src/core/base/domain.ts'
-import { overdueAt } from '../../src/core/connection/carrier-dials.ts'
+import { overdueAt } from '../../src/core/connection/dialing/carrier-dials.ts'
 import type { SessionState } from '../../src/core/connection/state.ts'
 import { allows } from '../../src/core/path/path-policy.ts'
 import { MILLISECOND, SECOND } from './draw.ts'

@@ -12,11 +12,11 @@ import type { MappingClass } from '../stun/nat-classes.ts'
 import type { PathDecision } from '../path/path-log.ts'
 import type { RekeyInitiation, RekeyResult } from '../session/rekey.ts'
 import type { LaneTally } from '../flow/lane-tally.ts'
-import type { Channel, DeliveryQueue, NoticeSink } from './channel.ts'
+import type { Channel, DeliveryQueue, NoticeSink } from './channels/channel.ts'
 import type { CoreConfig } from './config.ts'
 import type { SessionEvent } from './events.ts'
-import type { Keys } from './keys.ts'
-import type { CarrierKind } from './pending-dials.ts'
+import type { Keys } from './keys/keys.ts'
+import type { CarrierKind } from './dialing/pending-dials.ts'
 
 /** Everything that is counted in the core. Documented in docs/counters.md. */
 export const counterNames = [

@@ -1,5 +1,5 @@
 import { CHANNEL_SLOT_BITS, channelSlot, type ChannelHandle } from '../base/domain.ts'
-import type { Channel } from '../connection/channel.ts'
+import type { Channel } from '../connection/channels/channel.ts'
 import type { Connection } from '../connection/connection.ts'
 
 const SLOTS_MAX = 1 << CHANNEL_SLOT_BITS

@@ -1,6 +1,6 @@
 import type { PeerHandle } from '../base/domain.ts'
 import type { Now } from '../base/time.ts'
-import { policyForbids } from '../connection/reach.ts'
+import { policyForbids } from '../connection/paths/reach.ts'
 import type { ConnectOptions } from './contract.ts'
 import type { Node } from './node.ts'
 import { nameAddresses } from './peers.ts'

@@ -16,7 +16,7 @@ import type { ChannelHandle, DeliveryMode, DropReason, EndReason, Lane, LinkId, 
 import type { MessageRun } from '../base/message-run.ts'
 import type { Duration, Instant, Now, WallTime } from '../base/time.ts'
 import type { LaneCount } from '../flow/lane-tally.ts'
-import type { OutgoingMessage } from '../connection/send.ts'
+import type { OutgoingMessage } from '../connection/packets/send.ts'
 import type { SessionEvent } from '../connection/events.ts'
 import type { PathHint, RefusalReason } from '../path/attempts.ts'
 import type { MeetOptions, Whereabouts } from '../path/meeting.ts'
@@ -35,8 +35,8 @@ export { ATTEMPTS_MAX, refusalReasons, type Attempt, type PathHint, type Refusal
 export { DECISIONS_MAX, type PathDecision, type PathView } from '../path/path-log.ts'
 export type { PathPolicy } from '../path/path-policy.ts'
 export type { BirthdayView, MeetOptions, Whereabouts } from '../path/meeting.ts'
-export { NOTICE_DELIVERED, NOTICE_DROPPED } from '../connection/channel.ts'
-export type { OutgoingMessage } from '../connection/send.ts'
+export { NOTICE_DELIVERED, NOTICE_DROPPED } from '../connection/channels/channel.ts'
+export type { OutgoingMessage } from '../connection/packets/send.ts'
 export type { RadioContract } from './radio-contract.ts'
 
 /** What a driver says of a link when it opens it. */

@@ -1,6 +1,6 @@
 import type { ChannelHandle } from '../base/domain.ts'
 import type { MemoryAccount } from '../base/memory-account.ts'
-import type { DeliveryQueue } from '../connection/channel.ts'
+import type { DeliveryQueue } from '../connection/channels/channel.ts'
 import { MESSAGE_GAP_BEFORE, type MessageBatch } from './contract.ts'
 
 const FIRST_CAPACITY = 256

@@ -5,7 +5,7 @@ import { isReliable, type LinkId, type LinkKind, type PeerHandle } from '../base
 import { BoundedQueue } from '../base/queue.ts'
 import type { Connection } from '../connection/connection.ts'
 import type { CounterName, LinkFacts } from '../connection/host.ts'
-import type { CarrierKind } from '../connection/pending-dials.ts'
+import type { CarrierKind } from '../connection/dialing/pending-dials.ts'
 import type { EndpointAction, LinkInfo, LinkUse } from './contract.ts'
 
 /** Actions that wait to be polled. The pump drains them after every call, so this many in one call is a bug elsewhere. */

@@ -1,9 +1,9 @@
 import type { Arena } from '../base/arena.ts'
 import { after, millisecond, never, second, type Duration, type Instant, type Now } from '../base/time.ts'
-import type { Channel } from '../connection/channel.ts'
-import { UNDECIDED } from '../connection/channels.ts'
+import type { Channel } from '../connection/channels/channel.ts'
+import { UNDECIDED } from '../connection/channels/channels.ts'
 import type { Connection } from '../connection/connection.ts'
-import { tellWritable } from '../connection/send.ts'
+import { tellWritable } from '../connection/packets/send.ts'
 
 /** With less of the arena free than this, who holds more than an equal share may not queue more (DESIGN §5: the largest first). */
 const SHORT_SHARE = 1 / 8

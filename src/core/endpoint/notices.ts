@@ -1,5 +1,5 @@
 import type { ChannelHandle } from '../base/domain.ts'
-import type { NoticeSink } from '../connection/channel.ts'
+import type { NoticeSink } from '../connection/channels/channel.ts'
 import type { NoticeBatch } from './contract.ts'
 
 const FIRST_CAPACITY = 64

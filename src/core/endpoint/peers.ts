@@ -1,5 +1,5 @@
 import { never, toWallTime, type Now } from '../base/time.ts'
-import { onNamed } from '../connection/peer-candidates.ts'
+import { onNamed } from '../connection/paths/peer-candidates.ts'
 import { allows, type PathPolicy } from '../path/path-policy.ts'
 import type { PeerHandle, PeerRecord, ReplyRefusal } from './contract.ts'
 import type { InviteReply } from '../wire/invite-reply.ts'

@@ -1,10 +1,10 @@
 import { minute, type Duration, type Instant } from '../base/time.ts'
 import type { Connection } from '../connection/connection.ts'
-import type { Keys } from '../connection/keys.ts'
+import type { Keys } from '../connection/keys/keys.ts'
 import type { Initiation } from '../session/initiation.ts'
 import type { RekeyInitiation } from '../session/rekey.ts'
-import type { HalfOpen } from './half-open.ts'
-import type { XxAnswer, XxDial } from './xx-entries.ts'
+import type { HalfOpen } from './handshakes/half-open.ts'
+import type { XxAnswer, XxDial } from './handshakes/xx-entries.ts'
 
 export interface KeysEntry {
   readonly kind: 'keys'

@@ -2,10 +2,10 @@ import { equalConstantTime } from '../base/bytes.ts'
 import { ADDRESS_SIZE } from '../base/address.ts'
 import type { LinkId } from '../base/domain.ts'
 import { minute, second, type Duration, type Instant, type Now } from '../base/time.ts'
-import { onReset } from '../connection/dial.ts'
+import { onReset } from '../connection/dialing/dial.ts'
 import { resetToken } from '../session/macs.ts'
 import { decodeResetDatagram, encodeResetDatagram, RESET_SIZE } from '../wire/datagram.ts'
-import { sourceKeyOf } from './handshakes.ts'
+import { sourceKeyOf } from './handshakes/handshakes.ts'
 import type { Node } from './node.ts'
 
 /** So long after a start any unknown index may be one of the life before. */

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { encodeAddress, formatAddress } from '../../../src/core/base/address.ts'
 import { never } from '../../../src/core/base/time.ts'
-import { fittedKeepAlive } from '../../../src/core/connection/keep-alive.ts'
+import { fittedKeepAlive } from '../../../src/core/connection/paths/keep-alive.ts'
 import { Nat } from '../../../src/sim/nat.ts'
 import { NatNetwork } from '../../../src/sim/nat-network.ts'
 import { perfectWire } from '../../../src/sim/network.ts'
