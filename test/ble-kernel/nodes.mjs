@@ -66,20 +66,18 @@ async function until(holds, what) {
   }
 }
 
-async function codeAt({ client, adapter }) {
-  let met
-  await until(async () => {
-    met = (await client.pairStatus()).exchanges.find(({ state }) => state !== 'ended')
-    return met !== undefined
-  }, `${adapter}: a code to compare`)
-  return met
-}
+const exchangesAt = async ({ client }) => (await client.pairStatus()).exchanges.filter(({ state }) => state !== 'ended')
 
+/** Both sides may have begun, or begun again: people compare until they see the same code on both. */
 async function pair(a, b) {
   await Promise.all([a.client.pairStart(), b.client.pairStart()])
-  const [here, there] = await Promise.all([codeAt(a), codeAt(b)])
-  if (here.code !== there.code) throw new Error(`the codes differ: ${here.code} and ${there.code}`)
-  await Promise.all([a.client.pairAnswer(here.peer, true), b.client.pairAnswer(there.peer, true)])
+  let met
+  await until(async () => {
+    const [here, there] = await Promise.all([exchangesAt(a), exchangesAt(b)])
+    met = here.map((each) => [each, there.find(({ code }) => code === each.code)]).find(([, other]) => other !== undefined)
+    return met !== undefined
+  }, 'a code that both show')
+  await Promise.all([a.client.pairAnswer(met[0].peer, true), b.client.pairAnswer(met[1].peer, true)])
   for (const { client, adapter } of [a, b]) await until(async () => (await client.pairStatus()).exchanges.every(({ state }) => state !== 'accepted'), `${adapter}: the end of the exchange`)
   await Promise.all([a.client.pairStop(), b.client.pairStop()])
 }
