@@ -7,6 +7,7 @@ import { hostname, tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { aead } from './aead.ts'
+import { ble } from './ble.ts'
 import { chain100, chain1k, chainBulk, chainRtt } from './chain.ts'
 import { handshakeCore } from './handshake-core.ts'
 import { handshakes } from './handshakes.ts'
@@ -29,7 +30,7 @@ import { runCases } from './harness/run.ts'
 import { killRunning } from './harness/running.ts'
 
 /** Calibrators last: what one hop or one operation costs alone, to hold the chains against. */
-const cases: readonly BenchCase[] = [chain100, chain1k, chainBulk, chainRtt, handshakes, idleMemory, idleCpu, stalledReader, ...comparison, ...impaired, sharedWire, handshakeCore, ipcHop, udpHop, aead]
+const cases: readonly BenchCase[] = [chain100, chain1k, chainBulk, chainRtt, handshakes, idleMemory, idleCpu, stalledReader, ...comparison, ...impaired, sharedWire, ...ble, handshakeCore, ipcHop, udpHop, aead]
 
 /** From dist-bench/bench. */
 const root = fileURLToPath(new URL('../..', import.meta.url))

@@ -2,6 +2,7 @@
 export const metrics = {
   messagesPerSecond: { label: 'messages', unit: '/s' },
   megabytesPerSecond: { label: 'payload', unit: 'MB/s' },
+  linkPercent: { label: 'of the link', unit: '%' },
   handshakesPerSecond: { label: 'handshakes', unit: '/s' },
   packetsPerSecond: { label: 'packets', unit: '/s' },
   cores: { label: 'cores', unit: '' },

@@ -19,6 +19,9 @@ const SETTLED = 6 * SECOND
 const URGENT_TIME = 400 * MILLISECOND
 const URGENT_EVENTS = 12
 
+/** A message of a handshake, which waits for nobody. */
+const HANDSHAKE_MAX = 400
+
 /** Watches the radios of a world: what they hold, where the traffic goes, and how long it takes to get there. */
 export class RadioWatch {
   readonly #world: World
@@ -82,7 +85,7 @@ export class RadioWatch {
 
   /** After every turn: a core that heeds `writable` hands over one datagram; handshakes and goodbyes ask nobody. */
   checkUnsent(machine: Machine): void {
-    for (const { unsent } of machine.ble!.driver.links()) hold(unsent <= 2 * BLE_DATAGRAM_MAX, () => `machine ${machine.index}: ${unsent} bytes wait in a link`)
+    for (const { unsent } of machine.ble!.driver.links()) hold(unsent <= BLE_DATAGRAM_MAX + HANDSHAKE_MAX, () => `machine ${machine.index}: ${unsent} bytes wait in a link`)
   }
 
   /** A network that works is used, not the radio. */

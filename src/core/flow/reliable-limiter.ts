@@ -6,12 +6,14 @@ import type { AckSample, CongestionController } from './congestion.ts'
 export interface CreditBounds {
   readonly least: number
   readonly most: number
+  /** Datagrams more, because the receiver acknowledges so many at once. */
+  readonly together: number
 }
 
 /** WIRE.md §6: TCP, and TURN over it. */
-export const TCP_CREDIT: CreditBounds = { least: 16_384, most: 65_536 }
+export const TCP_CREDIT: CreditBounds = { least: 16_384, most: 65_536, together: 2 }
 /** BLE carries 20 to 100 KB/s: TCP's least would be up to a second there. Its links ask for each datagram, so little of this stands in a queue. */
-export const BLE_CREDIT: CreditBounds = { least: 4096, most: 16_384 }
+export const BLE_CREDIT: CreditBounds = { least: 4096, most: 16_384, together: 4 }
 
 /** Above 1, or a credit that limits the rate could never find a greater one; so much of a round trip stands in buffers. */
 const GAIN = 1.25
@@ -122,8 +124,7 @@ export class ReliableLimiter implements CongestionController {
       this.window = Math.max(DIP_GAIN * rate * this.#minRtt, least)
       return
     }
-    // Two datagrams more: the receiver acknowledges every second one.
-    const wanted = GAIN * rate * this.#minRtt + least
+    const wanted = GAIN * rate * this.#minRtt + this.#bounds.together * this.#datagram
     this.window = Math.max(Math.min(wanted, this.#bounds.most), this.#bounds.least, least)
   }
 }

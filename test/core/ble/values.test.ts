@@ -57,7 +57,7 @@ test('what is no value', () => {
   for (const bytes of [[0x40, 1, 0, 7, 7], [0x40, 2, 0, 7, 7], [0x60, 3, 0, 7, 7], [0x60, 1, 0, 7, 7]]) expect(wrong(bytes)).toEqual({ kind: 'malformed', where: 'total' })
 })
 
-test('the size of datagrams: two segments, within 128 … 1181', () => {
-  expect([23, 69, 185, 247, 517].map(bleDatagramSize)).toEqual([128, 128, 360, 484, 1024])
-  expect(bleDatagramSize(700)).toBe(1181)
+test('the size of datagrams: two segments, or one large one, and never less than 128', () => {
+  expect([23, 69, 185, 247, 402, 403, 513, 517].map(bleDatagramSize)).toEqual([128, 128, 360, 484, 484, 397, 507, 511])
+  for (let mtu = 69; mtu <= 517; mtu++) expect(Math.ceil((bleDatagramSize(mtu) + 2) / (mtu - 4))).toBeLessThanOrEqual(mtu < 403 ? 2 : 1)
 })

@@ -11,6 +11,8 @@ interface Packet { readonly sentAt: number; readonly ackedAt: number; readonly d
 /** A stream of some rate and round trip that loses nothing: what is sent beyond it stands in buffers without end. */
 class Stream {
   readonly limiter: ReliableLimiter
+  /** Of a datagram. */
+  readonly size: number
   rate: number
   rtt: Duration
   now = 0
@@ -25,24 +27,25 @@ class Stream {
   readonly #sample = newAckSample()
 
   /** @param rate bytes per microsecond */
-  constructor(rate: number, rtt: Duration, bounds: CreditBounds) {
+  constructor(rate: number, rtt: Duration, bounds: CreditBounds, size: number = SIZE) {
+    this.size = size
     this.rate = rate
     this.rtt = rtt
-    this.limiter = new ReliableLimiter(SIZE, bounds)
+    this.limiter = new ReliableLimiter(this.size, bounds)
   }
 
   get inFlight(): number {
-    return this.#flight.length * SIZE
+    return this.#flight.length * this.size
   }
 
   run(time: Duration): void {
     const end = this.now + time
     let tick = this.now
     while (this.now < end) {
-      if (this.app === undefined) while (this.inFlight + SIZE <= this.limiter.window) this.#send(false)
+      if (this.app === undefined) while (this.inFlight + this.size <= this.limiter.window) this.#send(false)
       else if (this.now >= tick) {
         tick += 10 * millisecond
-        for (let bytes = 0; bytes < this.app; bytes += SIZE) this.#send(true)
+        for (let bytes = 0; bytes < this.app; bytes += this.size) this.#send(true)
       }
       const next = this.#flight[0]?.ackedAt ?? Infinity
       this.now = Math.min(next, this.app === undefined ? end : Math.max(tick, this.now + 1), end)
@@ -52,17 +55,17 @@ class Stream {
 
   #send(appLimited: boolean): void {
     if (this.#flight.length === 0) this.#deliveredAt = this.now
-    this.#freeAt = Math.max(this.#freeAt, this.now) + SIZE / this.rate
+    this.#freeAt = Math.max(this.#freeAt, this.now) + this.size / this.rate
     this.#flight.push({ sentAt: this.now, ackedAt: this.#freeAt + this.rtt, delivered: this.delivered, deliveredAt: this.#deliveredAt, appLimited })
-    this.limiter.onSent(toInstant(this.now), SIZE, this.inFlight - SIZE)
+    this.limiter.onSent(toInstant(this.now), this.size, this.inFlight - this.size)
   }
 
   #ack(packet: Packet): void {
     const sample = this.#sample
-    sample.inFlight = this.inFlight + SIZE
-    this.delivered += SIZE
+    sample.inFlight = this.inFlight + this.size
+    this.delivered += this.size
     sample.now = toInstant(this.now)
-    sample.bytes = SIZE
+    sample.bytes = this.size
     sample.sentAt = toInstant(packet.sentAt)
     sample.rtt = this.now - packet.sentAt
     sample.appLimited = packet.appLimited
@@ -104,7 +107,7 @@ describe('ReliableLimiter', () => {
     const long = new Stream(10, 200 * millisecond, TCP_CREDIT)
     long.run(20 * second)
     expect(long.limiter.window).toBe(TCP_CREDIT.most)
-    const radio = new Stream(0.05, 60 * millisecond, BLE_CREDIT)
+    const radio = new Stream(0.05, 60 * millisecond, BLE_CREDIT, 507)
     radio.run(5 * second)
     const { share, queued } = radio.measure(10 * second)
     expect(share).toBeGreaterThan(0.95)

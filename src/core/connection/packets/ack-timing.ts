@@ -7,6 +7,8 @@ import { timer } from '../timers.ts'
 
 /** Every second ack-eliciting packet is acknowledged at once (WIRE.md §6). */
 const ACK_EVERY = 2
+/** On Bluetooth datagrams are small, an ACK is a tenth of one, and both directions share the radio: every fourth (decision 126). */
+const ACK_EVERY_BLE = 4
 
 /**
  * How long an ACK may wait on a path of this kind. On Bluetooth each costs a turn of the radio. LIMITS say one number for all paths of a session,
@@ -33,7 +35,7 @@ export function decideAcks(state: SessionState, now: Now): void {
 }
 
 function decideAck(state: SessionState, now: Now, keys: Keys): void {
-  if (keys.ackPending >= ACK_EVERY) keys.ackNow = true
+  if (keys.ackPending >= (state.active?.kind === 'ble' ? ACK_EVERY_BLE : ACK_EVERY)) keys.ackNow = true
   else if (keys.ackPending > 0 && !keys.ackNow) state.timers.setEarlier(timer.ack, after(now.mono, ackDelayOn(state.active?.kind, state.host.config.maxAckDelay)))
 }
 
