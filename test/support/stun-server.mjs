@@ -69,6 +69,8 @@ if (values.tcp !== 'off') {
     let held = Buffer.alloc(0)
     socket.on('error', () => socket.destroy())
     socket.on('data', (data) => {
+      // Who has hung up already has no address any more, and waits for nothing.
+      if (socket.remoteAddress === undefined) return
       held = Buffer.concat([held, data])
       while (held.length >= 20 && held.length >= 20 + held.readUInt16BE(2)) {
         const size = 20 + held.readUInt16BE(2)

@@ -57,7 +57,7 @@ describe('an index that is not known', () => {
   it('is answered in the first ten minutes after a start, with its token, and with fewer bytes than came', () => {
     const { lone, provider } = setUp({ age: 0 })
     const sent = lone.receive({ from: PEER, bytes: stray(0x0102_0304) })
-    expect(sent).toEqual([{ link: 1, to: PEER, bytes: reset(provider, 0x0102_0304, tokenOf(provider, 0x0102_0304)), local: 0 }])
+    expect(sent).toEqual([{ link: 1, to: PEER, bytes: reset(provider, 0x0102_0304, tokenOf(provider, 0x0102_0304)), local: 0, ttl: 0 }])
     expect(lone.receive({ from: PEER, bytes: stray(5, 44) })).toEqual([])
     lone.advance(10 * MINUTE - 1)
     expect(lone.receive({ from: PEER, bytes: stray(5) }).filter(isReset)).toHaveLength(1)
