@@ -108,7 +108,7 @@ class PingRun {
       this.#output.result('ping', { kind: 'pong', peer: this.#peer, sequence, rttMs, path }, () => `${this.#label} by ${pathText(path)}: ${rttMs.toFixed(2)} ms`)
     } else {
       if (path !== this.#path) this.#line.print(`${this.#label} ${this.#path === '' ? 'by' : 'now by'} ${pathText(path)}`)
-      this.#line.update(this.#figures.liveText(this.#label, path))
+      this.#line.update(this.#figures.liveText(this.#label, pathText(path)))
     }
     this.#path = path
   }

@@ -1,10 +1,10 @@
 import { BoundedQueue } from '../base/queue.ts'
 import { after, never, toInstant, type Instant } from '../base/time.ts'
-import { EARLY_MAX, EarlyValues } from './early-values.ts'
+import { EarlyValues } from './early-values.ts'
 import type { BleLinkLimits } from './limits.ts'
 import { Reassembly } from './reassembly.ts'
 import {
-  ATT_HEADER_SIZE, BLE_DATAGRAM_MAX, BLE_DATAGRAM_MIN_MAX, BLE_VERSION, decodeBleValue, encodeBye, encodeCredit, encodeHello, encodeSegment, OUTSTANDING_MAX, SEQUENCES,
+  ATT_HEADER_SIZE, BLE_DATAGRAM_MAX, BLE_DATAGRAM_MIN_MAX, BLE_VERSION, decodeBleValue, encodeBye, encodeCredit, encodeHello, encodeSegment, OUTSTANDING_MAX,
   type BleValue, type ByeCode,
 } from './values.ts'
 
@@ -270,8 +270,8 @@ export class BleLink {
     const ahead = this.#reassembly.distance(segment.sequence) - 1
     // The other side knows of what was announced: never may more be under way than its credit.
     if (this.#reassembly.taken + ahead + 1 - this.#announced > this.#limits.credits) {
-      // Or it was given up a moment ago, and counted then.
-      if (ahead < SEQUENCES - EARLY_MAX || ++this.#late > EARLY_MAX) this.#fail(now, 'flow')
+      // Or it was given up a moment ago, and counted then. An honest sender is never further ahead than its credit, so whatever seems to be is behind.
+      if (ahead < this.#limits.credits || ++this.#late > this.#limits.credits) this.#fail(now, 'flow')
       return
     }
     if (ahead === 0) this.#take(now, segment)

@@ -84,6 +84,7 @@ export class Connection implements ReadyMember {
     const state = this.state
     const first = state.phase === 'dialing'
     if (first) {
+      state.early = false
       state.phase = 'open'
       state.openedAt = now.mono
       state.sidPeer = sidPeer

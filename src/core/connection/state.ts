@@ -173,6 +173,8 @@ export class SessionState {
   unreachableSince: Instant = never
   /** When a RESET last made us begin a handshake. */
   resetAt: Instant = never
+  /** When candidates of the peer last hurried the questions where it answered before. */
+  hurriedAt: Instant = never
   lastReceivedAt: Instant = never
   lastSentAt: Instant = never
   /** Keys became dirty or changed: their timers are to be set anew. */

@@ -14,7 +14,7 @@ export function connectPeer(node: Node, now: Now, id: Uint8Array, options: Conne
     return peer.handle
   }
   const connection = peer.connection ?? node.createSession(now, peer)
-  connection.state.early = peer.record.invite !== undefined && !peer.record.hadSession
+  connection.state.early = peer.record.invite !== undefined && peer.record.connectedAt === undefined
   const dialing = connection.dial(now, [...options.addresses, ...peer.record.addresses], options.meeting)
   if (!dialing) {
     const reason = policyForbids(connection.state, [...options.addresses, ...peer.record.addresses]) ? 'policy' : 'no_address'

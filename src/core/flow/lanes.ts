@@ -110,6 +110,8 @@ export class LaneScheduler<T extends LaneMember> {
       const head = this.#heads[lane]!
       const member = list[head]!
       if (member.deficit > 0 || size === 1) {
+        // Alone, it is the heaviest: who was heavier before it has gone.
+        if (size === 1) this.#heaviest[lane] = member.weight
         if (member.deficit <= 0) member.deficit = this.#turnOf(member)
         return member
       }

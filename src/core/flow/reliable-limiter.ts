@@ -121,7 +121,7 @@ export class ReliableLimiter implements CongestionController {
     const least = 2 * this.#datagram
     if (rate === 0) return
     if (this.#dipSince !== undefined) {
-      this.window = Math.max(DIP_GAIN * rate * this.#minRtt, least)
+      this.window = Math.max(DIP_GAIN * rate * this.#minRtt, this.#bounds.together * this.#datagram)
       return
     }
     const wanted = GAIN * rate * this.#minRtt + this.#bounds.together * this.#datagram

@@ -250,8 +250,24 @@ describe('what any peer may send', () => {
     expect([link.end, link.pollDatagram()]).toEqual([undefined, undefined])
     link.handleValue(start, values[11]!)
     expect(link.pollDatagram()).toEqual(filled(20, 11))
-    for (let times = 0; times < 9; times++) link.handleValue(start, values[11]!)
+    for (let times = 0; times < 17; times++) link.handleValue(start, values[11]!)
     expect(link.end).toBe('flow')
+  })
+
+  test('one that was given up may be as late as the credit is great', () => {
+    for (const [held, more] of [[7, 0], [8, 0], [3, 6], [1, 14]] as const) {
+      const link = opened()
+      const values = Array.from({ length: held + more + 1 }, (_, n) => segments(filled(20, n), n)[0]!)
+      for (const value of values.slice(1, held + 1)) link.handleValue(start, value)
+      link.handleTimeout(after(start, LATE_AFTER))
+      for (const value of values.slice(held + 1)) {
+        link.handleValue(after(start, LATE_AFTER), value)
+        link.pollDatagram()
+        link.pollValue(start)
+      }
+      link.handleValue(after(start, LATE_AFTER), values[0]!)
+      expect([held, more, link.end]).toEqual([held, more, undefined])
+    }
   })
 
   test('credit that a later one has overtaken says nothing', () => {

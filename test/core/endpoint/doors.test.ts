@@ -85,6 +85,32 @@ describe('a dial of who joined by an invite', () => {
     expect(ways(lone.advance(10 * SECOND))).toContain('usual outside 0')
   })
 
+  it('goes the whole way to an address that is learnt later, and gives the socket back when it gives up', () => {
+    const { lone, peer } = joined()
+    openScout(lone)
+    const learnt = address('11.0.0.77')
+    lone.act((endpoint, now) => endpoint.connect(now, peer.id, { addresses: [learnt], now: true }))
+    expect(lone.advance(1000).filter(({ to }) => String(to) === String(learnt)).map(({ link, ttl }) => [link, ttl])).toEqual([[UDP, 0]])
+    lone.advance(100 * SECOND)
+    expect(actions(lone)).toContainEqual({ kind: 'close-link', link: SCOUT })
+  })
+
+  it('is as any other once there was a session', () => {
+    const { lone, peer, first } = joined()
+    openScout(lone)
+    const again = lone.receive({ from: INVITER, link: SCOUT, bytes: peer.answer(first[1]!.bytes).datagram })
+    lone.receive({ from: INVITER, bytes: peer.answer(again[1]!.bytes).datagram })
+    actions(lone)
+    const handle = lone.act((endpoint, now) => endpoint.connect(now, peer.id, { addresses: [], now: true }))
+    lone.act((endpoint, now) => { endpoint.disconnect(now, handle!) })
+    lone.advance(30 * SECOND)
+    lone.act((endpoint, now) => endpoint.connect(now, peer.id, { addresses: [INVITER], now: true }))
+    const redial = lone.advance(1000).filter(({ ttl, to }) => String(to) === String(INVITER) || ttl > 0)
+    expect(redial.length).toBeGreaterThan(0)
+    expect(redial.filter(({ ttl }) => ttl > 0)).toEqual([])
+    expect(actions(lone).filter(({ kind }) => kind === 'open-sockets')).toEqual([])
+  })
+
   it('is as any other where the socket has no TTL for one datagram, or nobody was invited', () => {
     for (const { lone, first } of [joined({ setsTtl: false }), joined({}, false)]) {
       expect(ways(first)).toEqual(['usual home 0', 'usual outside 0'])

@@ -81,6 +81,21 @@ describe('friends in range', () => {
     expect(all(a, 'channel-closed')).toEqual([])
   })
 
+  it('get no session from who took them out of the roster while their answer was on its way', () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const { s, a, b } = friends(seed)
+      s.listen(a, b)
+      dial(a, b)
+      // Somewhere between the first message and the last.
+      s.world.run(0.02 * seed)
+      const connected = (): number => all(a, 'peer').filter(({ state }) => state === 'connected').length
+      const before = connected()
+      a.node.act((endpoint, at) => endpoint.removePeer(at, b.id))
+      s.world.run(20)
+      expect([seed, connected(), isConnected(a, b)]).toEqual([seed, before, false])
+    }
+  })
+
   it('find each other after one forgot the session, which is then another one', () => {
     const { s, a, b } = friends(6)
     s.listen(a, b)

@@ -137,7 +137,7 @@ export function onScoutOpened(state: SessionState, now: Now, link: LinkId): bool
   const { dial } = state
   if (dial?.early !== true || dial.scout !== undefined) return false
   dial.scout = link
-  for (const { address } of dial.targets.filter(({ door }) => door).slice(-SCOUTED_MAX)) dialThrough(state, now, link, address)
+  for (const { address } of dial.targets.filter(({ door }) => door).slice(0, SCOUTED_MAX)) dialThrough(state, now, link, address)
   return true
 }
 
@@ -169,7 +169,7 @@ function addTarget(state: SessionState, dial: Dial, address: Uint8Array, wanted:
   const link = own ? active.link : allows(state.policy, 'udp') ? state.host.linksTo(address)[0] : undefined
   if (link === undefined) return undefined
   if (sockets.length >= TARGETS_MAX) dial.targets.splice(dial.targets.findIndex((target) => !target.reliable && !wanted.some((candidate) => isTarget(target, candidate))), 1)
-  const target: DialTarget = { link, address: address.slice(0, ADDRESS_SIZE), reliable: own, copies: 0, copiesNow: 0, resentAt: never, door: !own && isDoor(state, dial, link, address), scout: false }
+  const target: DialTarget = { link, address: address.slice(0, ADDRESS_SIZE), reliable: own, copies: 0, copiesNow: 0, resentAt: never, door: !own && dial.scoutToken === undefined && isDoor(state, dial, link, address), scout: false }
   dial.targets.push(target)
   return target
 }
@@ -211,6 +211,7 @@ function beginAttempt(state: SessionState, now: Now, dial: Dial): void {
   const config = state.host.config
   if (dial.quiet === 0 && now.mono - dial.startedAt >= config.giveUpAfter) {
     dial.quiet = config.quietFirst
+    openDoors(state, dial)
     state.host.dialGaveUp(now, state.peer)
     state.timers.set(timer.dial, after(now.mono, dial.quiet))
     return

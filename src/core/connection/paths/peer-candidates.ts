@@ -1,4 +1,4 @@
-import type { Now } from '../../base/time.ts'
+import { after, never, second, type Duration, type Now } from '../../base/time.ts'
 import { PeerCandidates } from '../../path/candidates.ts'
 import type { CandidatesFrame } from '../../wire/candidates-frame.ts'
 import { beginDial } from '../dialing/dial.ts'
@@ -6,6 +6,9 @@ import { remotesOf } from './path-switch.ts'
 import { scheduleProbing } from './probing.ts'
 import { isFallback } from './selection.ts'
 import type { SessionState } from '../state.ts'
+
+/** [P] Between two times that candidates of the peer hurry the questions where it answered before. */
+const HURRY_PAUSE: Duration = 2 * second
 
 /**
  * The peer told where it may be reached. While a connection carries the traffic each UDP address of it is asked whether it answers (five times,
@@ -21,8 +24,15 @@ export function onCandidates(state: SessionState, now: Now, { generation, candid
   const asked = candidatesOf(state, now)
   counters.add('candidates_refused', candidates.length - asked.length - candidatesOf(state, now, 'tcp').length)
   // The peer is elsewhere than it was: where it answered before is asked at once, too.
-  state.remotes?.hurry(now.mono, 'proven')
+  hurryProven(state, now)
   offerCandidates(state, now)
+}
+
+/** However often it tells: its word costs questions to every port that it was ever seen at. */
+function hurryProven(state: SessionState, now: Now): void {
+  if (state.hurriedAt !== never && now.mono < after(state.hurriedAt, HURRY_PAUSE)) return
+  state.hurriedAt = now.mono
+  state.remotes?.hurry(now.mono, 'proven')
 }
 
 /** While a connection carries the traffic: where the peer says that it is may be asked now, also what could not be before this node was elsewhere. */

@@ -147,6 +147,8 @@ export class XxDialer implements XxService {
     if (strongerInBoth(SUITE, builtSuiteMask, payload.suites) !== undefined) return this.#fail(dial, 'suite')
     if (expected !== undefined && !equalBytes(expected.id, payload.id)) return this.#fail(dial, 'other')
     const known = node.roster.find(payload.id)
+    // Who was dialed is not wanted any more: taken out of the roster, or its session ended, while B was on its way.
+    if (expected !== undefined && (known !== expected || known.connection === undefined)) return this.#fail(dial, 'stranger')
     const at = node.links.get(dial.link)?.info.remote
     if (expected === undefined && known?.inRoster !== true && (at === undefined || !node.pairing.hasRoom(now, true, at, known?.handle))) return this.#fail(dial, 'stranger')
     const peer = known ?? node.roster.ensure(payload.id, now.wall)

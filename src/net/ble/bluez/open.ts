@@ -325,6 +325,7 @@ class BluezBackend implements BleBackend {
     const { path, address } = dial.device
     // The kernel connects only between two of its searches, which last ten seconds: whoever dials has stopped ours, and that must have come there.
     await this.#work
+    if (this.#dials.get(path) !== dial) throw new Error('given up before the radio was free')
     this.#dialed.add(path)
     const resolved = new Promise<void>((resolve) => {
       dial.resolved = resolve
