@@ -32,6 +32,7 @@ async function boot(kernel, image, accelerator, bootMs) {
     '-accel', accelerator, '-cpu', 'max', '-smp', '2', '-m', '1536', '-display', 'none', '-serial', 'stdio', '-no-reboot', '-nodefaults',
     '-kernel', join(kernel.root, 'boot', `vmlinuz-${kernel.release}`), '-initrd', image, '-append', 'console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on',
   ], { stdio: ['ignore', 'pipe', 'inherit'] })
+  guest = qemu
   const lines = []
   let hasBooted = false
   const timers = [[WHOLE_MS, () => true], [bootMs, () => !hasBooted]].map(([milliseconds, isDue]) => setTimeout(() => isDue() && qemu.kill('SIGKILL'), milliseconds))
@@ -51,6 +52,16 @@ async function boot(kernel, image, accelerator, bootMs) {
   return hasBooted ? lines : undefined
 }
 
+/** Whoever ends this program leaves no guest behind, and no files. */
+let guest
+let isEnded = false
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.on(signal, () => {
+    isEnded = true
+    guest?.kill('SIGKILL')
+  })
+}
+
 const failed = process.argv.includes('--install') ? install() : undefined
 const missing = whatIsMissing()
 if (missing.length > 0) {
@@ -67,7 +78,7 @@ try {
   const accelerator = process.env.POSTERN_QEMU_ACCELERATOR ?? (hasKvm() ? 'kvm' : emulated)
   console.log(`test:ble-kernel: Linux ${kernel.release}, ${accelerator === 'kvm' ? 'KVM' : 'no KVM: every instruction is translated'}`)
   let lines = await boot(kernel, image, accelerator, accelerator === 'kvm' ? KVM_BOOT_MS : WHOLE_MS)
-  if (lines === undefined && accelerator === 'kvm') {
+  if (lines === undefined && accelerator === 'kvm' && !isEnded) {
     console.log('test:ble-kernel: the guest did not begin under KVM; once more without')
     lines = await boot(kernel, image, emulated, WHOLE_MS)
   }
