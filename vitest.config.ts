@@ -5,7 +5,7 @@ import { defineConfig, type ViteUserConfig } from 'vitest/config'
 const SLOW: readonly (readonly [string, number])[] = [
   ['test/lab/netcheck', 106], ['test/lab/meeting', 95], ['test/lab/paths', 65], ['test/lab/port-mapping', 45], ['test/lab/roaming', 32], ['test/lab/tcp-meeting', 26],
   ['test/demo/ble', 45], ['test/e2e/stun', 40], ['test/e2e/lifecycle', 32], ['test/e2e/story', 30], ['test/bench/bench', 30], ['test/e2e/restart', 24], ['test/e2e/startup-failures', 22],
-  ['test/world/world', 22], ['test/e2e/netcheck', 20], ['test/net/ble/hci/stack', 18], ['test/net/network-watch', 17], ['test/e2e/keys', 16], ['test/core/connection/mtu', 14],
+  ['test/world/world', 22], ['test/e2e/netcheck', 20], ['test/net/ble/hci/stack', 18], ['test/net/network-watch', 17], ['test/e2e/keys', 16], ['test/core/connection/paths/mtu', 14],
   ['test/e2e/bluetooth', 14], ['test/docs/cli', 13], ['test/e2e/config', 12], ['test/e2e/namespaces', 12], ['test/core/endpoint/crossing', 11],
 ]
 
