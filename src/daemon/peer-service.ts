@@ -6,7 +6,7 @@ import { PEERS_PAGE, PEERS_PAGE_WITH_LANES, type IpcPeerState, type PeerAddReque
 import type { Nothing } from '../core/wire/ipc/ipc-json.ts'
 import { encodePeerId } from '../core/wire/peer-id.ts'
 import type { CryptoProvider } from '../core/crypto/provider.ts'
-import type { BleLinkFacts } from '../net/ble/ble.ts'
+import type { BleLinkFacts } from '../net/ble/ble-contract.ts'
 import type { IpcClient } from '../ipc/handler.ts'
 import { Introductions } from './nat/introductions.ts'
 import { InviteService } from './invite-service.ts'

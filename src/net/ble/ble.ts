@@ -1,76 +1,20 @@
 import { assert } from '../../core/base/assert.ts'
 import type { Counters } from '../../core/base/counters.ts'
 import { PosternError } from '../../core/base/errors.ts'
-import { never, toInstant, type Instant } from '../../core/base/time.ts'
+import { never, type Instant } from '../../core/base/time.ts'
 import type { PowerMode } from '../../core/base/power-mode.ts'
-import { bleLinkLimits, bleRadioLimits, type BleLinkLimits, type BleRadioLimits } from '../../core/ble/limits.ts'
+import { bleLinkLimits, bleRadioLimits, type BleLinkLimits } from '../../core/ble/limits.ts'
 import { Radio, type RadioEvent } from '../../core/ble/radio.ts'
 import type { FindFriend } from '../../core/ble/sightings.ts'
-import type { LinkId, PeerHandle, TransmitBatch } from '../../core/endpoint/contract.ts'
-import type { ConnectionDriver, ConnectionHost, DialResult, DriverLink } from '../driver.ts'
+import type { LinkId, TransmitBatch } from '../../core/endpoint/contract.ts'
+import type { ConnectionDriver, DialResult, DriverLink } from '../driver.ts'
 import { bleAddressOf } from './addresses.ts'
-import type { AdapterState, BackendEvent, BleBackend } from './backend.ts'
+import type { BackendEvent, BleBackend } from './backend.ts'
 import { newBleCounters, type BleCounter } from './ble-counters.ts'
 import { endCounter, endState, explainEnd, type BleEndReason } from './ble-end.ts'
+import { bleSystem, type AdapterHealth, type BleHost, type BleLinkFacts, type BleOptions, type BleSystem, type NearbyDevice } from './ble-contract.ts'
 import { DriverBleLink } from './ble-link.ts'
 import { BleReceiver } from './ble-receiver.ts'
-
-export interface BleHost extends ConnectionHost {
-  /** A friend is in range at this address (18 bytes); `undefined`: no longer. Said with each change. */
-  nearby(peer: PeerHandle, address: Uint8Array | undefined): void
-  /** The adapter came, went, or says why it does not work. */
-  adapter(state: AdapterState, detail: string): void
-}
-
-/** What the driver asks of the machine, so that a test can play its clock. */
-export interface BleSystem {
-  now(): Instant
-  setTimeout(run: () => void, milliseconds: number): unknown
-  clearTimeout(handle: unknown): void
-  /** As setImmediate. */
-  soon(run: () => void): void
-  random(): number
-}
-
-export const bleSystem: BleSystem = {
-  now: () => toInstant(performance.now() * 1000),
-  setTimeout: (run, milliseconds) => setTimeout(run, milliseconds),
-  clearTimeout: (handle) => clearTimeout(handle as NodeJS.Timeout | undefined),
-  soon: (run) => void setImmediate(run),
-  random: () => Math.random(),
-}
-
-export interface BleOptions {
-  /** A backend, started: one for each {@link BleDriver.start}. */
-  readonly backend: () => BleBackend
-  readonly mode: PowerMode
-  readonly linkLimits?: Partial<BleLinkLimits>
-  readonly radioLimits?: Partial<BleRadioLimits>
-  readonly system?: BleSystem
-}
-
-/** Somebody in range. */
-export interface NearbyDevice {
-  readonly address: string
-  /** Whose hint it shows. */
-  readonly peer: PeerHandle | undefined
-  readonly hint: Uint8Array | undefined
-  readonly rssi: number
-  /** Microseconds since it was heard. */
-  readonly age: number
-}
-
-export interface BleLinkFacts {
-  /** dBm, of the other's advertisements, if those were heard lately. */
-  readonly rssi?: number
-  readonly mtu: number
-  readonly intervalMs?: number
-}
-
-export interface AdapterHealth {
-  readonly state: AdapterState
-  readonly detail: string
-}
 
 /** Before the backend's first word. */
 const STARTING: AdapterHealth = { state: 'resetting', detail: 'not heard of yet' }

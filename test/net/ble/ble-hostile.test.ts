@@ -8,7 +8,7 @@ import { decodeBleValue, encodeHello, encodeSegment } from '../../../src/core/bl
 import type { LinkId, PeerHandle } from '../../../src/core/endpoint/contract.ts'
 import { bleAddressOf } from '../../../src/net/ble/addresses.ts'
 import { MTU_MAX, MTU_MIN, type BackendEvent } from '../../../src/net/ble/backend.ts'
-import type { BleSystem } from '../../../src/net/ble/ble.ts'
+import type { BleSystem } from '../../../src/net/ble/ble-contract.ts'
 import { TestAir } from '../../support/test-air.ts'
 import { turn, until } from '../udp-support.ts'
 import { linked, nodeOn, type BleNode } from './ble-support.ts'
